@@ -1,4 +1,4 @@
-"""CAN frames in batches: what sources produce and decoders consume, without a Python object each."""
+"""CAN frames in batches: what sources produce and decoders consume, with no object per frame."""
 
 from dataclasses import dataclass
 

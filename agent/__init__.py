@@ -1,0 +1,1 @@
+"""The vehicle: tasks, link, policy and the process that joins them (``oodida-agent``)."""

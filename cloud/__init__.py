@@ -1,0 +1,1 @@
+"""The cloud: router, ledger, rounds and off-board methods (``oodida-cloud``)."""

@@ -1,0 +1,329 @@
+"""The assignment grammar: what an analyst submits, checked the same way at all three places.
+
+`parse` turns a mapping (from Python, YAML or JSON) into a frozen `Assignment` or raises an
+`AssignmentError` that names the key, what it holds, what is allowed and the nearest valid name.
+The analyst's side, the cloud and the vehicle all call it; none trusts the others to have done so.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from user_lib.contract.errors import AssignmentError, nearest
+from user_lib.contract.expressions import Expression, parse_condition
+from user_lib.contract.ids import VehicleId, is_name
+
+__all__ = [
+    "OFFBOARD_METHODS",
+    "ONBOARD_METHODS",
+    "SELECTABLE",
+    "Assignment",
+    "Json",
+    "Limits",
+    "Selector",
+    "Trigger",
+    "WindowSpec",
+    "json_schema",
+    "parse",
+]
+
+Json: TypeAlias = Any
+"""A JSON value: number, string, boolean, None, list or dict with string keys."""
+
+ONBOARD_METHODS = (
+    "collect",
+    "count",
+    "histogram",
+    "least_squares",
+    "logistic_regression",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "quantiles",
+    "sample",
+    "std",
+    "sum",
+    "threshold",
+    "wordcount",
+)
+OFFBOARD_METHODS = ("collect", "fedavg", "mean", "merge", "sum", "weighted_mean")
+SELECTABLE = ("vehicle", "model", "agent", "profile", "epoch")
+"""What a ``where`` expression may read besides the vehicle's own tags."""
+
+MAX_SIGNALS = 256
+MAX_PARAMS_BYTES = 256 * 1024
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A piece of the grammar."""
+
+
+class Selector(_Part):
+    """Which vehicles: a random ``fraction`` (seeded), a ``where`` condition, at most ``limit``."""
+
+    fraction: Fraction | None = None
+    seed: int = 0
+    where: str | None = None
+    limit: Count | None = None
+
+
+class WindowSpec(_Part):
+    """How much data an iteration takes: a count, a time, or a look-back around a trigger."""
+
+    samples: Count | None = None
+    """Samples of the first-named signal."""
+    seconds: Positive | None = None
+    every: Positive | None = None
+    """Seconds from the start of one window to the start of the next; without it, consecutive."""
+    before_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class Trigger(_Part):
+    """The long form of ``when``: a condition with its look-back."""
+
+    condition: str
+    before_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class Limits(_Part):
+    """What one iteration may use; the vehicle's own policy caps it."""
+
+    cpu_s: Positive = 2.0
+    memory_mb: Annotated[int, msgspec.Meta(ge=16)] = 256
+    wall_s: Positive = 10.0
+
+
+class Assignment(_Part, kw_only=True):
+    """What to compute, on which vehicles and signals, how often, and how to aggregate it."""
+
+    signals: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_SIGNALS)]
+    onboard: str
+    offboard: str = "collect"
+    window: WindowSpec = WindowSpec()
+    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    vehicles: Literal["all"] | tuple[VehicleId, ...] | Selector = "all"
+    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
+    when: str | Trigger | None = None
+    onboard_params: dict[str, Json] = {}
+    offboard_params: dict[str, Json] = {}
+    iterations: Count | Literal["forever"] = 1
+    feedback: bool = False
+    until: str | None = None
+    start: str = "now"
+    duration_s: Positive | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] = 5
+    quorum: Fraction = 1.0
+    deadline_s: Positive = 60.0
+    limits: Limits = Limits()
+
+    @property
+    def trigger(self) -> Expression | None:
+        """The parsed ``when`` condition."""
+        if self.when is None:
+            return None
+        text = self.when if isinstance(self.when, str) else self.when.condition
+        return parse_condition(text, path="when")
+
+    @property
+    def look_back_s(self) -> tuple[float, float] | None:
+        """Seconds kept before and after a trigger; None when the window follows the trigger."""
+        if isinstance(self.when, Trigger):
+            return self.when.before_s, self.when.after_s
+        if self.window.before_s is None and self.window.after_s is None:
+            return None
+        return self.window.before_s or 0.0, self.window.after_s or 0.0
+
+    @property
+    def last_iteration(self) -> int | None:
+        """The number of iterations; None for ``forever``."""
+        return None if self.iterations == "forever" else int(self.iterations)
+
+    @property
+    def start_unix_ns(self) -> int | None:
+        """When to start, ns since the Unix epoch; None for ``now``."""
+        return None if self.start == "now" else _parse_time(self.start)
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether iterations of the vehicles belong together; with ``when`` they do not."""
+        return self.when is None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return the assignment in the grammar, without what is at its default."""
+        plain: dict[str, Json] = msgspec.to_builtins(self)
+        return plain
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the grammar as a JSON Schema (draft 2020-12)."""
+    return msgspec.json.schema(Assignment)
+
+
+def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
+    """Check a specification against the grammar.
+
+    Raises: AssignmentError, with the path of the key at fault; the first mistake found is named.
+    """
+    if isinstance(spec, Assignment):
+        spec = spec.to_dict()
+    _refuse_unknown_keys(spec)
+    try:
+        assignment = msgspec.convert(dict(spec), Assignment)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        path = path.strip("`.")
+        raise AssignmentError(f"{_plain(message)}{_found(spec, path)}", path=path) from None
+    for check in (_check_method, _check_signals, _check_window, _check_flow, _check_expressions):
+        check(assignment)
+    return assignment
+
+
+_PARTS: Mapping[str, type[_Part]] = {
+    "window": WindowSpec,
+    "limits": Limits,
+    "vehicles": Selector,
+    "when": Trigger,
+}
+
+
+def _refuse_unknown_keys(spec: Mapping[str, Json]) -> None:
+    """Name the nearest valid key, which msgspec's own message does not."""
+    if not isinstance(spec, Mapping):
+        raise AssignmentError(f"an assignment is a mapping of keys, got {type(spec).__name__}")
+    _refuse_unknown(spec, Assignment.__struct_fields__, "")
+    for key, part in _PARTS.items():
+        inner = spec.get(key)
+        if isinstance(inner, Mapping):
+            _refuse_unknown(inner, part.__struct_fields__, f"{key}.")
+
+
+def _refuse_unknown(found: Mapping[str, Json], known: tuple[str, ...], prefix: str) -> None:
+    for key in found:
+        if key not in known:
+            near = nearest(str(key), known)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise AssignmentError(f"no such key; {hint}", path=f"{prefix}{key}", near=near)
+
+
+def _plain(message: str) -> str:
+    """Say msgspec's message in the words of YAML and JSON."""
+    return message.replace("`", "").replace("Object", "a mapping").replace("null", "nothing")
+
+
+def _found(spec: Mapping[str, Json], path: str) -> str:
+    """Quote the value at a path such as ``window.samples``, when it is a plain key path."""
+    value: Json = spec
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return ""
+        value = value[key]
+    return f"; found {value!r:.80}"
+
+
+def _check_method(a: Assignment) -> None:
+    _check_one_method(a.onboard, ONBOARD_METHODS, "onboard", external=True)
+    _check_one_method(a.offboard, OFFBOARD_METHODS, "offboard", external=False)
+    for key, params in (
+        ("onboard_params", a.onboard_params),
+        ("offboard_params", a.offboard_params),
+    ):
+        size = len(msgspec.msgpack.encode(params))
+        if size > MAX_PARAMS_BYTES:
+            raise AssignmentError(f"{size} bytes; at most {MAX_PARAMS_BYTES} are allowed", path=key)
+
+
+def _check_one_method(name: str, builtin: tuple[str, ...], path: str, *, external: bool) -> None:
+    if name == "custom" or name in builtin:
+        return
+    if external and name.startswith("external:") and is_name(name.removeprefix("external:")):
+        return
+    allowed = ("custom", *builtin)
+    near = nearest(name, allowed)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(allowed)}"
+    more = " or external:NAME" if external else ""
+    raise AssignmentError(f"no method {name!r}; {hint}{more}", path=path, near=near)
+
+
+def _check_signals(a: Assignment) -> None:
+    for i, name in enumerate(a.signals):
+        if not name.strip() or name != name.strip() or len(name) > 256:
+            raise AssignmentError(f"{name!r} is not a signal's name", path=f"signals[{i}]")
+    repeated = {s for s in a.signals if a.signals.count(s) > 1}
+    if repeated:
+        raise AssignmentError(f"{', '.join(sorted(repeated))} named twice", path="signals")
+    if isinstance(a.vehicles, tuple) and not a.vehicles:
+        raise AssignmentError("an empty list selects no vehicle; write all", path="vehicles")
+    if isinstance(a.vehicles, Selector) and a.vehicles == Selector():
+        raise AssignmentError("give fraction, where or limit, or write all", path="vehicles")
+
+
+def _check_window(a: Assignment) -> None:
+    w = a.window
+    look_back = a.look_back_s
+    if look_back is not None:
+        _check_look_back(a, look_back)
+        return
+    if (w.samples is None) == (w.seconds is None):
+        found = "both" if w.samples is not None else "neither"
+        raise AssignmentError(f"give samples or seconds, found {found}", path="window")
+    if w.every is not None and a.when is not None:
+        raise AssignmentError("a triggered window has no every", path="window.every")
+    if w.every is not None and w.seconds is not None and w.every < w.seconds:
+        raise AssignmentError(
+            f"windows of {w.seconds} s cannot start every {w.every} s without overlapping",
+            path="window.every",
+        )
+
+
+def _check_look_back(a: Assignment, look_back: tuple[float, float]) -> None:
+    w = a.window
+    if a.when is None:
+        raise AssignmentError("before_s and after_s need a when condition", path="window")
+    if sum(look_back) <= 0:
+        raise AssignmentError("before_s and after_s are both 0: nothing is kept", path="when")
+    if w.samples is not None or w.seconds is not None or w.every is not None:
+        raise AssignmentError(
+            "a look-back is the window: leave samples and seconds out", path="window"
+        )
+    if isinstance(a.when, Trigger) and (w.before_s is not None or w.after_s is not None):
+        raise AssignmentError("the look-back is given twice, in when and in window", path="window")
+
+
+def _check_flow(a: Assignment) -> None:
+    if a.when is not None:
+        for key, given in (("feedback", a.feedback), ("until", a.until is not None)):
+            if given:
+                raise AssignmentError(
+                    "an assignment with when has no rounds, so not this", path=key
+                )
+    _ = a.start_unix_ns  # raises when it is not a time
+
+
+def _check_expressions(a: Assignment) -> None:
+    _ = a.trigger
+    if a.until is not None:
+        parse_condition(a.until, path="until")
+    if isinstance(a.vehicles, Selector) and a.vehicles.where is not None:
+        parse_condition(a.vehicles.where, path="vehicles.where")
+
+
+def _parse_time(text: str) -> int:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise AssignmentError(
+            f"{text!r} is neither now nor a time such as 2026-05-01T08:00:00Z", path="start"
+        ) from None
+    if moment.tzinfo is None:
+        raise AssignmentError(f"{text!r} has no time zone; end it with Z or +02:00", path="start")
+    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000

@@ -1,0 +1,28 @@
+"""Identifiers: what they look like and how new ones are made."""
+
+import re
+import secrets
+from typing import Annotated
+
+import msgspec
+
+__all__ = ["AssignmentId", "CodeHash", "UserId", "VehicleId", "is_name", "new_id"]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_NAME = re.compile(NAME_PATTERN)
+
+VehicleId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+UserId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+AssignmentId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+CodeHash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+"""sha256 of a custom module's source (UTF-8), in hex: the name of a code version."""
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a vehicle, a user or an assignment."""
+    return _NAME.fullmatch(text) is not None
+
+
+def new_id(prefix: str) -> str:
+    """Return ``prefix-xxxxxxxxxx``, unguessable and short enough to type."""
+    return f"{prefix}-{secrets.token_hex(5)}"
