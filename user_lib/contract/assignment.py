@@ -65,7 +65,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A piece of the grammar."""
 
 
-class Selector(_Part):
+class Selector(_Part, frozen=True):
     """Which vehicles: a random ``fraction`` (seeded), a ``where`` condition, at most ``limit``."""
 
     fraction: Fraction | None = None
@@ -74,7 +74,7 @@ class Selector(_Part):
     limit: Count | None = None
 
 
-class WindowSpec(_Part):
+class WindowSpec(_Part, frozen=True):
     """How much data an iteration takes: a count, a time, or a look-back around a trigger."""
 
     samples: Count | None = None
@@ -86,7 +86,7 @@ class WindowSpec(_Part):
     after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
-class Trigger(_Part):
+class Trigger(_Part, frozen=True):
     """The long form of ``when``: a condition with its look-back."""
 
     condition: str
@@ -94,7 +94,7 @@ class Trigger(_Part):
     after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
-class Limits(_Part):
+class Limits(_Part, frozen=True):
     """What one iteration may use; the vehicle's own policy caps it."""
 
     cpu_s: Positive = 2.0
@@ -102,7 +102,7 @@ class Limits(_Part):
     wall_s: Positive = 10.0
 
 
-class Assignment(_Part, kw_only=True):
+class Assignment(_Part, frozen=True, kw_only=True):
     """What to compute, on which vehicles and signals, how often, and how to aggregate it."""
 
     signals: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_SIGNALS)]

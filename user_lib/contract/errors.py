@@ -6,7 +6,7 @@
     ├── AssignmentError      the analyst: an assignment that cannot be run as written
     │   ├── UnknownSignal        names a signal that the vehicle does not have
     │   ├── WindowTooLarge       asks for more history than the vehicle can hold
-    │   └── ExpressionError      a trigger, `where`, `until` or derived expression that does not parse
+    │   └── ExpressionError      an expression that does not parse
     ├── CodeError            the analyst: a custom module that is refused before it runs
     ├── Rejected             the analyst: the cloud or a vehicle said no, with a typed reason
     ├── ConfigError          the engineer or operator: a configuration file

@@ -160,6 +160,8 @@ def _children(node: ast.expr, text: str, path: str) -> list[ast.expr]:
             return []
         case ast.Name() | ast.Attribute() if _dotted(node) is not None:
             return []
+        case _:
+            pass
     part = ast.get_source_segment(text.strip(), node) or type(node).__name__
     raise ExpressionError(
         f"{part!r} is not allowed in an expression; allowed are names, numbers, strings, "
@@ -191,7 +193,8 @@ def _is_condition(node: ast.expr) -> bool:
             return True  # a boolean signal
         case ast.Constant(value=value):
             return isinstance(value, bool)
-    return False
+        case _:
+            return False
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -210,7 +213,8 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
             return _compare(node, values)
         case ast.Call(func=ast.Name(id=name), args=args):
             return _FUNCTIONS[name](*(_evaluate(a, values) for a in args))
-    raise ExpressionError(f"{type(node).__name__} is not allowed in an expression")
+        case _:
+            raise ExpressionError(f"{type(node).__name__} is not allowed in an expression")
 
 
 def _lookup(name: str, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
