@@ -170,7 +170,8 @@ class TaskEnded(_Message, frozen=True, kw_only=True, tag="task_ended"):
     assignment_id: AssignmentId
     vehicle_id: VehicleId = ""
     epoch: str
-    state: Literal[TaskState.FINISHED, TaskState.FAILED, TaskState.REJECTED, TaskState.CANCELLED]
+    state: TaskState
+    """One of the ends."""
     reason: str = ""
     """A stable word: unknown_signal, window_too_large, no_code, forbidden, expired …"""
     detail: str = ""
