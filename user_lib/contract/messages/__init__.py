@@ -1,0 +1,142 @@
+"""Every message of the platform: one closed union a direction, frozen, tagged by ``type``.
+
+::
+
+    vehicle  → cloud     FromVehicle   Hello, Heartbeat, Catalog, Deliver, CodeReport
+    cloud    → vehicle   ToVehicle     Welcome, SendHello, SendCatalog, Assign, Withdraw, SetCode,
+                                       Feedback, Ack
+    analyst  → cloud     Request       a body of the union `Ask`, numbered; safe to repeat
+    cloud    → analyst   Reply         the answer to one request: a body of the union `Answer`
+
+Vehicle and cloud keep each other right by comparing what is with what should be: every `Heartbeat`
+lists the tasks and code generations that the vehicle holds, and the cloud sends again what is
+missing. So every message to a vehicle may be repeated, and the loss of one heals itself.
+
+What a vehicle must not lose (results, the end of a task) goes through its outbox as `Deliver` and
+is repeated until an `Ack` names it. Analysts only ask: a job's stream of events is numbered in the
+ledger and read from any position with `ReadEvents`, which waits at the cloud for news.
+"""
+
+from user_lib.contract.messages.analyst import (
+    Ask,
+    Cancel,
+    CodeStatus,
+    Explain,
+    ListJobs,
+    ListSignals,
+    ListVehicles,
+    Ping,
+    PushCode,
+    ReadEvents,
+    RemoveCode,
+    Request,
+    RollbackCode,
+    Submit,
+)
+from user_lib.contract.messages.answers import (
+    Answer,
+    Cancelled,
+    CodeSlot,
+    CodeSlots,
+    CodeState,
+    Event,
+    Events,
+    Explanation,
+    Group,
+    JobChanged,
+    JobInfo,
+    Jobs,
+    MemberInfo,
+    Pong,
+    Rejection,
+    Reply,
+    RoundClosed,
+    Signals,
+    Submitted,
+    VehicleInfo,
+    Vehicles,
+)
+from user_lib.contract.messages.records import (
+    ModuleHeld,
+    Result,
+    RollBack,
+    SignalInfo,
+    TaskEnded,
+    TaskHeld,
+)
+from user_lib.contract.messages.vehicle import (
+    Ack,
+    Assign,
+    Catalog,
+    CodeReport,
+    Deliver,
+    Feedback,
+    FromVehicle,
+    Heartbeat,
+    Hello,
+    SendCatalog,
+    SendHello,
+    SetCode,
+    ToVehicle,
+    Welcome,
+    Withdraw,
+)
+
+__all__ = [
+    "Ack",
+    "Answer",
+    "Ask",
+    "Assign",
+    "Cancel",
+    "Cancelled",
+    "Catalog",
+    "CodeReport",
+    "CodeSlot",
+    "CodeSlots",
+    "CodeState",
+    "CodeStatus",
+    "Deliver",
+    "Event",
+    "Events",
+    "Explain",
+    "Explanation",
+    "Feedback",
+    "FromVehicle",
+    "Group",
+    "Heartbeat",
+    "Hello",
+    "JobChanged",
+    "JobInfo",
+    "Jobs",
+    "ListJobs",
+    "ListSignals",
+    "ListVehicles",
+    "MemberInfo",
+    "ModuleHeld",
+    "Ping",
+    "Pong",
+    "PushCode",
+    "ReadEvents",
+    "Rejection",
+    "RemoveCode",
+    "Reply",
+    "Request",
+    "Result",
+    "RollBack",
+    "RollbackCode",
+    "RoundClosed",
+    "SendCatalog",
+    "SendHello",
+    "SetCode",
+    "SignalInfo",
+    "Signals",
+    "Submit",
+    "Submitted",
+    "TaskEnded",
+    "TaskHeld",
+    "ToVehicle",
+    "VehicleInfo",
+    "Vehicles",
+    "Welcome",
+    "Withdraw",
+]

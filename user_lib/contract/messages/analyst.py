@@ -1,0 +1,129 @@
+"""What an analyst asks of the cloud: one union, numbered requests."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.ids import AssignmentId, UserId, VehicleId
+from user_lib.contract.messages.records import Message, Side
+
+__all__ = [
+    "Ask",
+    "Cancel",
+    "CodeStatus",
+    "Explain",
+    "ListJobs",
+    "ListSignals",
+    "ListVehicles",
+    "Ping",
+    "PushCode",
+    "ReadEvents",
+    "RemoveCode",
+    "Request",
+    "RollbackCode",
+    "Submit",
+]
+
+
+class Ping(Message, frozen=True, kw_only=True, tag="ping"):
+    """Is there a cloud, and which?"""
+
+
+class ListVehicles(Message, frozen=True, kw_only=True, tag="list_vehicles"):
+    """All vehicles that the cloud has seen."""
+
+
+class ListSignals(Message, frozen=True, kw_only=True, tag="list_signals"):
+    """The signals of one vehicle."""
+
+    vehicle_id: VehicleId
+
+
+class Submit(Message, frozen=True, kw_only=True, tag="submit"):
+    """A new assignment; the same ``token`` again answers with the same assignment."""
+
+    spec: Assignment
+    token: str
+
+
+class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
+    """End an assignment of one's own."""
+
+    assignment_id: AssignmentId
+
+
+class ListJobs(Message, frozen=True, kw_only=True, tag="list_jobs"):
+    """One's own assignments, newest first."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class ReadEvents(Message, frozen=True, kw_only=True, tag="read_events"):
+    """The events of an assignment after ``after_seq``; waits up to ``wait_s`` for the first."""
+
+    assignment_id: AssignmentId
+    after_seq: int = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
+    kinds: tuple[Literal["result", "round", "job"], ...] = ("result", "round", "job")
+
+
+class Explain(Message, frozen=True, kw_only=True, tag="explain"):
+    """Where an assignment stands on each vehicle."""
+
+    assignment_id: AssignmentId
+
+
+class PushCode(Message, frozen=True, kw_only=True, tag="push_code"):
+    """Put a module in a slot of one's own: for all vehicles, or for some (A/B)."""
+
+    side: Side
+    source: str
+    token: str
+    vehicles: tuple[VehicleId, ...] | None = None
+
+
+class CodeStatus(Message, frozen=True, kw_only=True, tag="code_status"):
+    """Both slots; waits up to ``wait_s`` until no online vehicle is pending."""
+
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
+
+
+class RollbackCode(Message, frozen=True, kw_only=True, tag="rollback_code"):
+    """Put the slot's previous content back, as a new generation."""
+
+    side: Side
+    token: str
+
+
+class RemoveCode(Message, frozen=True, kw_only=True, tag="remove_code"):
+    """Empty the slot; running tasks that need it end, saying so."""
+
+    side: Side
+    token: str
+
+
+Ask: TypeAlias = (
+    Ping
+    | ListVehicles
+    | ListSignals
+    | Submit
+    | Cancel
+    | ListJobs
+    | ReadEvents
+    | Explain
+    | PushCode
+    | CodeStatus
+    | RollbackCode
+    | RemoveCode
+)
+
+
+class Request(Message, frozen=True, kw_only=True, tag="request"):
+    """A numbered question of an analyst. The number is the analyst's own and returns in `Reply`."""
+
+    number: int
+    user: UserId
+    """Who asks, while the link has no keys; with keys, the key decides."""
+    ask: Ask

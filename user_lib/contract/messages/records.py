@@ -1,0 +1,137 @@
+"""What several messages carry: results with their receipts, tasks and code that a vehicle holds."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from user_lib.contract.assignment import Json
+from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
+from user_lib.contract.states import TaskState
+
+__all__ = [
+    "Message",
+    "ModuleHeld",
+    "Nanoseconds",
+    "OutcomeStatus",
+    "Record",
+    "Result",
+    "RollBack",
+    "Side",
+    "SignalInfo",
+    "TaskEnded",
+    "TaskHeld",
+]
+
+Side: TypeAlias = Literal["onboard", "offboard"]
+Nanoseconds: TypeAlias = int
+OutcomeStatus: TypeAlias = Literal["ok", "error", "killed", "refused"]
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """A message, or a part of one that stands in a union."""
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A part of a message."""
+
+
+class SignalInfo(Record, frozen=True, kw_only=True):
+    """A signal that a vehicle can be asked for."""
+
+    name: str
+    """The VSS path where the vehicle's mapping has one, else ``Message.Signal``."""
+    unit: str = ""
+    message: str = ""
+    channel: str = ""
+    vss: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: dict[int, str] = {}
+
+
+class RollBack(Record, frozen=True, kw_only=True):
+    """A code version failed its first iteration; the last good one ran in its place."""
+
+    failed_version: CodeHash
+    detail: str
+
+
+class Result(Message, frozen=True, kw_only=True, tag="result"):
+    """What one iteration on one vehicle produced, with its receipt.
+
+    Identity: (assignment_id, vehicle_id, epoch, iteration); the cloud sets ``vehicle_id`` from the
+    connection that the result came by.
+    """
+
+    assignment_id: AssignmentId
+    vehicle_id: VehicleId = ""
+    epoch: str
+    iteration: Annotated[int, msgspec.Meta(ge=1)]
+    status: OutcomeStatus
+    reason: str = ""
+    """For a failure: wall, cpu, memory, syscall, crash, exit, output, result, protocol, error …"""
+    detail: str = ""
+    """For a failure: the traceback, the signal, or the limit that was reached."""
+    value: Json = None
+    weight: float = 0.0
+    """How many samples the value stands for."""
+    partial: Json = None
+    """What `offboard: merge` pools, when the on-board method has such a form."""
+    prints: str = ""
+    method: str
+    code_version: str = ""
+    """sha256 of the custom module that ran; empty for a built-in method."""
+    generation: int = 0
+    rolled_back: RollBack | None = None
+    dbc_hash: str
+    window_start_ns: Nanoseconds
+    window_stop_ns: Nanoseconds
+    trigger_ns: Nanoseconds | None = None
+    samples: dict[str, int] = {}
+    lost_frames: int = 0
+    agent_version: str
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    max_rss_mb: float = 0.0
+    created_ns: Nanoseconds
+    """The vehicle's wall clock when the iteration ended, ns since the Unix epoch."""
+    late: bool = False
+    """Set by the cloud: its round was already closed."""
+
+
+class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
+    """A task came to its end on one vehicle, or was refused there."""
+
+    assignment_id: AssignmentId
+    vehicle_id: VehicleId = ""
+    epoch: str
+    state: TaskState
+    """One of the ends."""
+    reason: str = ""
+    """A stable word: unknown_signal, window_too_large, no_code, forbidden, expired …"""
+    detail: str = ""
+    path: str = ""
+    near: tuple[str, ...] = ()
+    iterations: int = 0
+    """How many iterations the task committed."""
+    lost_results: int = 0
+    """Results that a full outbox had to drop."""
+
+
+class TaskHeld(Record, frozen=True, kw_only=True):
+    """A task that a vehicle holds, as its heartbeat tells."""
+
+    assignment_id: AssignmentId
+    state: TaskState
+    iteration: int
+    """The iteration that is being gathered or computed."""
+    detail: str = ""
+    """In words: '523 of 1000 samples of Vehicle.Speed', 'waits for a worker slot' …"""
+
+
+class ModuleHeld(Record, frozen=True, kw_only=True):
+    """The code generation in force for one analyst on a vehicle."""
+
+    analyst: UserId
+    generation: int
+    version: str

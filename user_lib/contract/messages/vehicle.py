@@ -1,0 +1,149 @@
+"""The unions between vehicle and cloud, one a direction."""
+
+from typing import Literal, TypeAlias
+
+from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.ids import AssignmentId, UserId, VehicleId
+from user_lib.contract.messages.records import (
+    Message,
+    ModuleHeld,
+    Result,
+    SignalInfo,
+    TaskEnded,
+    TaskHeld,
+)
+
+__all__ = [
+    "Ack",
+    "Assign",
+    "Catalog",
+    "CodeReport",
+    "Deliver",
+    "Feedback",
+    "FromVehicle",
+    "Heartbeat",
+    "Hello",
+    "SendCatalog",
+    "SendHello",
+    "SetCode",
+    "ToVehicle",
+    "Welcome",
+    "Withdraw",
+]
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """First message of a connection, and again when the cloud asks (`SendHello`)."""
+
+    vehicle_id: VehicleId
+    epoch: str
+    agent_version: str
+    model: str = ""
+    profile: str = ""
+    tags: dict[str, str] = {}
+    dbc_hash: str
+    external_methods: tuple[str, ...] = ()
+    accepts_custom: bool = True
+    sandbox: str = ""
+    """The isolation level that custom code gets on this vehicle."""
+
+
+class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
+    """Renews the lease and tells what the vehicle holds; sent every third of the lease."""
+
+    tasks: tuple[TaskHeld, ...] = ()
+    code: tuple[ModuleHeld, ...] = ()
+    outbox: int = 0
+    stats: dict[str, float] = {}
+    """Counters by dotted name: frames.total, frames.dropped, history.depth_s, link.reconnects …"""
+
+
+class Catalog(Message, frozen=True, kw_only=True, tag="catalog"):
+    """The signals behind a ``dbc_hash``, sent when the cloud does not know that hash."""
+
+    dbc_hash: str
+    signals: tuple[SignalInfo, ...]
+
+
+class Deliver(Message, frozen=True, kw_only=True, tag="deliver"):
+    """An entry of the outbox; repeated until its ``seq`` is acknowledged."""
+
+    seq: int
+    item: Result | TaskEnded
+
+
+class CodeReport(Message, frozen=True, kw_only=True, tag="code_report"):
+    """What became of a code generation on this vehicle."""
+
+    analyst: UserId
+    generation: int
+    version: str
+    state: Literal["armed", "refused", "rolled_back", "removed"]
+    detail: str = ""
+
+
+FromVehicle: TypeAlias = Hello | Heartbeat | Catalog | Deliver | CodeReport
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """The cloud's answer to `Hello`."""
+
+    lease_s: float
+    cloud_version: str
+
+
+class SendHello(Message, frozen=True, kw_only=True, tag="send_hello"):
+    """The cloud does not know this connection (it restarted, or the lease ran out)."""
+
+
+class SendCatalog(Message, frozen=True, kw_only=True, tag="send_catalog"):
+    """The cloud has never seen this ``dbc_hash``."""
+
+    dbc_hash: str
+
+
+class Assign(Message, frozen=True, kw_only=True, tag="assign"):
+    """Run a task. Repeats are ignored by a vehicle that holds, or has ended, the task."""
+
+    assignment_id: AssignmentId
+    analyst: UserId
+    spec: Assignment
+    first_iteration: int = 1
+    """Where to begin when the vehicle has no position of its own."""
+
+
+class Withdraw(Message, frozen=True, kw_only=True, tag="withdraw"):
+    """End a task: cancelled, or its assignment ended or is unknown to the cloud."""
+
+    assignment_id: AssignmentId
+    reason: str
+
+
+class SetCode(Message, frozen=True, kw_only=True, tag="set_code"):
+    """Arm a code version in an analyst's on-board slot; an empty ``source`` removes the code."""
+
+    analyst: UserId
+    generation: int
+    version: str
+    source: str
+
+
+class Feedback(Message, frozen=True, kw_only=True, tag="feedback"):
+    """A round of a feedback assignment begins: run ``iteration`` with ``value`` as its input."""
+
+    assignment_id: AssignmentId
+    iteration: int
+    value: Json = None
+    generation: int = 0
+    """The code generation pinned for this round; 0 for a built-in method."""
+
+
+class Ack(Message, frozen=True, kw_only=True, tag="ack"):
+    """These outbox entries are in the ledger, on disk."""
+
+    seqs: tuple[int, ...]
+
+
+ToVehicle: TypeAlias = (
+    Welcome | SendHello | SendCatalog | Assign | Withdraw | SetCode | Feedback | Ack
+)
