@@ -232,13 +232,17 @@ def _found(spec: Mapping[str, Json], path: str) -> str:
 def _check_method(a: Assignment) -> None:
     _check_one_method(a.onboard, ONBOARD_METHODS, "onboard", external=True)
     _check_one_method(a.offboard, OFFBOARD_METHODS, "offboard", external=False)
-    for key, params in (
-        ("onboard_params", a.onboard_params),
-        ("offboard_params", a.offboard_params),
-    ):
+    _check_params(a.onboard_params, "onboard_params")
+    _check_params(a.offboard_params, "offboard_params")
+
+
+def _check_params(params: dict[str, Json], path: str) -> None:
+    try:
         size = len(msgspec.msgpack.encode(params))
-        if size > MAX_PARAMS_BYTES:
-            raise AssignmentError(f"{size} bytes; at most {MAX_PARAMS_BYTES} are allowed", path=key)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise AssignmentError(f"cannot travel as JSON: {error}", path=path) from None
+    if size > MAX_PARAMS_BYTES:
+        raise AssignmentError(f"{size} bytes; at most {MAX_PARAMS_BYTES} are allowed", path=path)
 
 
 def _check_one_method(name: str, builtin: tuple[str, ...], path: str, *, external: bool) -> None:

@@ -63,7 +63,7 @@ class Codec(Generic[T]):
         _check_size(len(body))
         try:
             message: T = self._decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"the body is not a message of this direction: {error}") from None
         return message
 

@@ -1,0 +1,177 @@
+"""The grammar accepts what DESIGN writes down and names what is wrong with the rest."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from user_lib.contract.assignment import Assignment, json_schema, parse
+from user_lib.contract.errors import AssignmentError, ExpressionError
+
+GRAMMAR = """
+name: harsh-braking
+vehicles: {fraction: 0.5, seed: 7}
+signals: [Vehicle.Speed, Vehicle.Chassis.Brake.PedalPosition]
+window: {samples: 1000}
+rate_hz: 10
+onboard: mean
+onboard_params: {}
+offboard: mean
+offboard_params: {}
+iterations: 10
+feedback: false
+until: "loss < 0.01"
+start: now
+duration_s: 3600
+priority: 5
+quorum: 0.8
+deadline_s: 60
+limits: {cpu_s: 2, memory_mb: 256, wall_s: 10}
+"""
+
+MINIMAL: dict[str, Any] = {
+    "signals": ["Vehicle.Speed"],
+    "onboard": "mean",
+    "window": {"samples": 10},
+}
+
+
+def test_the_documented_grammar_parses() -> None:
+    assignment = parse(yaml.safe_load(GRAMMAR))
+
+    assert assignment.window.samples == 1000
+    assert assignment.last_iteration == 10
+    assert assignment.limits.memory_mb == 256
+
+
+def test_defaults_are_left_out_of_the_plain_form() -> None:
+    plain = parse(MINIMAL).to_dict()
+
+    assert plain == {
+        "signals": ("Vehicle.Speed",),
+        "onboard": "mean",
+        "window": {"samples": 10},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "says"),
+    [
+        ({"onboard": "maen"}, "onboard", "mean"),
+        ({"offboard": "fedavgg"}, "offboard", "fedavg"),
+        ({"window": {"sample": 3}}, "window.sample", "samples"),
+        ({"window": {}}, "window", "neither"),
+        ({"window": {"samples": 3, "seconds": 1}}, "window", "both"),
+        ({"window": {"seconds": 60, "every": 10}}, "window.every", "overlapping"),
+        ({"window": {"samples": 0}}, "window.samples", ">= 1"),
+        ({"window": {"before_s": 5}}, "window", "when"),
+        ({"iteration": 3}, "iteration", "iterations"),
+        ({"vehicles": []}, "vehicles", "all"),
+        ({"vehicles": {}}, "vehicles", "fraction"),
+        ({"vehicles": {"where": "model ="}}, "vehicles.where", "parse"),
+        ({"signals": []}, "signals", "length"),
+        ({"signals": ["a", "a"]}, "signals", "twice"),
+        ({"when": "Vehicle.Speed + 1"}, "when", "condition"),
+        ({"when": "Vehicle.Speed > 1", "feedback": True}, "feedback", "rounds"),
+        ({"when": "Vehicle.Speed > 1", "until": "loss < 1"}, "until", "rounds"),
+        ({"start": "tomorrow"}, "start", "2026"),
+        ({"start": "2026-05-01T08:00:00"}, "start", "time zone"),
+        ({"priority": 11}, "priority", "found 11"),
+        ({"quorum": 0}, "quorum", "found 0"),
+        ({"feedback": "yes"}, "feedback", "'yes'"),
+        ({"onboard_params": {"x": "a" * 300_000}}, "onboard_params", "bytes"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path(change: dict[str, Any], path: str, says: str) -> None:
+    with pytest.raises(AssignmentError) as caught:
+        parse({**MINIMAL, **change})
+
+    assert caught.value.path == path
+    assert says in str(caught.value)
+
+
+def test_a_wrong_key_names_the_nearest() -> None:
+    with pytest.raises(AssignmentError) as caught:
+        parse({**MINIMAL, "signal": ["a"]})
+
+    assert caught.value.near[0] == "signals"
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"condition": "Vehicle.Speed > 100", "before_s": 5, "after_s": 2},
+        "Vehicle.Speed > 100",
+    ],
+)
+def test_a_look_back_may_stand_in_when_or_in_window(when: Any) -> None:
+    window = {} if isinstance(when, dict) else {"before_s": 5, "after_s": 2}
+
+    assignment = parse({**MINIMAL, "when": when, "window": window})
+
+    assert assignment.look_back_s == (5, 2)
+    assert not assignment.has_rounds
+
+
+def test_a_start_time_is_read_to_the_microsecond() -> None:
+    start = parse({**MINIMAL, "start": "1970-01-01T01:00:01.000002+01:00"}).start_unix_ns
+
+    assert start == 1_000_002_000
+
+
+def test_a_mistake_in_a_custom_expression_is_an_assignment_error() -> None:
+    with pytest.raises(ExpressionError):
+        parse({**MINIMAL, "until": "__import__('os').system('true')"})
+
+
+def test_the_schema_is_json_and_refuses_unknown_keys() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+
+    assert schema["$defs"]["Assignment"]["additionalProperties"] is False
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "signals": st.lists(st.text("abc.", min_size=1), min_size=1, max_size=3, unique=True),
+            "onboard": st.sampled_from(["mean", "custom", "external:fft", "collect"]),
+            "window": st.one_of(
+                st.fixed_dictionaries({"samples": st.integers(1, 10_000)}),
+                st.fixed_dictionaries({"seconds": st.floats(0.1, 100)}),
+            ),
+        },
+        optional={
+            "vehicles": st.one_of(st.just("all"), st.just(["kona-1"]), st.just({"limit": 3})),
+            "iterations": st.one_of(st.just("forever"), st.integers(1, 100)),
+            "rate_hz": st.floats(0.1, 100),
+            "quorum": st.floats(0.1, 1),
+            "feedback": st.booleans(),
+            "onboard_params": st.dictionaries(
+                st.text(max_size=5), st.integers(-(2**63), 2**63), max_size=3
+            ),
+        },
+    )
+)
+def test_parsing_its_own_plain_form_changes_nothing(spec: dict[str, Any]) -> None:
+    assignment = parse(spec)
+
+    assert parse(assignment.to_dict()) == assignment
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(assignment), type=Assignment) == assignment
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(Assignment.__struct_fields__),
+)
+def test_any_value_anywhere_is_parsed_or_refused_with_a_path(value: Any, key: str) -> None:
+    try:
+        parse({**MINIMAL, key: value})
+    except AssignmentError as error:
+        assert error.path  # noqa: PT017 - both outcomes are legal

@@ -1,0 +1,131 @@
+"""Frames in, messages out; any other bytes are a ProtocolError and nothing else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from user_lib.contract import messages as m
+from user_lib.contract.assignment import parse
+from user_lib.contract.codec import FROM_VEHICLE, MAX_BODY_BYTES, REPLY, REQUEST, TO_VEHICLE, Codec
+from user_lib.contract.errors import ProtocolError
+from user_lib.contract.states import JobState, RoundState, TaskState
+
+SPEC = parse({"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}})
+RESULT = m.Result(
+    assignment_id="job-1",
+    epoch="e",
+    iteration=1,
+    status="ok",
+    value={"Vehicle.Speed": 61.5},
+    method="mean",
+    dbc_hash="d",
+    window_start_ns=0,
+    window_stop_ns=10,
+    agent_version="0.1",
+    created_ns=1,
+)
+ROUND = m.RoundClosed(
+    assignment_id="job-1",
+    round=1,
+    state=RoundState.COMPLETE,
+    groups=(m.Group(code_version="", vehicles=("a", "b"), value=1.5),),
+    offboard_method="mean",
+    opened_ns=1,
+    closed_ns=2,
+)
+
+
+def test_the_bytes_of_version_1_stay_what_they_are() -> None:
+    hello = m.Hello(vehicle_id="kona-1", epoch="e1", agent_version="0.1", dbc_hash="d")
+    assert FROM_VEHICLE.encode(hello) == [
+        b"OD\x01v",
+        b"\x85\xa4type\xa5hello\xaavehicle_id\xa6kona-1\xa5epoch\xa2e1"
+        b"\xadagent_version\xa30.1\xa8dbc_hash\xa1d",
+    ]
+    assert TO_VEHICLE.encode(m.Ack(seqs=(1, 300))) == [
+        b"OD\x01V",
+        b"\x82\xa4type\xa3ack\xa4seqs\x92\x01\xcd\x01,",
+    ]
+    assert REQUEST.encode(m.Request(number=7, user="ann", ask=m.Ping())) == [
+        b"OD\x01a",
+        b"\x84\xa4type\xa7request\xa6number\x07\xa4user\xa3ann\xa3ask\x81\xa4type\xa4ping",
+    ]
+    assert REPLY.encode(
+        m.Reply(number=7, answer=m.Pong(cloud_version="0.1", vehicles_online=2))
+    ) == [
+        b"OD\x01A",
+        b"\x83\xa4type\xa5reply\xa6number\x07\xa6answer\x83\xa4type\xa4pong"
+        b"\xadcloud_version\xa30.1\xafvehicles_online\x02",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (FROM_VEHICLE, m.Deliver(seq=3, item=RESULT)),
+        (
+            FROM_VEHICLE,
+            m.Deliver(
+                seq=4,
+                item=m.TaskEnded(
+                    assignment_id="j", epoch="e", state=TaskState.REJECTED, near=("a",)
+                ),
+            ),
+        ),
+        (TO_VEHICLE, m.Assign(assignment_id="job-1", analyst="ann", spec=SPEC)),
+        (TO_VEHICLE, m.Feedback(assignment_id="job-1", iteration=2, value={"weights": [1.0, 2.5]})),
+        (REQUEST, m.Request(number=1, user="ann", ask=m.Submit(spec=SPEC, token="t"))),
+        (
+            REPLY,
+            m.Reply(
+                number=1,
+                answer=m.Events(
+                    events=(m.Event(seq=1, item=RESULT), m.Event(seq=2, item=ROUND)),
+                    next_seq=2,
+                    state=JobState.RUNNING,
+                    ended=False,
+                ),
+            ),
+        ),
+    ],
+)
+def test_what_goes_in_comes_out(codec: Codec[object], message: object) -> None:
+    assert codec.decode(codec.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ([], "2 frames"),
+        ([b"OD\x01v"], "2 frames"),
+        ([b"OD\x01v", b"", b""], "2 frames"),
+        ([b"GET / HT", b""], "not a message of OODIDA"),
+        ([b"OD\x02v", b""], "version 2"),
+        ([b"OD\x01a", b""], "direction"),
+        ([b"OD\x01v", b""], "body"),
+        ([b"OD\x01v", b"\x81\xa4type\xa3ack"], "body"),
+        ([b"OD\x01v", b"\x91" * 100_000], "body"),
+        ([b"OD\x01v", b"\0" * (MAX_BODY_BYTES + 1)], "at most"),
+    ],
+)
+def test_other_bytes_are_named(frames: list[bytes], says: str) -> None:
+    with pytest.raises(ProtocolError, match=says):
+        FROM_VEHICLE.decode(frames)
+
+
+def test_a_message_too_large_is_not_sent() -> None:
+    with pytest.raises(ProtocolError, match="at most"):
+        FROM_VEHICLE.encode(m.Deliver(seq=1, item=replace(RESULT, prints="x" * MAX_BODY_BYTES)))
+
+
+@given(st.data())
+def test_mutated_bytes_are_parsed_or_refused(data: st.DataObject) -> None:
+    body = bytearray(FROM_VEHICLE.encode(m.Deliver(seq=3, item=RESULT))[1])
+    for _ in range(data.draw(st.integers(1, 5))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(body)))
+    try:
+        FROM_VEHICLE.decode([FROM_VEHICLE.header, bytes(body[:cut])])
+    except ProtocolError:
+        return
