@@ -1,0 +1,70 @@
+"""A configuration file is read whole and right, or refused with the key and what to do."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+
+from user_lib.contract.errors import ConfigError
+from user_lib.wire.config import convert_config, load_config
+
+
+class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    history_mb: int = 64
+
+
+class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vehicle_id: str
+    level: Literal["info", "debug"] = "info"
+    inner: Inner = Inner()
+    many: dict[str, Inner] = {}
+
+
+def test_a_good_file_becomes_a_struct(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text("vehicle_id: kona-1\ninner: {history_mb: 3}\n")
+
+    assert load_config(path, Outer) == Outer("kona-1", inner=Inner(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("vehicle_id: a\nhistory: 3\n", "history: no such key; did you mean history_mb?"),
+        ("vehicle_id: a\ninner: {histroy_mb: 3}\n", "inner.histroy_mb: no such key; did you mean"),
+        ("vehicle_id: a\ninner: {history_mb: much}\n", "inner.history_mb: Expected int"),
+        ("vehicle_id: a\nzzz: 1\n", "zzz: no such key; see the commented example"),
+        ("level: info\n", "vehicle_id"),
+        ("", "vehicle_id"),
+        ("- a\n", "not a mapping"),
+        ("a: [\n", "is not YAML"),
+        ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, Outer)
+
+    assert str(caught.value).startswith(str(path))
+    assert says in str(caught.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_config(tmp_path / "none.yaml", Outer)
+
+
+def test_a_file_that_is_not_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(tmp_path / "agent.yaml", Outer)
+
+
+def test_a_key_deep_inside_is_named_with_its_whole_path() -> None:
+    with pytest.raises(ConfigError, match=r"many\[\.\.\.\]\.x: no such key"):
+        convert_config({"vehicle_id": "a", "many": {"b": {"x": 1}}}, Outer, where="arguments")
