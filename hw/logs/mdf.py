@@ -1,0 +1,174 @@
+"""ASAM MDF 4 (``.mf4``) bus logs, as CANedge and others write them, through asammdf.
+
+asammdf is an extra (``pip install 'oodida[mdf]'``), for its licence is LGPL. Read in slices, group
+by group, and merged by time: each kind of frame has a channel group of its own.
+"""
+
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.logs.merge import merge_by_time
+from hw.logs.reading import Reading
+from user_lib.contract.errors import SourceError
+from user_lib.contract.frames import (
+    BRS,
+    ERROR,
+    ESI,
+    EXTENDED,
+    FD,
+    MAX_PAYLOAD,
+    REMOTE,
+    TX,
+    FrameBatch,
+)
+
+__all__ = ["EXPECTED", "read_mdf"]
+
+EXPECTED = "an MDF 4 record of a CAN frame"
+
+_KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": REMOTE, "CAN_ErrorFrame": ERROR}
+_BITS = {"IDE": EXTENDED, "EDL": FD, "BRS": BRS, "ESI": ESI, "Dir": TX}
+_SLICE_FRAMES = 65_536
+_SECOND_NS = 1_000_000_000
+_ID_MASK = 0x1FFF_FFFF
+
+
+def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
+    """Read an MDF 4 bus log. Resolution: 1 ns for logs of up to 50 days.
+
+    Raises: SourceError, when asammdf is missing, the file is no MDF 4, or it holds no CAN frames.
+    """
+    mdf = _open(_asammdf(), reading)
+    try:
+        groups = [
+            _Group(mdf, index, kind, reading)
+            for index, group in enumerate(mdf.groups)
+            for kind in _KINDS
+            if any(channel.name == kind for channel in group.channels)
+        ]
+        if not groups:
+            raise SourceError(
+                f"{reading.path} holds no CAN frames: expected an MDF 4 bus log with groups "
+                f"{', '.join(_KINDS)}; a file of decoded signals cannot be replayed"
+            )
+        filled = [group.slices() for group in groups if group.frames]
+        yield from merge_by_time(filled, reading.batch_frames)
+    finally:
+        mdf.close()
+
+
+def _asammdf() -> ModuleType:
+    try:
+        import asammdf
+    except ImportError as error:
+        raise SourceError(
+            "reading .mf4 needs asammdf, which is not installed; run: pip install 'oodida[mdf]'"
+        ) from error
+    module: ModuleType = asammdf
+    return module
+
+
+def _open(asammdf: ModuleType, reading: Reading) -> Any:  # noqa: ANN401 -- asammdf has no types
+    if not reading.path.is_file():
+        raise SourceError(f"cannot open log {reading.path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mdf = asammdf.MDF(reading.path)
+    except Exception as error:  # a damaged file fails anywhere inside asammdf
+        raise SourceError(
+            f"cannot read {reading.path}: expected an MDF 4 file, asammdf says "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not str(mdf.version).startswith("4"):
+        mdf.close()
+        raise SourceError(f"cannot read {reading.path}: MDF {mdf.version}, expected MDF 4")
+    return mdf
+
+
+class _Group:
+    """One channel group: all frames of one kind, read a slice at a time."""
+
+    def __init__(self, mdf: Any, index: int, kind: str, reading: Reading) -> None:  # noqa: ANN401
+        self._mdf, self._index, self._kind, self._reading = mdf, index, kind, reading
+        group = mdf.groups[index]
+        self.frames = int(group.channel_group.cycles_nr)
+        self._names = {channel.name for channel in group.channels}
+        self._start_ns = int(mdf.header.abs_time)
+
+    def slices(self) -> Iterator[FrameBatch]:
+        """Yield all frames, in the file's order."""
+        for first in range(0, self.frames, _SLICE_FRAMES):
+            count = min(_SLICE_FRAMES, self.frames - first)
+            try:
+                yield self._slice(first, count)
+            except Exception as error:  # noqa: BLE001 -- a damaged block fails inside asammdf
+                where = f"{self._kind} records {first} to {first + count - 1}"
+                self._reading.damage.report(where, f"{type(error).__name__}: {error}", count=count)
+
+    def _slice(self, first: int, count: int) -> FrameBatch:
+        seconds, can_id = self._column("ID", first, count)
+        data = self._data(first, count)
+        batch = FrameBatch.zeros(len(seconds), data.shape[1])
+        batch.time_ns[:] = self._start_ns + np.rint(seconds * _SECOND_NS).astype(np.int64)
+        batch.can_id[:] = can_id & np.uint32(_ID_MASK)
+        batch.flags[:] = _KINDS[self._kind]
+        for name, bit in _BITS.items():
+            if self._has(name):
+                batch.flags[:] |= np.where(self._column(name, first, count)[1] != 0, bit, 0).astype(
+                    np.uint8
+                )
+        self._name_buses(batch, first, count)
+        batch.length[:] = self._lengths(first, count, data.shape[1])
+        batch.data[:] = data
+        batch.data[np.arange(data.shape[1]) >= batch.length[:, None]] = 0
+        return batch
+
+    def _has(self, name: str) -> bool:
+        return f"{self._kind}.{name}" in self._names
+
+    def _column(self, name: str, first: int, count: int) -> tuple[NDArray[np.float64], Any]:
+        """Return times in seconds and raw values of one part of the frames; zeros if absent."""
+        wanted = f"{self._kind}.{name}" if self._has(name) else self._kind
+        signal = self._mdf.get(
+            wanted,
+            group=self._index,
+            raw=True,
+            record_offset=first,
+            record_count=count,
+            ignore_invalidation_bits=True,
+        )
+        seconds = np.asarray(signal.timestamps, np.float64)
+        samples = signal.samples if self._has(name) else np.zeros(len(seconds), np.uint32)
+        return seconds, samples
+
+    def _data(self, first: int, count: int) -> NDArray[np.uint8]:
+        """Return payloads (n, 8) or (n, 64)."""
+        if self._kind != "CAN_DataFrame":
+            return np.zeros((count, 8), np.uint8)
+        samples = np.asarray(self._column("DataBytes", first, count)[1])
+        samples = samples.astype(np.uint8).reshape(len(samples), -1)[:, :MAX_PAYLOAD]
+        stride = 8 if samples.shape[1] <= 8 else MAX_PAYLOAD
+        data = np.zeros((len(samples), stride), np.uint8)
+        data[:, : samples.shape[1]] = samples
+        return data
+
+    def _lengths(self, first: int, count: int, stride: int) -> NDArray[np.uint8]:
+        name = "DataLength" if self._has("DataLength") else "DLC"
+        lengths: NDArray[np.int64] = np.asarray(self._column(name, first, count)[1], np.int64)
+        return np.minimum(lengths, stride).astype(np.uint8)
+
+    def _name_buses(self, batch: FrameBatch, first: int, count: int) -> None:
+        """Number the channels in the order in which the frames name them."""
+        if not self._has("BusChannel"):
+            batch.bus[:] = self._reading.bus("")
+            return
+        numbers = np.asarray(self._column("BusChannel", first, count)[1])
+        known, where = np.unique(numbers, return_index=True)
+        for number in known[np.argsort(where)].tolist():
+            batch.bus[numbers == number] = self._reading.bus(str(number))

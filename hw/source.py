@@ -1,0 +1,83 @@
+"""What every source of CAN frames is: batches of frames, names of buses, and honest counts."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from user_lib.contract.errors import SourceError
+from user_lib.contract.frames import FrameBatch
+
+__all__ = ["GATHER_S", "Source", "SourceEnded", "SourceStats"]
+
+GATHER_S = 0.02
+"""How long a read lingers after the first frame, so that a busy bus gives few, big batches."""
+
+
+class SourceEnded(SourceError):
+    """A log or a drive is over: every frame was delivered, and no more will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    """What a source has delivered and what it has lost since it was opened."""
+
+    frames: int = 0
+    """Frames delivered by `Source.read`, all kinds."""
+    error_frames: int = 0
+    remote_frames: int = 0
+    dropped: int = 0
+    """Frames that arrived while the buffer was full."""
+    malformed: int = 0
+    """Lines, records or messages that hold no readable frame."""
+    loops: int = 0
+    """How often a looping log has begun again."""
+    reconnects: int = 0
+    """How often an interface came back after it had gone away."""
+    connected: bool = True
+    ended: bool = False
+
+    def __add__(self, other: "SourceStats") -> "SourceStats":
+        return SourceStats(
+            frames=self.frames + other.frames,
+            error_frames=self.error_frames + other.error_frames,
+            remote_frames=self.remote_frames + other.remote_frames,
+            dropped=self.dropped + other.dropped,
+            malformed=self.malformed + other.malformed,
+            loops=self.loops + other.loops,
+            reconnects=self.reconnects + other.reconnects,
+            connected=self.connected and other.connected,
+            ended=self.ended and other.ended,
+        )
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where frames come from. One thread reads a source; `close` may be called from any."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the buses; ``FrameBatch.bus`` indexes them. Fixed while the source is open."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """True when frames come at the pace of a clock; False for a log at full speed."""
+        ...
+
+    def read(self, timeout_s: float) -> FrameBatch:
+        """Return the frames that have arrived, in order; an empty batch after ``timeout_s``.
+
+        A live source lingers up to `GATHER_S` (within ``timeout_s``) once a frame is there;
+        ``read(0)`` never waits.
+
+        Raises: SourceEnded, once a log is over and everything of it was delivered;
+                SourceError, when the source cannot be read any more.
+        """
+        ...
+
+    def stats(self) -> SourceStats:
+        """Return the counts since the source was opened."""
+        ...
+
+    def close(self) -> None:
+        """Release interface, file and thread; a waiting `read` returns. May be called twice."""
+        ...
