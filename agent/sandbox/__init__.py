@@ -1,0 +1,29 @@
+"""The sandbox: each iteration of a method runs in a process that can harm only itself.
+
+`Sandbox` runs jobs for the agent (on-board half) and the cloud (off-board half); `run` tries custom
+code on an array, the way an analyst does at home. `describe` and `check_params` speak for the
+built-in methods without running any.
+"""
+
+from agent.sandbox.host import Sandbox, SandboxConfig, SandboxUnavailable
+from agent.sandbox.job import Half, Job, Limits, Outcome, RoundInput
+from agent.sandbox.methods.method import ParamsError
+from agent.sandbox.methods.registry import Description, check_params, describe
+from agent.sandbox.trial import run, window_of
+
+__all__ = [
+    "Description",
+    "Half",
+    "Job",
+    "Limits",
+    "Outcome",
+    "ParamsError",
+    "RoundInput",
+    "Sandbox",
+    "SandboxConfig",
+    "SandboxUnavailable",
+    "check_params",
+    "describe",
+    "run",
+    "window_of",
+]

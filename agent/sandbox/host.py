@@ -1,0 +1,243 @@
+"""The sandbox as the agent, the cloud and an analyst use it: a job in, an outcome out."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from agent.sandbox import control, envelope, external, verdict
+from agent.sandbox.control import Hello, Setup
+from agent.sandbox.job import Job, Outcome
+from agent.sandbox.watch import Observed, Watch
+
+__all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
+
+READY_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 5.0
+ATTEMPTS = 3
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+}
+PROGRAM = (
+    "import sys; sys.path.insert(0, {root!r}); from agent.sandbox import zygote; zygote.main({fd})"
+)
+
+
+class SandboxUnavailable(Exception):
+    """The zygote does not come up; nothing can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """What the owner of the machine decides about the sandbox.
+
+    external      the external workers: name -> command
+    spares        workers that stand ready; each costs a few MB and saves the start
+    output_bytes  the most that an iteration's value, partial and state may have as JSON
+    """
+
+    external: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spares: int = 1
+    output_bytes: int = 1 << 20
+    scratch_mb: int = 16
+    python: str = sys.executable
+
+
+class _Zygote:
+    """The zygote's process and the agent's end of its control socket."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = PROGRAM.format(root=str(ROOT), fd=theirs.fileno())
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                [config.python, "-I", "-B", "-c", program],
+                stdin=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                cwd="/",
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._control = ours
+        try:
+            self.hello = self._greet(config)
+        except BaseException:
+            self.end()
+            raise
+
+    def submit(self, fds: list[int]) -> None:
+        """Hand over a job. Raises: OSError, when the zygote is gone."""
+        socket.send_fds(self._control, [control.JOB], fds)
+
+    def end(self) -> None:
+        """Close the control socket, which ends it; kill it if it does not."""
+        self._control.close()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill it and, by the parent-death signal, its workers."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def _greet(self, config: SandboxConfig) -> Hello:
+        self._control.settimeout(READY_TIMEOUT_S)
+        try:
+            self._control.send(control.encode(Setup(spares=config.spares)))
+            datagram, _ = control.receive(self._control)
+            hello = control.decode(datagram)
+        except (OSError, msgspec.DecodeError) as error:
+            raise SandboxUnavailable(
+                f"the sandbox's zygote ({config.python}) did not come up: {error or 'it ended'}; "
+                "its own words are in the agent's stderr"
+            ) from None
+        self._control.settimeout(None)
+        if not isinstance(hello, Hello) or hello.threads != 1:
+            raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
+        return hello
+
+
+class Sandbox:
+    """Runs jobs, each in a process of its own. Thread-safe: `run` may be called from many at once."""
+
+    def __init__(self, config: SandboxConfig | None = None) -> None:
+        self.config = config or SandboxConfig()
+        self._lock = threading.Lock()
+        self._zygote: _Zygote | None = None
+        self._closed = False
+        self._starts = 0
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def restarts(self) -> int:
+        """How often the zygote had to be started again."""
+        return max(0, self._starts - 1)
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The zygote's process id, while there is one."""
+        zygote = self._zygote
+        return zygote.pid if zygote else None
+
+    def start(self) -> None:
+        """Start the zygote now rather than with the first job.
+
+        Raises: SandboxUnavailable.
+        """
+        self._current()
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job to its end; blocks. What a job does, however bad, is in the outcome."""
+        argv: tuple[str, ...] = ()
+        name = external.name_of(job.method)
+        if name is not None:
+            if name not in self.config.external:
+                known = ", ".join(self.config.external) or "none"
+                return verdict.refused("sandbox", f"no external worker {name!r}; there is {known}")
+            argv = tuple(self.config.external[name])
+        for _ in range(ATTEMPTS):
+            try:
+                zygote = self._current()
+                seen = self._attempt(zygote, job, argv)
+            except (SandboxUnavailable, OSError) as error:
+                return verdict.refused("sandbox", str(error))
+            except (TypeError, ValueError) as error:
+                return verdict.refused("params", f"the job cannot be sent: {error}")
+            if seen.exited is None:
+                self._discard(zygote)
+            if seen.started:
+                return verdict.judge(seen, job.limits, external=bool(argv))
+        return verdict.refused("sandbox", "the sandbox's zygote ended at every attempt to start")
+
+    def close(self) -> None:
+        """End the zygote and everything that runs in it; jobs under way are told as crashed."""
+        with self._lock:
+            self._closed = True
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.end()
+
+    def _attempt(self, zygote: _Zygote, job: Job, argv: tuple[str, ...]) -> Observed:
+        """Send a job to one zygote and follow it; not started means that the zygote is gone."""
+        given = [
+            envelope.seal(
+                job,
+                argv,
+                output_bytes=self.config.output_bytes,
+                scratch_mb=self.config.scratch_mb,
+            )
+        ]
+        ours: list[int] = []
+        try:
+            for _ in range(2):
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                ours.append(read_end)
+                given.append(write_end)
+            status, reported = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            control.close_all(ours)
+            control.close_all(given)
+            raise
+        watch = Watch(status, *ours)
+        try:
+            with reported:
+                zygote.submit([*given, reported.fileno()])
+        except OSError:
+            watch.close()
+            return Observed()
+        finally:
+            control.close_all(given)
+        try:
+            return watch.follow(
+                wall_s=job.limits.wall_s,
+                output_bytes=self.config.output_bytes,
+                external=bool(argv),
+            )
+        finally:
+            watch.close()
+
+    def _current(self) -> _Zygote:
+        with self._lock:
+            if self._closed:
+                raise SandboxUnavailable("the sandbox is closed")
+            if self._zygote is None:
+                self._zygote = _Zygote(self.config)
+                self._starts += 1
+            return self._zygote
+
+    def _discard(self, broken: _Zygote) -> None:
+        """Forget a zygote that ended or hangs; whoever sees it first kills it."""
+        with self._lock:
+            if self._zygote is broken:
+                self._zygote = None
+                broken.kill()

@@ -1,0 +1,21 @@
+"""The smallest sample of each signal."""
+
+from agent.sandbox.methods import moments
+from agent.sandbox.methods.method import Method
+from agent.sandbox.methods.moments import Moments
+
+__all__ = ["METHOD"]
+
+
+def _statistic(m: Moments) -> float | None:
+    return m.min
+
+
+METHOD = Method(
+    name="min",
+    doc="the smallest sample of each signal",
+    params=(),
+    compute=moments.compute_with(_statistic),
+    merge=moments.merge_with(_statistic),
+    shares_raw=True,
+)

@@ -1,0 +1,72 @@
+"""The kernel's own limits on a worker: hard, set by the worker on itself before foreign code runs.
+
+The address space is limited for Python; an external worker's runtime may reserve far more address
+space than it uses, so there the kernel counts writable private memory instead (RLIMIT_DATA).
+"""
+
+import math
+import os
+import resource
+
+from user_lib.contract.assignment import Limits
+
+__all__ = ["MB", "Room", "address_space_bytes", "apply"]
+
+MB = 1 << 20
+OPEN_FILES = 64
+TASKS = 4096
+CPU_GRAIN_S = 0.2
+NICE = 10
+RUNTIME_MB = 64
+"""What an external worker's runtime itself may need beyond the assignment's memory."""
+
+
+class Room:
+    """Address space that can be given back, so that running out of memory can still be told."""
+
+    def __init__(self, size: int = 8 * MB) -> None:
+        import mmap
+
+        self.size = size
+        self._reserve = mmap.mmap(-1, size)
+
+    def release(self) -> None:
+        """Give the reserve back; harmless when repeated."""
+        self._reserve.close()
+
+
+def address_space_bytes() -> int:
+    """Return this process's address space now; 0 where /proc is hidden."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def apply(limits: Limits, *, in_use_bytes: int, external: bool, scratch_mb: int) -> None:
+    """Limit this process for good.
+
+    Units:  ``in_use_bytes`` is address space that is in use already and stays free of charge;
+            processor time is rounded up to whole seconds, as the kernel counts it.
+    """
+    memory = limits.memory_mb * MB
+    if external:
+        _hard(resource.RLIMIT_DATA, memory + RUNTIME_MB * MB)
+    else:
+        _hard(resource.RLIMIT_AS, in_use_bytes + memory)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    spent_s = used.ru_utime + used.ru_stime
+    _hard(resource.RLIMIT_CPU, max(1, math.ceil(limits.cpu_s + spent_s - CPU_GRAIN_S)))
+    _hard(resource.RLIMIT_FSIZE, scratch_mb * MB)
+    _hard(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _hard(resource.RLIMIT_NPROC, TASKS)
+    _hard(resource.RLIMIT_CORE, 0)
+    os.nice(NICE)
+
+
+def _hard(which: int, value: int) -> None:
+    _, ceiling = resource.getrlimit(which)
+    if ceiling != resource.RLIM_INFINITY:
+        value = min(value, ceiling)
+    resource.setrlimit(which, (value, value))

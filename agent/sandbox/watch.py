@@ -1,0 +1,182 @@
+"""Follow one running job from the agent's side: its answer, its prints, its time, its end.
+
+Each call follows its own job on its caller's thread, over descriptors that no other job shares.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from agent.sandbox import answer, control
+from agent.sandbox.control import Exited, Started
+from user_lib.contract.errors import ProtocolError
+
+__all__ = ["Observed", "Watch"]
+
+READ_BYTES = 1 << 18
+PRINTS_KEPT_BYTES = 64 * 1024
+PRINTS_MOST_BYTES = 16 << 20
+START_TIMEOUT_S = 20.0
+EXIT_GRACE_S = 1.0
+"""How long a worker may take to end after its answer."""
+KILL_GRACE_S = 5.0
+"""How long the kernel and the zygote may take to report a killed worker."""
+
+Stop: TypeAlias = Literal["", "wall", "output", "done", "lost"]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was seen of a job, for `agent.sandbox.verdict` to judge.
+
+    ``stopped`` says why the agent killed it: its time was up, it wrote too much, it had answered but
+    did not end, or (``lost``) the zygote did not answer.
+    """
+
+    answer: bytearray = field(default_factory=bytearray)
+    prints: bytearray = field(default_factory=bytearray)
+    prints_cut_bytes: int = 0
+    stopped: Stop = ""
+    malformed: str = ""
+    started: bool = False
+    exited: Exited | None = None
+    wall_s: float = 0.0
+
+
+class Watch:
+    """The agent's ends of one job's descriptors. Owns and closes them."""
+
+    def __init__(self, status: socket.socket, answer_fd: int, prints_fd: int) -> None:
+        self._status = status
+        self._answer_fd, self._prints_fd = answer_fd, prints_fd
+        self._pidfd = -1
+        self._open = {answer_fd, prints_fd}
+        self._poll = select.poll()
+        for fd in (answer_fd, prints_fd, status.fileno()):
+            self._poll.register(fd, select.POLLIN)
+        os.set_blocking(answer_fd, False)
+        os.set_blocking(prints_fd, False)
+        self._seen = Observed()
+        self._complete = False
+        self._lost = False
+
+    def follow(self, *, wall_s: float, output_bytes: int, external: bool) -> Observed:
+        """Return when the worker has ended, or when its zygote is gone; never later than the limit.
+
+        Units: ``wall_s`` from the worker's start by the monotonic clock.
+        """
+        seen = self._seen
+        began = time.monotonic()
+        deadline = began + START_TIMEOUT_S
+        while seen.exited is None and not self._lost:
+            ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            started, complete = seen.started, self._complete
+            for fd, _ in ready:
+                self._read(fd, output_bytes, external)
+            if seen.stopped == "" and (seen.malformed or self._flooded(output_bytes, external)):
+                deadline = self._stop("output" if not seen.malformed else "done")
+            elif seen.started and not started:
+                deadline = time.monotonic() + wall_s
+            elif self._complete and not complete and seen.stopped == "":
+                deadline = min(deadline, time.monotonic() + EXIT_GRACE_S)
+            if not ready and time.monotonic() >= deadline:
+                deadline = self._overdue()
+        for fd in tuple(self._open):
+            self._read(fd, output_bytes, external)
+        seen.wall_s = time.monotonic() - began
+        return seen
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        os.close(self._answer_fd)
+        os.close(self._prints_fd)
+        self._status.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def _overdue(self) -> float:
+        """Decide what an expired deadline means; return the next one."""
+        if self._seen.stopped or not self._seen.started:
+            self._seen.stopped = "lost" if not self._seen.started else self._seen.stopped
+            self._lost = True
+            return 0.0
+        return self._stop("done" if self._complete else "wall")
+
+    def _stop(self, why: Stop) -> float:
+        self._seen.stopped = why
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return time.monotonic() + KILL_GRACE_S  # it has just ended by itself
+        return time.monotonic() + KILL_GRACE_S
+
+    def _read(self, fd: int, output_bytes: int, external: bool) -> None:
+        if fd == self._status.fileno():
+            self._read_status()
+            return
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._poll.unregister(fd)
+            self._open.discard(fd)
+        elif fd == self._prints_fd:
+            self._keep_prints(data)
+        elif not self._complete:
+            self._keep_answer(data, output_bytes, external)
+
+    def _read_status(self) -> None:
+        try:
+            datagram, fds = control.receive(self._status, 1)
+        except OSError:
+            datagram, fds = b"", []
+        if not datagram:
+            self._lost = True
+            return
+        try:
+            message = control.decode(datagram)
+        except msgspec.DecodeError:
+            self._lost = True
+            control.close_all(fds)
+            return
+        if isinstance(message, Started) and fds and self._pidfd < 0:
+            self._pidfd = fds.pop()
+            self._seen.started = True
+        elif isinstance(message, Exited):
+            self._seen.exited = message
+        control.close_all(fds)
+
+    def _keep_prints(self, data: bytes) -> None:
+        room = PRINTS_KEPT_BYTES - len(self._seen.prints)
+        self._seen.prints += data[:room]
+        self._seen.prints_cut_bytes += max(0, len(data) - room)
+
+    def _keep_answer(self, data: bytes, output_bytes: int, external: bool) -> None:
+        """Collect until the first frame or line is complete; what follows it is ignored."""
+        kept = self._seen.answer
+        kept += data
+        if external:
+            end = kept.find(b"\n") + 1
+        else:
+            try:
+                length = answer.frame_length(kept, output_bytes)
+            except ProtocolError as error:
+                self._seen.malformed = str(error)
+                return
+            end = length if length is not None and len(kept) >= length else 0
+        if end:
+            del kept[end:]
+            self._complete = True
+
+    def _flooded(self, output_bytes: int, external: bool) -> bool:
+        if self._seen.prints_cut_bytes > PRINTS_MOST_BYTES:
+            return True
+        return external and len(self._seen.answer) > output_bytes + answer.OVERHEAD_BYTES
