@@ -1,0 +1,385 @@
+"""The machine that opens and closes rounds: `step`, and questions about its state.
+
+Rules, in the order in which they apply:
+
+- A round opens when the one before it closed (with feedback: when its off-board value is there) and
+  at least one vehicle that may be a member is online; without feedback also when the first answer
+  to it arrives, since vehicles run ahead. Before the start time none opens.
+- Its members are fixed then: every vehicle that holds or should hold the task, except those that
+  already answered a later iteration, and those that missed the last round and either are still
+  offline or returned and lag more than a round behind: their results are late until they caught up
+  (with feedback a straggler jumps, so it is a member at once).
+  A vehicle that refuses the task leaves the open rounds too; one whose task failed has answered;
+  one whose task ended otherwise is missing from the rounds that it did not answer.
+- It closes as complete once every member answered. At its deadline it closes as complete with a
+  quorum, else short. The deadline counts from the first answer to this or a later round, or from
+  the moment the last pending member went offline, whichever is first.
+- An answer to a closed round, or to one that the vehicle is no member of, is late: it changes
+  nothing. So is one that is more than `MAX_OPEN` rounds ahead: one vehicle cannot drag the others.
+- Closed rounds get their off-board value one after the other.
+- The assignment ends with the last round's value, at its duration, when `until` is met, when it is
+  cancelled, when a feedback round is short, or when no vehicle holds a task any more.
+"""
+
+from collections.abc import Iterable
+
+from cloud.rounds.closing import close
+from cloud.rounds.model import (
+    MAX_CLOSING,
+    MAX_OPEN,
+    Aggregate,
+    Aggregated,
+    Answer,
+    Answered,
+    Cancelled,
+    Closed,
+    Closing,
+    Command,
+    Ended,
+    Event,
+    Expected,
+    Expired,
+    Left,
+    Offline,
+    Online,
+    Opened,
+    Overrun,
+    Round,
+    Rounds,
+    Skipped,
+    Started,
+    Tick,
+)
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.states import JobState, RoundState, TaskState
+
+__all__ = ["counts", "due_ns", "first_iteration", "step"]
+
+
+def step(state: Rounds, event: Event, now_ns: int) -> list[Command]:
+    """Apply one event to ``state`` and return what must be done, in order.
+
+    Units: ``now_ns``, ns of a clock that never goes back. After `Ended` nothing follows any event.
+    """
+    if state.ended:
+        return []
+    commands: list[Command] = []
+    _apply(state, event, now_ns, commands)
+    if not state.ended:
+        _close_due(state, now_ns, commands)
+        _open_next(state, now_ns, commands)
+        _end_if_over(state, commands)
+    return commands
+
+
+def counts(state: Rounds, vehicle: VehicleId, iteration: int) -> bool:
+    """Whether an answer to ``iteration`` would count; otherwise it is late."""
+    member = state.members.get(vehicle)
+    if member is None or state.ended or state.ending is not None:
+        return False
+    if state.rules.stream:
+        return True
+    round_ = state.open.get(iteration)
+    if round_ is not None:
+        return vehicle in round_.pending
+    return (
+        not state.rules.feedback
+        and state.newest < iteration <= state.newest + MAX_OPEN
+        and iteration > member.position
+        and (state.rules.last_round is None or iteration <= state.rules.last_round)
+    )
+
+
+def due_ns(state: Rounds) -> int | None:
+    """When the next deadline is; None while no deadline runs."""
+    dues = [due for r in state.open.values() if (due := _due(state, r)) is not None]
+    return min(dues, default=None)
+
+
+def first_iteration(state: Rounds, vehicle: VehicleId) -> int:
+    """Where a vehicle without a position of its own begins: with the rounds that are open."""
+    member = state.members.get(vehicle)
+    own = 1 if member is None else member.position + 1
+    if state.rules.stream:
+        return own
+    if state.rules.feedback:
+        return max(state.newest, 1)
+    waiting = [r.number for r in state.open.values() if vehicle in r.pending]
+    return max(own, min(waiting, default=state.newest + 1))
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def _apply(state: Rounds, event: Event, now_ns: int, commands: list[Command]) -> None:
+    match event:
+        case Answered(answer):
+            _answered(state, answer, now_ns, commands)
+        case Online(vehicle):
+            _set_online(state, vehicle, now_ns, online=True)
+        case Offline(vehicle):
+            _set_online(state, vehicle, now_ns, online=False)
+        case Left():
+            _left(state, event, now_ns)
+        case Aggregated():
+            _aggregated(state, event, commands)
+        case _:
+            _assignment_changed(state, event, now_ns, commands)
+
+
+def _assignment_changed(state: Rounds, event: Event, now_ns: int, commands: list[Command]) -> None:
+    match event:
+        case Started():
+            state.started = True
+        case Expected(versions):
+            state.split = versions is not None
+            for vehicle, member in state.members.items():
+                member.expected = (versions or {}).get(vehicle, "")
+        case Expired():
+            _expire(state, now_ns, commands)
+        case Cancelled():
+            _end(state, Ended(JobState.CANCELLED, "cancelled"), commands)
+        case _:
+            assert isinstance(event, Tick)  # noqa: S101 - the type checker's proof
+
+
+def _answered(state: Rounds, answer: Answer, now_ns: int, commands: list[Command]) -> None:
+    member = state.members.get(answer.vehicle)
+    if member is None:
+        return
+    accepted = counts(state, answer.vehicle, answer.iteration)
+    _set_online(state, answer.vehicle, now_ns, online=True)
+    state.started = True
+    if accepted:
+        member.missed = member.away = False
+    if accepted and not state.rules.stream:
+        while state.newest < answer.iteration:
+            _open(state, state.newest + 1, now_ns, commands)
+        round_ = state.open[answer.iteration]
+        round_.answers[answer.vehicle] = answer
+        round_.pending.discard(answer.vehicle)
+    member.position = max(member.position, answer.iteration)
+    for round_ in state.open.values():
+        if round_.heard_ns is None and _heard(round_, answer):
+            round_.heard_ns = now_ns
+
+
+def _heard(round_: Round, answer: Answer) -> bool:
+    """Whether an answer starts a round's deadline: its own first one, or a member running past."""
+    if round_.number > answer.iteration:
+        return False
+    return answer.vehicle in round_.pending or answer.vehicle in round_.answers
+
+
+def _set_online(state: Rounds, vehicle: VehicleId, now_ns: int, *, online: bool) -> None:
+    member = state.members.get(vehicle)
+    if member is None or member.online == online:
+        return
+    member.online = online
+    member.away = member.away or (member.missed and not online)
+    for round_ in state.open.values():
+        if vehicle in round_.pending:
+            _note_silence(state, round_, now_ns)
+
+
+def _note_silence(state: Rounds, round_: Round, now_ns: int) -> None:
+    if any(state.members[v].online for v in round_.pending if v in state.members):
+        round_.silent_ns = None
+    elif round_.silent_ns is None:
+        round_.silent_ns = now_ns
+
+
+def _left(state: Rounds, event: Left, now_ns: int) -> None:
+    if event.vehicle not in state.members:
+        return
+    del state.members[event.vehicle]
+    if event.state is TaskState.FINISHED:
+        state.finished_tasks += 1
+    else:
+        state.failures[event.vehicle] = event.reason or event.state
+    for round_ in list(state.open.values()):
+        if event.vehicle not in round_.pending:
+            continue
+        round_.pending.discard(event.vehicle)
+        if event.state is TaskState.FAILED:
+            round_.answers[event.vehicle] = _failed_answer(event, round_.number)
+        elif event.state is TaskState.REJECTED:
+            round_.members.discard(event.vehicle)
+        _note_silence(state, round_, now_ns)
+        if not round_.pending and not round_.answers:
+            _forget(state, round_)
+
+
+def _failed_answer(event: Left, number: int) -> Answer:
+    return Answer(
+        vehicle=event.vehicle, iteration=number, ok=False, reason=f"task ended: {event.reason}"
+    )
+
+
+def _forget(state: Rounds, round_: Round) -> None:
+    """Nobody is left in a round, and nobody answered: it waits for other members, or is no more."""
+    del state.open[round_.number]
+    if round_.number == state.newest:
+        state.newest = round_.number - 1
+
+
+def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> None:
+    if not state.closing or state.closing[0].number != event.number:
+        return
+    closing = state.closing.popleft()
+    if event.until_met:
+        _end(state, Ended(JobState.FINISHED, "until", "the stop criterion is met"), commands)
+    elif _too_short(state, closing):
+        _end(state, Ended(JobState.FAILED, "quorum_not_met", _shortfall(state, closing)), commands)
+    elif state.closing:
+        commands.append(Aggregate(state.closing[0]))
+
+
+def _too_short(state: Rounds, closing: Closing) -> bool:
+    """Whether a round that the next one needs did not reach its quorum."""
+    return state.rules.feedback and closing.state is RoundState.SHORT and state.ending is None
+
+
+def _shortfall(state: Rounds, closing: Closing) -> str:
+    answered = closing.members - len(closing.missing)
+    deadline_s = state.rules.deadline_ns / 1e9
+    return (
+        f"round {closing.number}: {answered} of {closing.members} vehicles answered within "
+        f"{deadline_s:g} s, the quorum is {state.rules.quorum:g}; missing: "
+        f"{', '.join(closing.missing[:20])}"
+    )
+
+
+def _expire(state: Rounds, now_ns: int, commands: list[Command]) -> None:
+    """Close what has answers, and end once it has its value."""
+    for round_ in list(state.open.values()):
+        if round_.answers:
+            _close(state, round_, now_ns, commands)
+    state.open.clear()
+    state.ending = Ended(JobState.FINISHED, "duration", "its duration is over")
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+def _open_next(state: Rounds, now_ns: int, commands: list[Command]) -> None:
+    if not _may_open(state):
+        return
+    able = _able(state)
+    if not any(state.members[v].online for v in able):
+        return
+    number = state.newest + 1
+    if not state.rules.feedback:
+        number = max(number, min(state.members[v].position + 1 for v in able))
+    last = state.rules.last_round
+    if last is None or number <= last:
+        _open(state, number, now_ns, commands)
+
+
+def _may_open(state: Rounds) -> bool:
+    last = state.rules.last_round
+    return (
+        state.started
+        and not state.rules.stream
+        and state.ending is None
+        and not state.open
+        and (last is None or state.newest < last)
+        and not (state.rules.feedback and state.closing)
+    )
+
+
+def _able(state: Rounds) -> list[VehicleId]:
+    """Vehicles that may be members of the next round."""
+    caught_up = 0 if state.rules.feedback else state.newest - 1
+    return [
+        v
+        for v, m in state.members.items()
+        if not m.missed or (m.online and (not m.away or m.position >= caught_up))
+    ]
+
+
+def _open(state: Rounds, number: int, now_ns: int, commands: list[Command]) -> None:
+    members = {
+        v for v in _able(state) if state.members[v].position < number or state.rules.feedback
+    }
+    state.newest = number
+    if not members:
+        return
+    round_ = Round(number, members, set(members))
+    state.open[number] = round_
+    _note_silence(state, round_, now_ns)
+    commands.append(Opened(number, frozenset(members)))
+    if len(state.open) > MAX_OPEN:
+        oldest = next(iter(state.open.values()))
+        closing = _close(state, oldest, now_ns, commands)
+        if not state.overrun:
+            state.overrun = True
+            commands.append(Overrun(closing.number, closing.missing))
+
+
+# --- closing -------------------------------------------------------------------------------------
+
+
+def _due(state: Rounds, round_: Round) -> int | None:
+    began = [ns for ns in (round_.heard_ns, round_.silent_ns) if ns is not None]
+    return min(began) + state.rules.deadline_ns if began else None
+
+
+def _close_due(state: Rounds, now_ns: int, commands: list[Command]) -> None:
+    for round_ in list(state.open.values()):
+        due = _due(state, round_)
+        if not round_.pending or (due is not None and due <= now_ns):
+            _close(state, round_, now_ns, commands)
+
+
+def _close(state: Rounds, round_: Round, now_ns: int, commands: list[Command]) -> Closing:
+    closing = close(state, round_)
+    del state.open[round_.number]
+    _miss(state, round_.pending)
+    commands.append(Closed(closing))
+    state.closing.append(closing)
+    if len(state.closing) == 1:
+        commands.append(Aggregate(closing))
+    elif len(state.closing) > MAX_CLOSING:
+        first = state.closing.popleft()
+        commands.append(Skipped(state.closing.popleft()))
+        state.closing.appendleft(first)
+    return closing
+
+
+def _miss(state: Rounds, vehicles: Iterable[VehicleId]) -> None:
+    for vehicle in vehicles:
+        member = state.members.get(vehicle)
+        if member is not None:
+            member.missed, member.away = True, not member.online
+
+
+# --- ending --------------------------------------------------------------------------------------
+
+
+def _end_if_over(state: Rounds, commands: list[Command]) -> None:
+    if state.ended or state.open or state.closing:
+        return
+    last = state.rules.last_round
+    if state.ending is not None:
+        _end(state, state.ending, commands)
+    elif not state.rules.stream and last is not None and state.newest >= last:
+        _end(state, Ended(JobState.FINISHED, "iterations"), commands)
+    elif not state.members:
+        _end(state, _nobody_left(state), commands)
+
+
+def _nobody_left(state: Rounds) -> Ended:
+    if state.finished_tasks:
+        return Ended(JobState.FINISHED, "tasks_ended", "every vehicle's task has ended")
+    reasons = [f"{v}: {reason}" for v, reason in list(state.failures.items())[:10]]
+    more = len(state.failures) - len(reasons)
+    tail = f"; and {more} more" if more > 0 else ""
+    return Ended(JobState.FAILED, "no_task_left", f"{'; '.join(reasons)}{tail}")
+
+
+def _end(state: Rounds, ended: Ended, commands: list[Command]) -> None:
+    state.open.clear()
+    state.closing.clear()
+    state.ended = True
+    commands.append(ended)
