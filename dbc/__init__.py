@@ -1,6 +1,7 @@
 """CAN databases: load, repair with a warning, compile a plan once, decode and encode in batches."""
 
 from dbc.catalog import Catalog, SignalRef
+from dbc.decoder import Decoded, Decoder, DecodeStats, MessageStats
 from dbc.loading import load
 from dbc.mapping import Transform
 from dbc.model import DatabaseRef, MessageDef, Repair, SignalDef
@@ -8,7 +9,11 @@ from dbc.model import DatabaseRef, MessageDef, Repair, SignalDef
 __all__ = [
     "Catalog",
     "DatabaseRef",
+    "DecodeStats",
+    "Decoded",
+    "Decoder",
     "MessageDef",
+    "MessageStats",
     "Repair",
     "SignalDef",
     "SignalRef",

@@ -284,22 +284,20 @@ class _Reader:
         """
         fields = statement.fields or {}
         name, mark = fields["name"] or "", fields["mux"] or ""
-        if not mark.startswith("m") or name == only:
+        if not mark or name == only:
             return "", ()
-        listed = self.found.switches.get((written, name), [])
-        switch = (listed[-1].fields or {}).get("switch") if listed else None
-        ranges = [r for s in listed for r in _ranges((s.fields or {}).get("ranges"))]
+        listed = [f for s in self.found.switches.get((written, name), []) if (f := s.fields)]
+        ranges = [r for f in listed for r in _ranges(f["ranges"])]
         digits = mark.strip("mM")
+        own = [(int(digits), int(digits))] if digits else []
         if only:
-            own = [(int(digits), int(digits))] if digits else []
             return only, _merged([*own, *ranges])
-        if switch:
-            return switch, _merged(ranges)
-        if top and digits:
-            self.repair(
-                statement.line, f"signal {name}: no SG_MUL_VAL_ names its switch; taken as {top}"
-            )
-            return top, ((int(digits), int(digits)),)
+        if listed:
+            return listed[-1]["switch"] or "", _merged(ranges)
+        if top and own:
+            what = f"signal {name}: no SG_MUL_VAL_ names its switch; taken as {top}"
+            self.repair(statement.line, what)
+            return top, tuple(own)
         return "", ()
 
 

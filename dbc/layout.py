@@ -9,61 +9,87 @@ from dbc.model import SignalDef
 __all__ = ["repaired_signals"]
 
 FLOAT_BITS = (16, 32, 64)
-MAX_BITS = 64
+MAX_BITS = 8 * 1785
+"""More than the longest payload that any transport carries."""
+
+Repairs = list[tuple[int, str]]
 
 
 def repaired_signals(
     message: str, length: int, signals: Sequence[SignalDef], lines: Sequence[int]
-) -> tuple[tuple[SignalDef, ...], list[tuple[int, str]]]:
+) -> tuple[tuple[SignalDef, ...], Repairs]:
     """Return the signals that can be decoded, and for each thing repaired its line and the words.
 
     ``lines`` gives the line of each signal in its file (0 where the format has none).
     """
+    names = {signal.name for signal in signals}
     kept: dict[str, SignalDef] = {}
-    repairs: list[tuple[int, str]] = []
-    for signal, line in zip(signals, lines, strict=True):
-        if problem := _impossible(signal):
-            repairs.append((line, f"signal {message}.{signal.name}: {problem}; dropped"))
+    repairs: Repairs = []
+    for given, line in zip(signals, lines, strict=True):
+        if problem := _impossible(given, names):
+            repairs.append((line, f"signal {message}.{given.name}: {problem}; dropped"))
             continue
-        if signal.is_float and signal.length not in FLOAT_BITS:
-            repairs.append(
-                (
-                    line,
-                    f"signal {message}.{signal.name}: no float has {signal.length} bits; "
-                    "taken as an integer",
-                )
-            )
-            signal = msgspec.structs.replace(signal, is_float=False)
-        if signal.needed_bytes > length:
-            repairs.append(
-                (
-                    line,
-                    f"signal {message}.{signal.name} ends in byte {signal.needed_bytes}, its "
-                    f"message has {length}; it is absent from payloads that short",
-                )
-            )
-        if signal.name in kept:
-            renamed = f"{signal.name}_{sum(k.startswith(signal.name + '_') for k in kept) + 2}"
-            repairs.append((line, f"a second signal {message}.{signal.name}; renamed {renamed}"))
-            signal = msgspec.structs.replace(signal, name=renamed)
+        signal, found = _repaired(given, length)
+        repairs += [(line, f"signal {message}.{given.name} {what}") for what in found]
+        first = kept.get(signal.name)
+        if first is not None and _exclusive(first, signal):
+            signal = msgspec.structs.replace(first, variants=(*first.variants, signal))
+        elif first is not None:
+            signal = _renamed(signal, kept)
+            repairs.append((line, f"a second signal {message}.{given.name}; renamed {signal.name}"))
         kept[signal.name] = signal
-    by_name = dict(zip((s.name for s in signals), lines, strict=True))
+    line_of = {s.name: line for s, line in zip(signals, lines, strict=True)}
     for one, other in _overlaps(list(kept.values())):
-        repairs.append(
-            (
-                by_name.get(other, 0),
-                f"signals {message}.{one} and {other} overlap; both are decoded",
-            )
-        )
+        what = f"signals {message}.{one} and {other} overlap; both are decoded"
+        repairs.append((line_of.get(other, 0), what))
     return tuple(kept.values()), repairs
 
 
-def _impossible(signal: SignalDef) -> str:
+def _impossible(signal: SignalDef, names: set[str]) -> str:
     if signal.length <= 0:
         return "it has no bits"
-    if signal.length > MAX_BITS:
-        return f"it has {signal.length} bits, more than {MAX_BITS}"
+    if signal.length > MAX_BITS or signal.start > MAX_BITS:
+        return f"it has {signal.length} bits from {signal.start} on, more than any payload"
+    if signal.multiplexed_by == signal.name:
+        return "it depends on its own value"
+    if signal.multiplexed_by and signal.multiplexed_by not in names:
+        return f"it depends on {signal.multiplexed_by}, which the message has not"
     return ""
+
+
+def _repaired(signal: SignalDef, length: int) -> tuple[SignalDef, list[str]]:
+    """Return the signal as it can be decoded, and what is to be said of it."""
+    found = []
+    if signal.is_float and signal.length not in FLOAT_BITS:
+        found.append(f"is a float of {signal.length} bits, which none has; taken as an integer")
+        signal = msgspec.structs.replace(signal, is_float=False)
+    if signal.needed_bytes > length:
+        found.append(
+            f"ends in byte {signal.needed_bytes} of a message of {length}; "
+            "it is absent from payloads that short"
+        )
+    return signal, found
+
+
+def _exclusive(one: SignalDef, other: SignalDef) -> bool:
+    """Whether two signals of one name are never there together: the same one in two places."""
+    return all(
+        bool(other.multiplexed_by)
+        and layout.multiplexed_by == other.multiplexed_by
+        and not any(
+            low <= stop and start <= high
+            for low, high in layout.multiplex_ids
+            for start, stop in other.multiplex_ids
+        )
+        for layout in (one, *one.variants)
+    )
+
+
+def _renamed(signal: SignalDef, taken: dict[str, SignalDef]) -> SignalDef:
+    number = 2
+    while f"{signal.name}_{number}" in taken:
+        number += 1
+    return msgspec.structs.replace(signal, name=f"{signal.name}_{number}")
 
 
 def _overlaps(signals: Sequence[SignalDef]) -> list[tuple[str, str]]:

@@ -58,6 +58,8 @@ class SignalDef(msgspec.Struct, frozen=True, kw_only=True):
     multiplexed_by: str = ""
     multiplex_ids: tuple[tuple[int, int], ...] = ()
     role: SignalRole = ""
+    variants: "tuple[SignalDef, ...]" = ()
+    """Further places of this signal, each with other values of the switch."""
 
     @property
     def first_bit(self) -> int:
