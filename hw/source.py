@@ -1,12 +1,14 @@
 """What every source of CAN frames is: batches of frames, names of buses, and honest counts."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from user_lib.contract.errors import SourceError
-from user_lib.contract.frames import FrameBatch
+from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 
-__all__ = ["GATHER_S", "Source", "SourceEnded", "SourceStats"]
+__all__ = ["GATHER_S", "Source", "SourceEnded", "SourceStats", "Tally"]
 
 GATHER_S = 0.02
 """How long a read lingers after the first frame, so that a busy bus gives few, big batches."""
@@ -46,6 +48,30 @@ class SourceStats:
             reconnects=self.reconnects + other.reconnects,
             connected=self.connected and other.connected,
             ended=self.ended and other.ended,
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts the frames that a source delivers."""
+
+    frames: int = 0
+    error_frames: int = 0
+    remote_frames: int = 0
+
+    def count(self, batch: FrameBatch) -> None:
+        """Add the frames of one read."""
+        self.frames += len(batch)
+        self.error_frames += int(np.count_nonzero(batch.flags & ERROR))
+        self.remote_frames += int(np.count_nonzero(batch.flags & REMOTE))
+
+    def stats(self, **others: Any) -> SourceStats:  # noqa: ANN401 -- fields of SourceStats
+        """Return these counts with the source's other ones."""
+        return SourceStats(
+            frames=self.frames,
+            error_frames=self.error_frames,
+            remote_frames=self.remote_frames,
+            **others,
         )
 
 
