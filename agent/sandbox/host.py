@@ -15,7 +15,7 @@ import msgspec
 from agent.sandbox import control, envelope, external, verdict
 from agent.sandbox.control import Hello, Setup
 from agent.sandbox.job import Job, Outcome
-from agent.sandbox.watch import Observed, Watch
+from agent.sandbox.watch import Observed, Terms, Watch
 
 __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
 
@@ -46,12 +46,15 @@ class SandboxConfig:
     external      the external workers: name -> command
     spares        workers that stand ready; each costs a few MB and saves the start
     output_bytes  the most that an iteration's value, partial and state may have as JSON
+    scratch_mb    room for files of an iteration's own, gone after it
+    start_timeout_s  how long a job may wait for its worker before the zygote is replaced
     """
 
     external: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spares: int = 1
     output_bytes: int = 1 << 20
     scratch_mb: int = 16
+    start_timeout_s: float = 20.0
     python: str = sys.executable
 
 
@@ -60,17 +63,13 @@ class _Zygote:
 
     def __init__(self, config: SandboxConfig) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = PROGRAM.format(root=str(ROOT), fd=theirs.fileno())
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [config.python, "-I", "-B", "-c", program],
-                stdin=subprocess.DEVNULL,
-                env=ENVIRONMENT,
-                cwd="/",
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
         self._control = ours
+        try:
+            with theirs:
+                self._process = _execute(config.python, theirs.fileno())
+        except OSError:
+            ours.close()
+            raise
         try:
             self.hello = self._greet(config)
         except BaseException:
@@ -108,7 +107,7 @@ class _Zygote:
             hello = control.decode(datagram)
         except (OSError, msgspec.DecodeError) as error:
             raise SandboxUnavailable(
-                f"the sandbox's zygote ({config.python}) did not come up: {error or 'it ended'}; "
+                f"the sandbox's zygote ({config.python}) did not come up ({error}); "
                 "its own words are in the agent's stderr"
             ) from None
         self._control.settimeout(None)
@@ -117,13 +116,26 @@ class _Zygote:
         return hello
 
 
+def _execute(python: str, control_fd: int) -> subprocess.Popen[bytes]:
+    """Execute the zygote: an interpreter of its own, an empty environment, one descriptor."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT), fd=control_fd)],
+        stdin=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        cwd="/",
+        pass_fds=[control_fd],
+        start_new_session=True,
+    )
+
+
 class Sandbox:
-    """Runs jobs, each in a process of its own. Thread-safe: `run` may be called from many at once."""
+    """Runs jobs, each in a process of its own; `run` may be called from many threads at once."""
 
     def __init__(self, config: SandboxConfig | None = None) -> None:
         self.config = config or SandboxConfig()
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
+        self._watches: set[Watch] = set()
         self._closed = False
         self._starts = 0
 
@@ -142,6 +154,12 @@ class Sandbox:
     def restarts(self) -> int:
         """How often the zygote had to be started again."""
         return max(0, self._starts - 1)
+
+    @property
+    def running(self) -> int:
+        """How many jobs have a worker now."""
+        with self._lock:
+            return sum(watch.started for watch in self._watches)
 
     @property
     def zygote_pid(self) -> int | None:
@@ -208,7 +226,8 @@ class Sandbox:
             control.close_all(ours)
             control.close_all(given)
             raise
-        watch = Watch(status, *ours)
+        terms = Terms(self.config.start_timeout_s, self.config.output_bytes, bool(argv))
+        watch = Watch(terms, status, *ours)
         try:
             with reported:
                 zygote.submit([*given, reported.fileno()])
@@ -217,13 +236,13 @@ class Sandbox:
             return Observed()
         finally:
             control.close_all(given)
+        with self._lock:
+            self._watches.add(watch)
         try:
-            return watch.follow(
-                wall_s=job.limits.wall_s,
-                output_bytes=self.config.output_bytes,
-                external=bool(argv),
-            )
+            return watch.follow(job.limits.wall_s)
         finally:
+            with self._lock:
+                self._watches.discard(watch)
             watch.close()
 
     def _current(self) -> _Zygote:

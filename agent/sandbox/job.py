@@ -12,6 +12,7 @@ from user_lib.contract.window import Window
 __all__ = ["Half", "Job", "Limits", "Outcome", "RoundInput", "Status"]
 
 Half: TypeAlias = Literal["onboard", "offboard"]
+DEFAULT_LIMITS = Limits()
 Status: TypeAlias = Literal["ok", "error", "killed", "refused"]
 
 
@@ -45,7 +46,7 @@ class Job:
     feedback: Json = None
     iteration: int = 0
     vehicle: str = ""
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +62,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     prints    what it wrote to stdout and stderr; a note says what was cut
     weight    samples behind the value, for weighted aggregates
     partial   see `RoundInput.partial`
-    Units:    ``cpu_s`` and ``max_rss_mb`` as the kernel told the waiting parent; ``wall_s`` from the
-              call until the process had ended.
+    Units:    ``cpu_s`` and ``max_rss_mb`` as the kernel told the waiting parent; ``wall_s`` from
+              the call until the process had ended.
     """
 
     status: Status

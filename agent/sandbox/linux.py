@@ -21,7 +21,7 @@ def checked(result: int, what: str) -> int:
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Call prctl(2)."""
+    """Set an attribute of this process."""
     padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
     return checked(libc.prctl(option, *padded), f"prctl({option})")
 

@@ -17,6 +17,8 @@ __all__ = ["MAX_DEPTH", "MAX_ITEMS", "NotPlain", "plain"]
 MAX_DEPTH = 32
 MAX_ITEMS = 1_000_000
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
+PLACE_CHARS = 200
+ALLOWED = "Allowed are numbers, strings, booleans, lists, dicts and numpy arrays of them"
 
 
 class NotPlain(ValueError):
@@ -31,7 +33,22 @@ def plain(value: object, *, allow_none: bool = False, path: str = "value") -> Js
     Raises: NotPlain, for any other type, a number that is not finite, a dict key that is no string,
             more than MAX_DEPTH levels or MAX_ITEMS values.
     """
-    return _Plainer(allow_none).convert(value, path, 0)
+    try:
+        return _Plainer(allow_none).convert(value, 0)
+    except _Bad as bad:
+        place = "".join(reversed(bad.steps))
+        if len(place) > PLACE_CHARS:
+            place = f"{place[:PLACE_CHARS]}..."
+        raise NotPlain(f"{path}{place} {bad.what}") from None
+
+
+class _Bad(Exception):
+    """What is wrong, with the steps that lead there, innermost first; paths cost nothing before."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.steps: list[str] = []
 
 
 class _Plainer:
@@ -39,81 +56,96 @@ class _Plainer:
         self._allow_none = allow_none
         self._items = 0
 
-    def convert(self, value: object, path: str, depth: int) -> Json:
-        self._count(1, path)
+    def convert(self, value: object, depth: int) -> Json:
+        kind = type(value)
+        if kind is float or kind is int or kind is str or kind is bool:
+            return _scalar(value)
         if depth > MAX_DEPTH:
-            raise NotPlain(f"{path[:200]}... is nested deeper than {MAX_DEPTH} levels")
+            raise _Bad(f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, np.ndarray):
-            return self._array(value, path, depth)
+            return self._array(value, depth)
         if isinstance(value, np.generic):
-            value = value.item()
+            return self.convert(value.item(), depth + 1)
         if isinstance(value, dict):
-            return {_key(k, path): self.convert(v, f"{path}[{k!r}]", depth + 1)
-                    for k, v in value.items()}  # fmt: skip
+            return self._dict(value, depth)
         if isinstance(value, list | tuple):
-            return [self.convert(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)]
-        return self._scalar(value, path)
+            return self._list(value, depth)
+        if value is None and self._allow_none:
+            return None
+        return _scalar(value)
 
-    def _scalar(self, value: object, path: str) -> Json:
-        if isinstance(value, bool) or (value is None and self._allow_none):
-            return value
-        if isinstance(value, int):
-            return _whole(int(value), path)
-        if isinstance(value, float):
-            return _finite(float(value), path)
-        if isinstance(value, str):
-            return _text(str(value), path)
-        raise NotPlain(_wrong_type(value, path))
+    def _list(self, values: list[object] | tuple[object, ...], depth: int) -> list[Json]:
+        self._count(len(values))
+        plain_values: list[Json] = []
+        try:
+            for value in values:
+                plain_values.append(self.convert(value, depth + 1))
+        except _Bad as bad:
+            bad.steps.append(f"[{len(plain_values)}]")
+            raise
+        return plain_values
 
-    def _array(self, array: NDArray[Any], path: str, depth: int) -> Json:
+    def _dict(self, values: dict[object, object], depth: int) -> dict[str, Json]:
+        self._count(len(values))
+        plain_values: dict[str, Json] = {}
+        for key, value in values.items():
+            if not isinstance(key, str):
+                raise _Bad(f"has the key {key!r:.80}; keys are strings: write str(key)")
+            try:
+                plain_values[_text(str(key))] = self.convert(value, depth + 1)
+            except _Bad as bad:
+                bad.steps.append(f"[{key!r:.80}]")
+                raise
+        return plain_values
+
+    def _array(self, array: NDArray[Any], depth: int) -> Json:
         if depth + array.ndim > MAX_DEPTH:
-            raise NotPlain(f"{path} is nested deeper than {MAX_DEPTH} levels")
+            raise _Bad(f"is nested deeper than {MAX_DEPTH} levels")
         if array.dtype.kind not in "biuf":
-            return self.convert(array.tolist(), path, depth + 1)
-        self._count(array.size, path)
+            return self.convert(array.tolist(), depth + 1)
+        self._count(array.size)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            where = np.argwhere(~np.isfinite(np.atleast_1d(array)))[0]
-            at = ", ".join(map(str, where))
-            found = np.atleast_1d(array)[tuple(where)]
-            raise NotPlain(f"{path}[{at}] is {found}; only finite numbers can be sent")
+            flat = np.atleast_1d(array)
+            where = np.argwhere(~np.isfinite(flat))[0]
+            bad = _Bad(f"is {flat[tuple(where)]}; only finite numbers can be sent")
+            bad.steps.append(f"[{', '.join(map(str, where))}]")
+            raise bad
         return array.tolist()
 
-    def _count(self, items: int, path: str) -> None:
+    def _count(self, items: int) -> None:
         self._items += items
         if self._items > MAX_ITEMS:
-            raise NotPlain(f"more than {MAX_ITEMS} values (at {path[:200]})")
+            raise _Bad(f"brings the values to more than {MAX_ITEMS}")
 
 
-def _key(key: object, path: str) -> str:
-    if isinstance(key, str):
-        return _text(str(key), path)
-    raise NotPlain(f"{path} has the key {key!r:.80}; keys are strings: write str(key)")
-
-
-def _whole(value: int, path: str) -> int:
-    if SMALLEST <= value <= LARGEST:
+def _scalar(value: object) -> Json:
+    if isinstance(value, bool):
         return value
-    raise NotPlain(f"{path} is an integer beyond 64 bits; send it as a float or a string")
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        raise _Bad(f"is {value}; only finite numbers can be sent")
+    if isinstance(value, int):
+        if SMALLEST <= value <= LARGEST:
+            return int(value)
+        raise _Bad("is an integer beyond 64 bits; send it as a float or a string")
+    if isinstance(value, str):
+        return _text(str(value))
+    raise _Bad(_wrong_type(value))
 
 
-def _finite(value: float, path: str) -> float:
-    if math.isfinite(value):
+def _text(value: str) -> str:
+    if value.isascii():
         return value
-    raise NotPlain(f"{path} is {value}; only finite numbers can be sent")
-
-
-def _text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise NotPlain(f"{path} is a string with a lone surrogate; it cannot be encoded") from None
+        raise _Bad("is a string with a lone surrogate; it cannot be encoded") from None
     return value
 
 
-def _wrong_type(value: object, path: str) -> str:
-    allowed = "numbers, strings, booleans, lists, dicts and numpy arrays of them"
+def _wrong_type(value: object) -> str:
     if value is None:
-        hint = "; does every way through custom() end in a return?" if path == "value" else ""
-        return f"{path} is None{hint} Allowed are {allowed}" if hint else f"{path} is None"
+        return "is None; does every way through the code end in a return? " + ALLOWED
     hint = "; make it a list" if isinstance(value, set | frozenset) else ""
-    return f"{path} is of type {type(value).__name__}{hint}; allowed are {allowed}"
+    return f"is of type {type(value).__name__}{hint}. {ALLOWED}"

@@ -26,7 +26,7 @@ def run(
 ) -> Outcome:
     """Run a custom module on samples and say what became of it; never raises for what it does.
 
-    Shapes: samples (n,), a signal named ``samples``; or (n, k), signals ``samples0``, ``samples1``...
+    Shapes: samples (n,), a signal named ``samples``; (n, k), signals ``samples0``, ``samples1``...
     Units:  the samples are taken to be 1 ms apart.
     """
     given = limits if isinstance(limits, Limits) else msgspec.convert(dict(limits or {}), Limits)

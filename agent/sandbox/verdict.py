@@ -15,6 +15,8 @@ from user_lib.contract.errors import ProtocolError
 __all__ = ["judge", "refused"]
 
 TAIL_CHARS = 2000
+CPU_NEARLY = 0.9
+"""The kernel counts in ticks: a process killed at its limit may be booked with a little less."""
 
 
 def refused(reason: str, detail: str) -> Outcome:
@@ -105,7 +107,7 @@ def _ended(seen: Observed, limits: Limits) -> Answer:
 
 
 def _signalled(number: int, exited: Exited, limits: Limits) -> Answer:
-    if number in (signal.SIGKILL, signal.SIGXCPU) and exited.cpu_s >= limits.cpu_s * 0.98:
+    if number in (signal.SIGKILL, signal.SIGXCPU) and exited.cpu_s >= limits.cpu_s * CPU_NEARLY:
         detail = f"processor limit {limits.cpu_s:g} s reached ({exited.cpu_s:.2f} s used)"
         return Answer(status="killed", reason="cpu", detail=detail)
     if number == signal.SIGSYS:

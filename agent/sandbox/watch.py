@@ -17,26 +17,34 @@ from agent.sandbox import answer, control
 from agent.sandbox.control import Exited, Started
 from user_lib.contract.errors import ProtocolError
 
-__all__ = ["Observed", "Watch"]
+__all__ = ["Observed", "Terms", "Watch"]
 
 READ_BYTES = 1 << 18
 PRINTS_KEPT_BYTES = 64 * 1024
 PRINTS_MOST_BYTES = 16 << 20
-START_TIMEOUT_S = 20.0
 EXIT_GRACE_S = 1.0
 """How long a worker may take to end after its answer."""
 KILL_GRACE_S = 5.0
 """How long the kernel and the zygote may take to report a killed worker."""
 
-Stop: TypeAlias = Literal["", "wall", "output", "done", "lost"]
+Stop: TypeAlias = Literal["", "wall", "output", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is the same for every job of a kind."""
+
+    start_timeout_s: float
+    output_bytes: int
+    external: bool
 
 
 @dataclass(slots=True)
 class Observed:
     """What was seen of a job, for `agent.sandbox.verdict` to judge.
 
-    ``stopped`` says why the agent killed it: its time was up, it wrote too much, it had answered but
-    did not end, or (``lost``) the zygote did not answer.
+    ``stopped`` says why the agent killed it: its time was up, it wrote too much, or it had
+    answered but did not end.
     """
 
     answer: bytearray = field(default_factory=bytearray)
@@ -52,7 +60,8 @@ class Observed:
 class Watch:
     """The agent's ends of one job's descriptors. Owns and closes them."""
 
-    def __init__(self, status: socket.socket, answer_fd: int, prints_fd: int) -> None:
+    def __init__(self, terms: Terms, status: socket.socket, answer_fd: int, prints_fd: int) -> None:
+        self._terms = terms
         self._status = status
         self._answer_fd, self._prints_fd = answer_fd, prints_fd
         self._pidfd = -1
@@ -66,29 +75,35 @@ class Watch:
         self._complete = False
         self._lost = False
 
-    def follow(self, *, wall_s: float, output_bytes: int, external: bool) -> Observed:
+    @property
+    def started(self) -> bool:
+        """Whether a worker has the job."""
+        return self._seen.started
+
+    def follow(self, wall_s: float) -> Observed:
         """Return when the worker has ended, or when its zygote is gone; never later than the limit.
 
         Units: ``wall_s`` from the worker's start by the monotonic clock.
         """
         seen = self._seen
         began = time.monotonic()
-        deadline = began + START_TIMEOUT_S
+        deadline = began + self._terms.start_timeout_s
         while seen.exited is None and not self._lost:
             ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             started, complete = seen.started, self._complete
             for fd, _ in ready:
-                self._read(fd, output_bytes, external)
-            if seen.stopped == "" and (seen.malformed or self._flooded(output_bytes, external)):
-                deadline = self._stop("output" if not seen.malformed else "done")
-            elif seen.started and not started:
-                deadline = time.monotonic() + wall_s
-            elif self._complete and not complete and seen.stopped == "":
-                deadline = min(deadline, time.monotonic() + EXIT_GRACE_S)
-            if not ready and time.monotonic() >= deadline:
+                self._read(fd)
+            now = time.monotonic()
+            if seen.started and not started:
+                deadline = now + wall_s
+            if self._complete and not complete:
+                deadline = min(deadline, now + EXIT_GRACE_S)
+            if seen.stopped == "" and (seen.malformed or self._flooded()):
+                deadline = self._stop("done" if seen.malformed else "output")
+            elif now >= deadline:
                 deadline = self._overdue()
         for fd in tuple(self._open):
-            self._read(fd, output_bytes, external)
+            self._read(fd)
         seen.wall_s = time.monotonic() - began
         return seen
 
@@ -103,7 +118,6 @@ class Watch:
     def _overdue(self) -> float:
         """Decide what an expired deadline means; return the next one."""
         if self._seen.stopped or not self._seen.started:
-            self._seen.stopped = "lost" if not self._seen.started else self._seen.stopped
             self._lost = True
             return 0.0
         return self._stop("done" if self._complete else "wall")
@@ -117,7 +131,7 @@ class Watch:
                 return time.monotonic() + KILL_GRACE_S  # it has just ended by itself
         return time.monotonic() + KILL_GRACE_S
 
-    def _read(self, fd: int, output_bytes: int, external: bool) -> None:
+    def _read(self, fd: int) -> None:
         if fd == self._status.fileno():
             self._read_status()
             return
@@ -131,7 +145,7 @@ class Watch:
         elif fd == self._prints_fd:
             self._keep_prints(data)
         elif not self._complete:
-            self._keep_answer(data, output_bytes, external)
+            self._keep_answer(data)
 
     def _read_status(self) -> None:
         try:
@@ -159,15 +173,15 @@ class Watch:
         self._seen.prints += data[:room]
         self._seen.prints_cut_bytes += max(0, len(data) - room)
 
-    def _keep_answer(self, data: bytes, output_bytes: int, external: bool) -> None:
+    def _keep_answer(self, data: bytes) -> None:
         """Collect until the first frame or line is complete; what follows it is ignored."""
         kept = self._seen.answer
         kept += data
-        if external:
+        if self._terms.external:
             end = kept.find(b"\n") + 1
         else:
             try:
-                length = answer.frame_length(kept, output_bytes)
+                length = answer.frame_length(kept, self._terms.output_bytes)
             except ProtocolError as error:
                 self._seen.malformed = str(error)
                 return
@@ -176,7 +190,8 @@ class Watch:
             del kept[end:]
             self._complete = True
 
-    def _flooded(self, output_bytes: int, external: bool) -> bool:
+    def _flooded(self) -> bool:
         if self._seen.prints_cut_bytes > PRINTS_MOST_BYTES:
             return True
-        return external and len(self._seen.answer) > output_bytes + answer.OVERHEAD_BYTES
+        most = self._terms.output_bytes + answer.OVERHEAD_BYTES
+        return self._terms.external and len(self._seen.answer) > most

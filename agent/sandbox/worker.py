@@ -15,7 +15,6 @@ from typing import NoReturn
 
 import numpy as np
 
-import user_lib
 from agent.sandbox import answer, control, custom, envelope, external, linux, rlimits
 from agent.sandbox.answer import Answer
 from agent.sandbox.envelope import Header
@@ -23,7 +22,6 @@ from agent.sandbox.job import Half
 from agent.sandbox.methods import registry
 from agent.sandbox.methods.method import MethodOutput, ParamsError, Prior
 from agent.sandbox.plain import NotPlain, plain
-from user_lib.contract.code import Result
 from user_lib.contract.window import Window
 
 __all__ = ["EXIT_BROKEN", "EXIT_NO_ANSWER", "main", "warm_up"]
@@ -47,8 +45,6 @@ def warm_up() -> None:
     np.quantile(square, 0.5)
     with suppress(ZeroDivisionError):
         traceback.format_exc()
-    if "Result" not in user_lib.__dict__:
-        user_lib.__dict__["Result"] = Result
 
 
 def main(channel_fd: int, baseline_bytes: int) -> NoReturn:

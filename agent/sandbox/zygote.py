@@ -1,8 +1,8 @@
 """The zygote: one bare interpreter with numpy loaded that forks a single-use worker per job.
 
 It is executed fresh, never forked from the agent, with an empty environment and one thread. It
-holds no job: descriptors pass through, the bytes behind them do not. When the agent's end of the control
-socket closes, for whatever reason, it ends, and its workers with it.
+holds no job: descriptors pass through, the bytes behind them do not. When the agent's end of the
+control socket closes, for whatever reason, it ends, and its workers with it.
 """
 
 import gc

@@ -13,8 +13,8 @@ __all__ = ["average"]
 def average(inputs: Sequence[RoundInput]) -> Json:
     """Return the round's model: weights, intercept and loss averaged, ``samples`` added up.
 
-    A vehicle whose weight is 0 trained on nothing and has no say. Any dict of numbers, lists and dicts is a
-    model, so custom training may answer with its own.
+    A vehicle whose weight is 0 trained on nothing and has no say. Any dict of numbers, lists and
+    dicts is a model, so custom training may answer with its own.
     Raises: ParamsError, when a value is no dict or nobody had a sample.
     """
     for given in inputs:

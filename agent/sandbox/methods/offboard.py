@@ -1,4 +1,4 @@
-"""The off-board methods that take any on-board method's values. (``merge`` is each method's own.)."""
+"""The off-board methods for the values of any on-board method; ``merge`` is each method's own."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,8 +1,8 @@
 """Local training for federated learning: gradient steps from the round's model on a window.
 
-A model is ``{"weights": {feature: w}, "intercept": b}``; the round's feedback is the model to start from,
-without feedback all is zero. The answer is the new model with its loss on this window, and the number
-of samples as weight, which is what ``fedavg`` averages by.
+A model is ``{"weights": {feature: w}, "intercept": b}``; the round's feedback is the model to start
+from, without feedback all is zero. The answer is the new model with its loss on this window, and
+the number of samples as weight, which is what ``fedavg`` averages by.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +146,7 @@ def _start(feedback: Json, features: Sequence[str]) -> Floats:
 def _descend(
     link: Link, design: Floats, label: Floats, start: Floats, params: Mapping[str, Json]
 ) -> Floats:
-    """Take the gradient steps; no step is longer than the loss's curvature allows, so none diverges."""
+    """Take the gradient steps; none is longer than the loss's curvature allows: no divergence."""
     n = len(label)
     ridge = np.full(design.shape[1], float(params["l2"]))
     ridge[-1] = 0.0

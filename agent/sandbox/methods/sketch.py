@@ -6,8 +6,8 @@ sketches adds their buckets, so a merged quantile is as good as if one machine h
 
     |estimate - x| <= a * |x|, where x is the sample of rank floor(q * (n - 1)), counted from 0.
 
-Values below 1e-12 in magnitude count as zero. No bucket is ever collapsed: there are at most as many
-as samples, and few for any physical quantity (a = 0.01 needs 115 a decade).
+Values below 1e-12 in magnitude count as zero. No bucket is ever collapsed: there are at most as
+many as samples, and few for any physical quantity (a = 0.01 needs 115 a decade).
 """
 
 import math

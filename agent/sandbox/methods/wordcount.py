@@ -1,4 +1,4 @@
-"""MapReduce's first example on a drive: values become words, words are counted, counts are added."""
+"""MapReduce on a drive: values become words, words are counted, counts are added."""
 
 import itertools
 from collections import Counter
@@ -33,7 +33,7 @@ def _count(values: NDArray[np.float64], params: Mapping[str, Json]) -> dict[str,
         raise ParamsError("labels need edges", path="onboard_params.labels")
     width = float(params["width"])
     bins, counts = np.unique(np.floor(values / width), return_counts=True)
-    words = [f"{b * width:g}" for b in bins.tolist()]
+    words = [f"{b * width + 0.0:g}" for b in bins.tolist()]
     return _summed(words, counts.tolist())
 
 
