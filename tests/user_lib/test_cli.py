@@ -1,0 +1,223 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from user_lib.contract.messages import Cancel, Cancelled, ReadEvents, Submit
+from user_lib.contract.states import JobState
+
+SPEC = """\
+name: average
+signals: [Vehicle.Speed]
+window: {samples: 100}
+onboard: mean
+offboard: mean
+iterations: 2
+"""
+GOOD = "def custom(xs):\n    print('seen', len(xs))\n    return float(sum(xs))\n"
+
+
+def command(*args: object, cloud: str = "tcp://127.0.0.1:9") -> list[str]:
+    return [sys.executable, "-m", "user_lib.cli", *map(str, args)]
+
+
+def environ(cloud: str) -> dict[str, str]:
+    return {**os.environ, "OODIDA_CLOUD": cloud, "OODIDA_USER": "ada", "XDG_CONFIG_HOME": "/none"}
+
+
+def oodida(*args: object, cloud: str = "tcp://127.0.0.1:9") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, env=environ(cloud), timeout=60
+    )
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for args in (
+        ["vehicles"], ["signals"], ["methods"], ["schema"], ["submit"], ["jobs"], ["results"],
+        ["cancel"], ["explain"], ["code", "push"], ["code", "status"], ["code", "rollback"],
+        ["code", "remove"], ["code", "try"],
+    ):  # fmt: skip
+        done = oodida(*args, "--help")
+        assert done.returncode == 0, args
+        assert "--json" in done.stdout, args
+        assert "example:\n  oodida" in done.stdout, args
+    assert "exit codes" in oodida("--help").stdout
+
+
+def test_vehicles_are_a_table_or_json(cloud: Any) -> None:
+    assert "compact-1  online" in oodida("vehicles", cloud=cloud.endpoint).stdout
+    found = json.loads(oodida("vehicles", "--json", cloud=cloud.endpoint).stdout)
+
+    assert [v["vehicle_id"] for v in found] == ["compact-1", "wagon-1"]
+    assert found[0]["tags"] == {}
+
+
+def test_submit_follows_and_writes_events(cloud: Any, spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    done = oodida("submit", spec, "--follow", "--out", out, cloud=cloud.endpoint)
+
+    assert done.returncode == 0, done.stderr
+    assert "round 1 complete 2/2: Vehicle.Speed 61" in done.stdout
+    assert "job job-1 finished" in done.stderr
+    assert [json.loads(line)["seq"] for line in out.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_submit_without_following_prints_the_id(cloud: Any, spec: Path) -> None:
+    assert oodida("submit", spec, cloud=cloud.endpoint).stdout == "job-1\n"
+    assert json.loads(oodida("submit", spec, "--json", cloud=cloud.endpoint).stdout)["state"]
+
+
+def test_a_job_that_fails_is_exit_code_1(scripted: Any, play: Any, make: Any, spec: Path) -> None:
+    with scripted(play(make.events, end=JobState.FAILED)) as cloud:
+        done = oodida("submit", spec, "--follow", cloud=cloud.endpoint)
+
+    assert done.returncode == 1
+    assert "job job-1 failed" in done.stderr
+
+
+def test_bad_input_is_exit_code_2_and_nothing_is_sent(cloud: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(SPEC.replace("mean", "meen", 1))
+
+    done = oodida("submit", bad, "--json", cloud=cloud.endpoint)
+
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["path"] == "onboard"
+    assert json.loads(done.stderr)["near"][0] == "mean"
+    assert cloud.asks(Submit) == []
+    assert oodida("submit", cloud=cloud.endpoint).returncode == 2
+    assert oodida("submit", tmp_path / "none.yaml", cloud=cloud.endpoint).returncode == 2
+
+
+def test_an_output_that_cannot_be_written_stops_before_anything_is_sent(
+    cloud: Any, spec: Path
+) -> None:
+    done = oodida("submit", spec, "--out", "/nowhere/x.jsonl", cloud=cloud.endpoint)
+
+    assert done.returncode == 2
+    assert "/nowhere/x.jsonl: cannot be written" in done.stderr
+    assert cloud.asks(Submit) == []
+
+
+def test_a_spec_can_be_checked_without_a_cloud(spec: Path) -> None:
+    done = oodida("submit", spec, "--check")
+
+    assert (done.returncode, done.stdout) == (0, f"{spec}: can be submitted\n")
+
+
+def test_no_cloud_is_exit_code_3() -> None:
+    done = oodida("vehicles", "--timeout", "0.2")
+
+    assert done.returncode == 3
+    assert "is oodida-cloud running?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_refused_request_is_exit_code_1(cloud: Any) -> None:
+    done = oodida("explain", "job-2", cloud=cloud.endpoint)
+
+    assert done.returncode == 1
+    assert "no such job" in done.stderr
+
+
+def test_results_explain_and_jobs_show_what_is_known(cloud: Any) -> None:
+    shown = oodida("results", "job-1", cloud=cloud.endpoint).stdout
+    explained = oodida("explain", "job-1", cloud=cloud.endpoint).stdout
+
+    assert "compact-1 iteration 1: Vehicle.Speed 60" in shown
+    assert "52 of 100 samples" in explained
+
+
+def test_cancel_says_the_state(scripted: Any, play: Any, make: Any) -> None:
+    class Cancelling(play):  # type: ignore[misc]
+        def __call__(self, ask: Any) -> Any:
+            if isinstance(ask, Cancel):
+                return Cancelled(assignment_id="job-1", state=JobState.CANCELLED)
+            return super().__call__(ask)
+
+    with scripted(Cancelling(make.events)) as cloud:
+        assert oodida("cancel", "job-1", cloud=cloud.endpoint).stdout == "job-1: cancelled\n"
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback(cloud: Any) -> None:
+    with subprocess.Popen(
+        command("schema"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ("")
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+        process.wait(60)
+
+    assert process.returncode == 141
+    assert errors == ""
+
+
+def test_ctrl_c_while_following_ends_cleanly(
+    scripted: Any, play: Any, make: Any, spec: Path
+) -> None:
+    class Endless(play):  # type: ignore[misc]
+        def __call__(self, ask: Any) -> Any:
+            if isinstance(ask, ReadEvents) and ask.after_seq >= 6:
+                return None
+            return super().__call__(ask)
+
+        def _read(self, ask: Any) -> Any:
+            events = super()._read(ask)
+            return type(events)(
+                events=events.events, next_seq=events.next_seq, state=JobState.RUNNING, ended=False
+            )
+
+    with (
+        scripted(Endless(make.events)) as cloud,
+        subprocess.Popen(
+            command("submit", spec, "--follow"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ(cloud.endpoint),
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("round 2"):
+                break
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()
+        process.wait(60)
+
+    assert process.returncode == 130
+    assert "jobs in the cloud go on" in errors
+    assert "Traceback" not in errors
+
+
+def test_custom_code_is_tried_here(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    done = oodida("code", "try", path, "--samples", "1,2.5")
+    assert (done.returncode, done.stdout) == (0, "seen 2\n3.5\n")
+
+    path.write_text("def custom(xs):\n    return 1 / 0\n")
+    done = oodida("code", "try", path, "--json")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in json.loads(done.stdout)["detail"]
+
+
+def test_the_schema_describes_the_grammar() -> None:
+    schema = json.loads(oodida("schema").stdout)
+
+    assert "onboard" in json.dumps(schema)
+    assert "threshold" in oodida("methods").stdout

@@ -1,0 +1,130 @@
+"""Active-code replacement: ``oodida code push``, ``status``, ``rollback``, ``remove``, ``try``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from user_lib.cli.options import (
+    HelpFormatter,
+    Subparsers,
+    add_command,
+    open_fleet,
+    show,
+    show_json,
+)
+
+if TYPE_CHECKING:
+    from user_lib.code_slots import CodeUpdate
+
+__all__ = ["add_parser"]
+
+_ABOUT = "put custom code in force, see it, take it back, try it here"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the commands of this group."""
+    group = subparsers.add_parser(
+        "code", help=_ABOUT, description=_ABOUT[0].upper() + _ABOUT[1:] + ".",
+        epilog="example:\n  oodida code push my_code.py", formatter_class=HelpFormatter,
+    )  # fmt: skip
+    commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    push = add_command(
+        commands, "push", about="put a module in force on the vehicles (or in the cloud)",
+        example="oodida code push my_code.py --vehicles compact-1,wagon-1",
+    )  # fmt: skip
+    push.add_argument("file", type=Path, help="module that defines custom(data, params)")
+    push.add_argument(
+        "--vehicles", type=lambda text: tuple(text.split(",")), metavar="ID,ID",
+        help="only these get it (A/B)",
+    )  # fmt: skip
+    push.set_defaults(run=_push)
+    status = add_command(
+        commands, "status", about="show which version is in force where",
+        example="oodida code status",
+    )  # fmt: skip
+    status.set_defaults(run=_status)
+    rollback = add_command(
+        commands, "rollback", about="put the previous content of the slot back",
+        example="oodida code rollback --side offboard",
+    )  # fmt: skip
+    rollback.set_defaults(run=_rollback)
+    remove = add_command(commands, "remove", about="empty the slot", example="oodida code remove")
+    remove.set_defaults(run=_remove)
+    for command in (push, rollback, remove):
+        command.add_argument(
+            "--side", choices=("onboard", "offboard"), default="onboard",
+            help="the vehicles' slot (onboard) or the cloud's",
+        )  # fmt: skip
+        command.add_argument(
+            "--wait", type=float, default=30.0, metavar="SECONDS",
+            help="for the vehicles that are online (30)",
+        )  # fmt: skip
+    _add_try(commands)
+
+
+def _add_try(commands: Subparsers) -> None:
+    command = add_command(
+        commands, "try", about="run a module here, in the vehicle's sandbox, on given samples",
+        example="oodida code try my_code.py --samples 50,61.5,72", cloud=False,
+    )  # fmt: skip
+    command.add_argument("file", type=Path, help="module that defines custom")
+    command.add_argument(
+        "--samples", type=_numbers, default=None, metavar="X,X,…",
+        help="what custom receives (the numbers 0 to 99)",
+    )  # fmt: skip
+    command.set_defaults(run=_try)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1,2.5,3") from None
+
+
+def _push(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        update = fleet.update_code(
+            args.file, side=args.side, vehicles=args.vehicles, timeout_s=args.wait
+        )
+    return _show_update(update, as_json=args.json)
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        update = fleet.rollback_code(side=args.side, timeout_s=args.wait)
+    return _show_update(update, as_json=args.json)
+
+
+def _remove(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        update = fleet.remove_code(side=args.side, timeout_s=args.wait)
+    return _show_update(update, as_json=args.json)
+
+
+def _status(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        overview = fleet.code_status()
+    show_json(overview) if args.json else show(repr(overview))
+    return 0
+
+
+def _try(args: argparse.Namespace) -> int:
+    from user_lib.try_out import try_code  # loads the sandbox
+
+    outcome = try_code(args.file, args.samples if args.samples else range(100))
+    if args.json:
+        show_json(outcome)
+    else:
+        show(outcome.prints.rstrip()) if outcome.prints else None
+        show(str(outcome.value) if outcome.ok else f"{outcome.reason}: {outcome.detail}")
+    return 0 if outcome.ok else 1
+
+
+def _show_update(update: "CodeUpdate", *, as_json: bool) -> int:
+    """Show what became of a change; it failed if a vehicle refused it or has not answered."""
+    if as_json:
+        show_json({"slot": update.slot, "call_ms": update.call_ms, "latency": update.latency})
+    else:
+        show(repr(update))
+    return 1 if update.refused or update.pending else 0

@@ -1,0 +1,99 @@
+"""Entry of the command ``oodida``: the parser, the exit codes, the words for what went wrong."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+import user_lib
+from user_lib.cli import code, fleet, jobs
+from user_lib.cli.options import HelpFormatter
+from user_lib.contract.errors import LinkError, OodidaError, Rejected
+
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "NO_CLOUD", "OK", "main"]
+
+OK = 0
+FAILED = 1
+BAD_INPUT = 2
+NO_CLOUD = 3
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+_EPILOG = """\
+exit codes:
+  0    done
+  1    the job failed or was cancelled, or the cloud refused the request
+  2    wrong usage or input: an option, an assignment, a custom module, a file
+  3    no cloud answered
+  130  interrupted with Ctrl-C
+
+where the cloud is: --cloud, else OODIDA_CLOUD, else `cloud:` in
+~/.config/oodida/analyst.yaml, else tcp://127.0.0.1:5570; who asks: --user,
+OODIDA_USER, `user:` in the file, else the login name.
+
+examples:
+  oodida demo                         see the whole platform at work, no set-up
+  oodida vehicles                     who is there
+  oodida submit mean.yaml --follow    ask a question and watch the answers
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``args.run(args)`` is the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="oodida",
+        description="Ask a fleet of vehicles questions and swap the code that answers them.",
+        epilog=_EPILOG,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"oodida {user_lib.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (fleet, jobs, code):
+        group.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; jobs in the cloud go on (oodida cancel JOB ends one)\n")
+        return INTERRUPTED
+    except (OodidaError, OSError, TimeoutError) as error:
+        _report(error, as_json=getattr(args, "json", False))
+        return _status_of(error)
+    return status
+
+
+def _status_of(error: Exception) -> int:
+    if isinstance(error, LinkError):
+        return NO_CLOUD
+    if isinstance(error, (Rejected, TimeoutError)):
+        return FAILED
+    return BAD_INPUT
+
+
+def _report(error: Exception, *, as_json: bool) -> None:
+    """Say what went wrong on stderr: a line for a person, an object for a program."""
+    if not as_json:
+        sys.stderr.write(f"oodida: {error}\n")
+        return
+    plain = {
+        "error": type(error).__name__,
+        "message": str(error),
+        "reason": getattr(error, "reason", ""),
+        "path": getattr(error, "path", ""),
+        "near": list(getattr(error, "near", ())),
+    }
+    sys.stderr.write(msgspec.json.encode(plain).decode() + "\n")

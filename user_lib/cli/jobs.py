@@ -1,0 +1,151 @@
+"""Asking: ``oodida submit``, ``jobs``, ``results``, ``cancel``, ``explain``."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
+from user_lib.contract.errors import ConfigError
+from user_lib.contract.messages import Event, JobChanged, Result
+from user_lib.contract.states import JobState
+
+if TYPE_CHECKING:
+    from user_lib.job import Job
+
+__all__ = ["add_parser"]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the commands of this group."""
+    submit = add_command(
+        subparsers, "submit", about="submit an assignment",
+        example="oodida submit mean.yaml --follow --out results.jsonl",
+    )  # fmt: skip
+    submit.add_argument("spec", type=Path, help="YAML file in the assignment grammar")
+    submit.add_argument("--check", action="store_true", help="only check the file; send nothing")
+    submit.add_argument(
+        "--follow", action="store_true", help="show what comes back until the job ends"
+    )
+    submit.add_argument("--out", type=Path, metavar="FILE", help="also write events as JSON lines")
+    submit.set_defaults(run=_submit)
+    jobs = add_command(subparsers, "jobs", about="list one's own jobs", example="oodida jobs")
+    jobs.add_argument("--limit", type=int, default=20, help="how many at most, newest first (20)")
+    jobs.set_defaults(run=_jobs)
+    results = add_command(
+        subparsers, "results", about="show what came back",
+        example="oodida results job-0123456789 --follow --out results.jsonl",
+    )  # fmt: skip
+    results.add_argument("job", help="a job's id")
+    results.add_argument("--follow", action="store_true", help="stay until the job ends")
+    results.add_argument("--out", type=Path, metavar="FILE", help="write events as JSON lines")
+    results.set_defaults(run=_results)
+    for name, about, run in (
+        ("cancel", "end a job on every vehicle", _cancel),
+        ("explain", "say where a job stands on each vehicle and what it waits for", _explain),
+    ):
+        command = add_command(
+            subparsers, name, about=about, example=f"oodida {name} job-0123456789"
+        )
+        command.add_argument("job", help="a job's id")
+        command.set_defaults(run=run)
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from user_lib.fleet import read_spec  # `oodida --help` needs no sockets
+
+    spec = read_spec(args.spec, {})
+    if args.check:
+        show_json(spec.to_dict()) if args.json else show(f"{args.spec}: can be submitted")
+        return 0
+    with open_fleet(args) as fleet, _lines_to(args.out) as out:
+        job = fleet.assign(spec)
+        if not args.follow and out is None:
+            show_json(job.info) if args.json else show(job.id)
+            return 0
+        sys.stderr.write(f"job {job.id} on {', '.join(job.vehicles)}\n")
+        return _follow(job, out, as_json=args.json, quiet=not args.follow)
+
+
+def _results(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet, _lines_to(args.out) as out:
+        job = fleet.job(args.job)
+        if args.follow:
+            return _follow(job, out, as_json=args.json, quiet=False)
+        _show_events(job.events_so_far(), out, as_json=args.json, quiet=out is not None)
+    return 0
+
+
+def _jobs(args: argparse.Namespace) -> int:
+    from user_lib.job import job_table  # `oodida --help` needs no sockets
+
+    with open_fleet(args) as fleet:
+        table = job_table(fleet.jobs(args.limit))
+    show_json(list(table)) if args.json else show(repr(table))
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        state = fleet.job(args.job).cancel()
+    show_json({"job": args.job, "state": state}) if args.json else show(f"{args.job}: {state}")
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    with open_fleet(args) as fleet:
+        job = fleet.job(args.job)
+        show_json(job.explanation()) if args.json else show(job.explain())
+    return 0
+
+
+def _follow(job: "Job", out: TextIO | None, *, as_json: bool, quiet: bool) -> int:
+    """Show and write events until the job ends; the exit code says whether it ended well."""
+    _show_events(job.events(), out, as_json=as_json, quiet=quiet)
+    info = job.info
+    reason = f" ({info.reason})" if info.reason else ""
+    sys.stderr.write(f"job {job.id} {info.state}{reason}\n")
+    return 0 if info.state is JobState.FINISHED else 1
+
+
+def _show_events(
+    events: Iterable[Event], out: TextIO | None, *, as_json: bool, quiet: bool
+) -> None:
+    from user_lib.job_file import event_line  # `oodida --help` needs no sockets
+
+    for event in events:
+        line = event_line(event)
+        if out is not None:
+            out.write(line + "\n")
+            out.flush()
+        if not quiet:
+            show(line if as_json else _words(event))
+
+
+def _words(event: Event) -> str:
+    from user_lib.results import Round, VehicleResult  # loads numpy
+
+    item = event.item
+    if isinstance(item, Result):
+        return repr(VehicleResult(item))
+    if not isinstance(item, JobChanged):
+        return repr(Round(item))
+    whose = f"{item.vehicle_id} {item.task_state}" if item.vehicle_id else f"job {item.state}"
+    why = " ".join(filter(None, (item.reason, item.detail)))
+    return f"{whose}: {why}" if why else whose
+
+
+@contextlib.contextmanager
+def _lines_to(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file for events, when one is asked for, before anything is submitted."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    with file:
+        yield file

@@ -1,0 +1,66 @@
+"""What the commands share: options, the connection, and the two ways to show an answer."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from user_lib.plain import plain
+
+if TYPE_CHECKING:
+    from user_lib.fleet import Fleet
+
+__all__ = ["HelpFormatter", "Subparsers", "add_command", "open_fleet", "show", "show_json"]
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Subparsers = object
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps examples as they are written."""
+
+
+def add_command(
+    subparsers: Subparsers, name: str, *, about: str, example: str, cloud: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command with ``--json`` and, unless it works without one, the cloud's options."""
+    parser = subparsers.add_parser(
+        name,
+        help=about,
+        description=about[0].upper() + about[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
+    if cloud:
+        parser.add_argument("--cloud", metavar="ADDRESS", help="such as tcp://127.0.0.1:5570")
+        parser.add_argument("--user", metavar="NAME", help="who asks")
+        parser.add_argument(
+            "--timeout", type=float, metavar="SECONDS", help="for an answer of the cloud (5)"
+        )
+    return parser
+
+
+def open_fleet(args: argparse.Namespace) -> "Fleet":
+    """Connect as the options, the environment and the analyst's file say."""
+    from user_lib.fleet import connect  # `oodida --help` needs no sockets
+
+    return connect(args.cloud, args.user, timeout_s=args.timeout)
+
+
+def show(text: str) -> None:
+    """Write a line to stdout at once, so that a pipe sees what a person would."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def show_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec can encode
+    """Write a value as JSON: indented for a person who looks, a line for a program."""
+    encoded = msgspec.json.encode(plain(value))
+    if os.isatty(sys.stdout.fileno()):
+        encoded = msgspec.json.format(encoded)
+    show(encoded.decode())

@@ -1,0 +1,158 @@
+"""An analyst's line to the cloud: numbered questions, a deadline, a fresh socket when in doubt.
+
+Every request of the protocol may be repeated, so an unanswered one is asked again over a new
+connection until its time is over. That is how a restart of the cloud looks like a pause.
+"""
+
+import contextlib
+import threading
+from typing import Self, TypeVar
+
+import zmq
+
+from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.contract.codec import REPLY, REQUEST
+from user_lib.contract.errors import AssignmentError, CodeError, LinkError, ProtocolError, Rejected
+from user_lib.contract.messages import Answer, Ask, Rejection, Request
+from user_lib.settings import Settings
+from user_lib.wire.socket import dealer
+
+__all__ = ["Connection"]
+
+T = TypeVar("T")
+
+ATTEMPT_S = 2.0
+"""How long one socket is given before the question is asked again over a fresh one."""
+_ASSIGNMENT_REASONS = frozenset({"assignment", "invalid_assignment", "bad_assignment"})
+_CODE_REASONS = frozenset({"code", "invalid_code", "bad_code"})
+
+
+class Connection:
+    """One socket to the cloud, used by one question at a time; safe to share between threads."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._lost: zmq.Socket[bytes] | None = None
+        """Readable once the connection of ``_socket`` is lost."""
+        self._number = 0
+        self._closed = False
+
+    def sibling(self) -> "Connection":
+        """Return a second line for what waits long, so that this one stays free."""
+        return Connection(self.settings, self._clock)
+
+    def ask(self, ask: Ask, expect: type[T], *, wait_s: float = 0.0) -> T:
+        """Ask and return the answer; ``wait_s`` is how long the cloud itself may hold the question.
+
+        Raises: LinkError, when nothing answers in time; Rejected, AssignmentError or CodeError,
+                when the cloud says no.
+        """
+        with self._lock:
+            if self._closed:
+                raise LinkError("this connection is closed; connect again with user_lib.connect()")
+            self._number += 1
+            request = Request(number=self._number, user=self.settings.user, ask=ask)
+            answer = self._ask_until_answered(REQUEST.encode(request), wait_s)
+        if isinstance(answer, Rejection):
+            raise _error_of(answer)
+        if not isinstance(answer, expect):
+            raise ProtocolError(
+                f"asked for {expect.__name__}, the cloud answered {type(answer).__name__}; "
+                "are analyst and cloud of the same version?"
+            )
+        return answer
+
+    def close(self) -> None:
+        """Close the socket; every later question raises LinkError."""
+        with self._lock:
+            self._closed = True
+            self._drop_socket()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _ask_until_answered(self, frames: list[bytes], wait_s: float) -> Answer:
+        timeout_ns = int(self.settings.timeout_s * SECOND)
+        wait_ns = int(wait_s * SECOND)
+        deadline_ns = self._now_ns() + timeout_ns + wait_ns
+        while self._send(frames, min(deadline_ns, self._now_ns() + timeout_ns)):
+            attempt_ns = int(ATTEMPT_S * SECOND) + wait_ns
+            answer = self._receive(min(deadline_ns, self._now_ns() + attempt_ns))
+            if answer is not None:
+                return answer
+            self._drop_socket()
+        self._drop_socket()
+        raise LinkError(
+            f"no cloud at {self.settings.cloud} answered within {self.settings.timeout_s:g} s; is "
+            "oodida-cloud running? Set OODIDA_CLOUD or give cloud= (on the command line --cloud) "
+            "if it is elsewhere"
+        )
+
+    def _send(self, frames: list[bytes], until_ns: int) -> bool:
+        """Send once there is a connection; False when there is none in time."""
+        if self._lost is not None and self._lost.poll(0):
+            self._drop_socket()  # the cloud went away since the last question
+        socket = self._socket or self._open_socket()
+        while self._now_ns() < until_ns:
+            if socket.poll(self._left_ms(until_ns), zmq.POLLOUT):
+                with contextlib.suppress(zmq.Again):  # the connection went between the two
+                    socket.send_multipart(frames, zmq.NOBLOCK)
+                    return True
+        return False
+
+    def _receive(self, until_ns: int) -> Answer | None:
+        """Wait for the answer to the current number; older ones are of questions given up.
+
+        None when time is over or the connection is lost, and the question with it.
+        """
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._lost, zmq.POLLIN)
+        while self._socket is not None and self._now_ns() < until_ns:
+            ready = dict(poller.poll(self._left_ms(until_ns)))
+            if self._socket in ready:
+                reply = REPLY.decode(self._socket.recv_multipart(zmq.NOBLOCK))
+                if reply.number == self._number:
+                    return reply.answer
+            elif ready:
+                return None
+        return None
+
+    def _open_socket(self) -> zmq.Socket[bytes]:
+        self._socket = dealer(zmq.Context.instance(), self.settings.cloud)
+        self._lost = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        return self._socket
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None and self._lost is not None:
+            self._socket.disable_monitor()
+            self._lost.close(linger=0)
+            self._socket.close(linger=0)
+        self._socket = self._lost = None
+
+    def __del__(self) -> None:
+        self._drop_socket()
+
+    def _left_ms(self, until_ns: int) -> int:
+        return max(0, -((self._now_ns() - until_ns) // MS))
+
+    def _now_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+
+def _error_of(rejection: Rejection) -> Exception:
+    """Return a rejection as the error that the analyst would have seen locally."""
+    if rejection.reason in _ASSIGNMENT_REASONS:
+        message = rejection.message.removeprefix(f"{rejection.path}: ")
+        return AssignmentError(message, path=rejection.path, near=rejection.near)
+    if rejection.reason in _CODE_REASONS:
+        return CodeError(rejection.message)
+    return Rejected(
+        rejection.message, reason=rejection.reason, path=rejection.path, near=rejection.near
+    )

@@ -1,0 +1,254 @@
+"""The analyst's view of all vehicles: what they offer, what they are asked, the code they run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+from user_lib.code_slots import CodeOverview, CodeUpdate
+from user_lib.connection import Connection
+from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.contract.errors import AssignmentError
+from user_lib.contract.ids import new_id
+from user_lib.contract.messages import (
+    CodeSlot,
+    CodeSlots,
+    CodeStatus,
+    Explain,
+    Explanation,
+    JobInfo,
+    Jobs,
+    ListJobs,
+    ListSignals,
+    ListVehicles,
+    Ping,
+    Pong,
+    PushCode,
+    RemoveCode,
+    RollbackCode,
+    SignalInfo,
+    Signals,
+    Submit,
+    Submitted,
+    VehicleInfo,
+    Vehicles,
+)
+from user_lib.custom_source import Code, source_of
+from user_lib.job import Job
+from user_lib.methods import MethodInfo, check_params, method_table
+from user_lib.settings import load_settings
+from user_lib.tables import Column, Table
+from user_lib.wire.config import read_yaml
+
+__all__ = ["Fleet", "Side", "connect", "read_spec"]
+
+Side: TypeAlias = Literal["onboard", "offboard"]
+Spec: TypeAlias = Mapping[str, Any] | Assignment | str | Path
+"""An assignment in the grammar, or the path of a YAML file that holds one."""
+
+HOLD_S = 1.0
+"""How long one question for the state of the slots waits at the cloud."""
+
+_VEHICLES: Mapping[str, Column[VehicleInfo]] = {
+    "vehicle": lambda v: v.vehicle_id,
+    "link": lambda v: "online" if v.online else "offline",
+    "model": lambda v: v.model,
+    "profile": lambda v: v.profile,
+    "agent": lambda v: v.agent_version,
+    "tasks": lambda v: len(v.tasks),
+    "custom code": lambda v: v.sandbox or "yes" if v.accepts_custom else "no",
+    "tags": lambda v: v.tags or None,
+}
+_SIGNALS: Mapping[str, Column[SignalInfo]] = {
+    "signal": lambda s: s.name,
+    "unit": lambda s: s.unit,
+    "message": lambda s: s.message,
+    "channel": lambda s: s.channel,
+    "minimum": lambda s: s.minimum,
+    "maximum": lambda s: s.maximum,
+    "choices": lambda s: s.choices or None,
+}
+
+Change = TypeVar("Change", PushCode, RollbackCode, RemoveCode)
+
+
+def connect(
+    cloud: str | None = None,
+    user: str | None = None,
+    *,
+    timeout_s: float | None = None,
+    clock: Clock | None = None,
+) -> "Fleet":
+    """Return the fleet of the cloud at ``cloud``, as ``user``.
+
+    What is not given comes from ``OODIDA_CLOUD`` and ``OODIDA_USER``, then from
+    ``~/.config/oodida/analyst.yaml``, then it is this machine and the login name.
+
+    Raises: ConfigError, for a wrong file; LinkError, when no cloud answers within ``timeout_s``
+            (5 s unless configured).
+    """
+    connection = Connection(load_settings(cloud, user, timeout_s), clock)
+    try:
+        connection.ask(Ping(), Pong)
+    except BaseException:
+        connection.close()
+        raise
+    return Fleet(connection, clock)
+
+
+def read_spec(spec: Spec | None, keys: Mapping[str, Any]) -> Assignment:
+    """Return the checked assignment of a mapping, a YAML file and single keys, which win.
+
+    Raises: AssignmentError, with the path of the key at fault; ConfigError, for a file that cannot
+            be read.
+    """
+    plain: dict[str, Any]
+    if spec is None:
+        plain = {}
+    elif isinstance(spec, (str, Path)):
+        plain = read_yaml(Path(spec).expanduser())
+    elif isinstance(spec, Assignment):
+        plain = spec.to_dict()
+    elif isinstance(spec, Mapping):
+        plain = dict(spec)
+    else:
+        raise AssignmentError(f"give a mapping or the path of a YAML file, not {spec!r:.60}")
+    assignment = parse({**plain, **keys})
+    check_params(assignment)
+    return assignment
+
+
+class Fleet:
+    """All vehicles of one cloud, for one analyst; close it, or use it in a ``with`` block.
+
+    Thread-safe: questions from several threads take turns; what waits has a line of its own.
+    """
+
+    def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
+        self._connection = connection
+        self._clock = clock or SystemClock()
+
+    @property
+    def cloud(self) -> str:
+        """Where the cloud is."""
+        return self._connection.settings.cloud
+
+    @property
+    def user(self) -> str:
+        """Who asks."""
+        return self._connection.settings.user
+
+    def vehicles(self) -> Table[VehicleInfo]:
+        """Return all vehicles that the cloud has seen."""
+        found = self._connection.ask(ListVehicles(), Vehicles).vehicles
+        return Table(found, _VEHICLES, "no vehicle has said hello to this cloud yet")
+
+    def signals(self, vehicle: str) -> Table[SignalInfo]:
+        """Return what ``vehicle`` can be asked for, by VSS path where its mapping has one.
+
+        Raises: Rejected, when no such vehicle is known; ``near`` names those meant.
+        """
+        found = self._connection.ask(ListSignals(vehicle_id=vehicle), Signals).signals
+        return Table(found, _SIGNALS, f"{vehicle} has not told its signals yet; ask again soon")
+
+    def methods(self) -> Table[MethodInfo]:
+        """Return the built-in methods, what they take and what they return."""
+        return method_table()
+
+    def assign(self, spec: Spec | None = None, **keys: Any) -> Job:  # noqa: ANN401 - the grammar's
+        """Submit an assignment: a mapping, a YAML file, keys of the grammar, or a mix (keys win).
+
+        Raises: AssignmentError, before anything is sent, for what can be seen here; Rejected, when
+                the cloud says no.
+        """
+        assignment = read_spec(spec, keys)
+        ask = Submit(spec=assignment, token=new_id("token"))
+        return self.job(self._connection.ask(ask, Submitted).assignment_id)
+
+    def jobs(self, limit: int = 100) -> list[Job]:
+        """Return one's own jobs, newest first."""
+        found = self._connection.ask(ListJobs(limit=limit), Jobs).jobs
+        return [self._job(info) for info in found]
+
+    def job(self, job_id: str) -> Job:
+        """Return one's own job of that id.
+
+        Raises: Rejected, when there is none.
+        """
+        return self._job(self._connection.ask(Explain(assignment_id=job_id), Explanation).job)
+
+    def update_code(
+        self,
+        code: Code,
+        *,
+        side: Side = "onboard",
+        vehicles: Sequence[str] | None = None,
+        wait: bool = True,
+        timeout_s: float = 30.0,
+    ) -> CodeUpdate:
+        """Put a custom module in force: active-code replacement.
+
+        Running assignments with ``custom`` take it at their next iteration. ``code`` is a file, a
+        module's text or a function; ``vehicles`` gives it to those only (A/B), the others keep
+        what they have. With ``wait`` the call returns once every vehicle that is online has
+        answered, or after ``timeout_s`` with those still `CodeUpdate.pending`.
+
+        Raises: CodeError, before anything is sent, when the module cannot work; Rejected.
+        """
+        chosen = None if vehicles is None else tuple(vehicles)
+        ask = PushCode(side=side, source=source_of(code), token=new_id("token"), vehicles=chosen)
+        return self._change(ask, wait=wait, timeout_s=timeout_s)
+
+    def rollback_code(
+        self, *, side: Side = "onboard", wait: bool = True, timeout_s: float = 30.0
+    ) -> CodeUpdate:
+        """Put the slot's previous content back in force.
+
+        Raises: Rejected, when there is none.
+        """
+        ask = RollbackCode(side=side, token=new_id("token"))
+        return self._change(ask, wait=wait, timeout_s=timeout_s)
+
+    def remove_code(
+        self, *, side: Side = "onboard", wait: bool = True, timeout_s: float = 30.0
+    ) -> CodeUpdate:
+        """Empty the slot; running tasks that need its code end, saying so."""
+        ask = RemoveCode(side=side, token=new_id("token"))
+        return self._change(ask, wait=wait, timeout_s=timeout_s)
+
+    def code_status(self) -> CodeOverview:
+        """Return which version is in force where, on both sides."""
+        return CodeOverview.of(self._connection.ask(CodeStatus(), CodeSlots))
+
+    def close(self) -> None:
+        """Close the connection; jobs go on without it."""
+        self._connection.close()
+
+    def _job(self, info: JobInfo) -> Job:
+        return Job(self._connection, info, self._clock)
+
+    def _change(self, ask: Change, *, wait: bool, timeout_s: float) -> CodeUpdate:
+        called_ns = self._clock.monotonic_ns()
+        slot = self._connection.ask(ask, CodeSlot)
+        call_ms = (self._clock.monotonic_ns() - called_ns) / 1e6
+        update = CodeUpdate(slot, call_ms)
+        if not wait:
+            return update
+        deadline_ns = called_ns + int(timeout_s * SECOND)
+        with self._connection.sibling() as line:
+            while update.pending and self._clock.monotonic_ns() < deadline_ns:
+                found = line.ask(CodeStatus(wait_s=HOLD_S), CodeSlots, wait_s=HOLD_S)
+                latest = found.onboard if ask.side == "onboard" else found.offboard
+                if latest.generation != slot.generation:
+                    break  # a later change took over; this one's last known state stands
+                update = CodeUpdate(latest, call_ms)
+        return update
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Fleet at {self.cloud} as {self.user}>"

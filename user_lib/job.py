@@ -1,0 +1,196 @@
+"""A submitted assignment as its analyst follows it: rounds, results, progress, the reasons why."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from user_lib.connection import Connection
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.contract.errors import OodidaError
+from user_lib.contract.messages import (
+    Cancel,
+    Cancelled,
+    Event,
+    Explain,
+    Explanation,
+    JobInfo,
+    Result,
+    RoundClosed,
+)
+from user_lib.contract.states import JOB_ENDS, JobState
+from user_lib.events import ALL_KINDS, Kind, follow, read
+from user_lib.explain import explain_text
+from user_lib.job_file import write_events
+from user_lib.progress import Progress
+from user_lib.results import Columns, Round, VehicleResult, columns_of_results, columns_of_rounds
+from user_lib.tables import Column, Table
+
+__all__ = ["Job", "JobFailed", "job_table"]
+
+_JOBS: Mapping[str, Column[JobInfo]] = {
+    "job": lambda j: j.assignment_id,
+    "name": lambda j: j.spec.name,
+    "state": lambda j: j.state,
+    "onboard": lambda j: j.spec.onboard,
+    "offboard": lambda j: j.spec.offboard,
+    "vehicles": lambda j: len(j.vehicles),
+    "rounds": lambda j: j.rounds_closed,
+    "results": lambda j: j.results,
+    "reason": lambda j: j.reason,
+}
+
+
+class JobFailed(OodidaError):
+    """An assignment ended as FAILED or CANCELLED; the message says why."""
+
+
+class Job:
+    """An assignment in the cloud, by its id; it lives on whether or not anyone looks."""
+
+    def __init__(self, connection: Connection, info: JobInfo, clock: Clock | None = None) -> None:
+        self._connection = connection
+        self._info = info
+        self._clock = clock or SystemClock()
+
+    @property
+    def id(self) -> str:
+        """What `Fleet.job` finds it by."""
+        return self._info.assignment_id
+
+    @property
+    def spec(self) -> Assignment:
+        """The assignment, as it was submitted."""
+        return self._info.spec
+
+    @property
+    def vehicles(self) -> tuple[str, ...]:
+        """The vehicles that were selected when it was submitted."""
+        return self._info.vehicles
+
+    @property
+    def info(self) -> JobInfo:
+        """What the cloud says of it now; asks only while it has not ended."""
+        if self._info.state not in JOB_ENDS:
+            self._info = self.explanation().job
+        return self._info
+
+    @property
+    def state(self) -> JobState:
+        """SCHEDULED, RUNNING, FINISHED, CANCELLED or FAILED, as the cloud says now."""
+        return self.info.state
+
+    def rounds(self) -> Iterator[Round]:
+        """Yield every round from the first one on, live, until the job ends.
+
+        A cloud that restarts is waited for. Without a ``when`` trigger every iteration makes a
+        round; with one there are none: use `stream`.
+        """
+        for event in self.events(("round",)):
+            if isinstance(event.item, RoundClosed):
+                yield Round(event.item)
+
+    def stream(self) -> Iterator[VehicleResult]:
+        """Yield every vehicle's every result from the first one on, live, until the job ends."""
+        for event in self.events(("result",)):
+            if isinstance(event.item, Result):
+                yield VehicleResult(event.item)
+
+    def events_so_far(self) -> Iterator[Event]:
+        """Yield the numbered events so far, without waiting for more."""
+        return read(self._connection, self.id)
+
+    def events(self, kinds: tuple[Kind, ...] = ALL_KINDS) -> Iterator[Event]:
+        """Yield the numbered events from the first one on, live, until the job ends."""
+        for page in follow(self._connection, self.id, kinds, clock=self._clock):
+            yield from page.events
+
+    def results(self) -> list[VehicleResult]:
+        """Return every vehicle's results so far, in the order in which they arrived."""
+        events = read(self._connection, self.id, ("result",))
+        return [VehicleResult(e.item) for e in events if isinstance(e.item, Result)]
+
+    def closed_rounds(self) -> list[Round]:
+        """Return the rounds closed so far."""
+        events = read(self._connection, self.id, ("round",))
+        return [Round(e.item) for e in events if isinstance(e.item, RoundClosed)]
+
+    def to_numpy(self, of: Literal["results", "rounds"] = "results") -> Columns:
+        """Return what came back so far as columns; failed iterations are left out.
+
+        Shapes: see `Columns`; one row for each result of a vehicle, or with ``of="rounds"`` for
+                each aggregate.
+        """
+        if of == "results":
+            return columns_of_results(self.results())
+        return columns_of_rounds(self.closed_rounds())
+
+    def wait(self, *, progress: bool = False, timeout_s: float | None = None) -> JobState:
+        """Wait for the job's end and return the state it ended in; see `raise_for_state`.
+
+        ``progress`` shows on stderr how far it has come.
+
+        Raises: TimeoutError, when it has not ended after ``timeout_s``, saying what it waits for.
+        """
+        started_ns = self._clock.monotonic_ns()
+        shown = Progress(shown=progress)
+        results = rounds = 0
+        try:
+            for page in follow(self._connection, self.id, clock=self._clock):
+                results += sum(isinstance(e.item, Result) for e in page.events)
+                rounds += sum(isinstance(e.item, RoundClosed) for e in page.events)
+                shown.say(self._say_progress(page.state, rounds, results))
+                waited_s = (self._clock.monotonic_ns() - started_ns) / SECOND
+                if timeout_s is not None and waited_s > timeout_s and not page.ended:
+                    raise TimeoutError(f"not ended after {timeout_s:g} s\n{self.explain()}")
+        finally:
+            shown.close()
+        return self.state
+
+    def raise_for_state(self) -> None:
+        """Do nothing unless the job ended badly.
+
+        Raises: JobFailed, when it failed or was cancelled.
+        """
+        info = self.info
+        if info.state in (JobState.FAILED, JobState.CANCELLED):
+            raise JobFailed(f"job {self.id} {info.state}: {info.reason or 'no reason given'}")
+
+    def cancel(self) -> JobState:
+        """End the job on every vehicle; returns the state it is in, which may be another end."""
+        return self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+
+    def explain(self) -> str:
+        """Say where the job stands on each vehicle and what it waits for."""
+        return explain_text(self.explanation())
+
+    def save(self, path: str | Path) -> int:
+        """Write every event so far as a line of JSON; returns how many there are.
+
+        The file appears whole or not at all.
+        """
+        return write_events(Path(path), self.events_so_far())
+
+    def explanation(self) -> Explanation:
+        """Return what `explain` says, for programs."""
+        return self._connection.ask(Explain(assignment_id=self.id), Explanation)
+
+    def _say_progress(self, state: JobState, rounds: int, results: int) -> str:
+        last = self.spec.last_iteration
+        if not self.spec.has_rounds:
+            done = f"{results} results"
+        else:
+            done = f"{rounds}{f' of {last}' if last else ''} rounds, {results} results"
+        return f"{self.spec.name or self.id}: {state}, {done}"
+
+    def __repr__(self) -> str:
+        info = self._info  # as last seen: showing a job asks nobody
+        name = f" {info.spec.name!r}" if info.spec.name else ""
+        why = f" ({info.reason})" if info.reason else ""
+        done = f"{info.rounds_closed} rounds, {info.results} results"
+        return f"<Job {self.id}{name} {info.state}{why}: {len(self.vehicles)} vehicles, {done}>"
+
+
+def job_table(jobs: Iterable[Job]) -> Table[JobInfo]:
+    """Return jobs as the cloud last told of them, for a person."""
+    return Table((job._info for job in jobs), _JOBS, "no jobs yet")

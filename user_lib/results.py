@@ -1,0 +1,270 @@
+"""What comes back, as an analyst reads it: a vehicle's result, a round, and columns of numbers."""
+
+import html
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from user_lib.contract.assignment import Json
+from user_lib.contract.messages import Group, Result, RoundClosed
+from user_lib.contract.states import RoundState
+from user_lib.tables import say
+
+__all__ = ["Columns", "Round", "VehicleResult", "columns_of_results", "columns_of_rounds"]
+
+SHORT_VERSION = 8
+"""Digits of a code version that a person is shown."""
+
+
+@dataclass(frozen=True, repr=False)
+class VehicleResult:
+    """What one iteration on one vehicle produced; ``receipt`` is all that is known of it."""
+
+    receipt: Result
+
+    @property
+    def vehicle(self) -> str:
+        """The vehicle that computed it."""
+        return self.receipt.vehicle_id
+
+    @property
+    def iteration(self) -> int:
+        """Counted from 1 on each vehicle."""
+        return self.receipt.iteration
+
+    @property
+    def ok(self) -> bool:
+        """Whether the iteration succeeded; if not, `error` says why."""
+        return self.receipt.status == "ok"
+
+    @property
+    def value(self) -> Json:
+        """What the on-board method returned; None when it failed."""
+        return self.receipt.value
+
+    @property
+    def code_version(self) -> str:
+        """The sha256 of the custom module that ran; empty for a built-in method."""
+        return self.receipt.code_version
+
+    @property
+    def error(self) -> str:
+        """Why the iteration failed, with the traceback or the limit; empty when it did not."""
+        if self.ok:
+            return ""
+        return f"{self.receipt.reason or self.receipt.status}: {self.receipt.detail}"
+
+    def __repr__(self) -> str:
+        said = say(self.value) if self.ok else f"failed, {say(self.error)}"
+        notes = _notes(
+            (f"code {self.code_version[:SHORT_VERSION]}", bool(self.code_version)),
+            (f"{self.receipt.lost_frames} frames lost", self.receipt.lost_frames > 0),
+            ("late", self.receipt.late),
+            ("rolled back to the last good code", self.receipt.rolled_back is not None),
+        )
+        return f"{self.vehicle} iteration {self.iteration}: {said}{notes}"
+
+
+@dataclass(frozen=True, repr=False)
+class Round:
+    """One iteration across the vehicles, closed; ``message`` is all that is known of it."""
+
+    message: RoundClosed
+
+    @property
+    def number(self) -> int:
+        """Counted from 1."""
+        return self.message.round
+
+    @property
+    def state(self) -> RoundState:
+        """COMPLETE, or SHORT when fewer than the quorum answered before the deadline."""
+        return self.message.state
+
+    @property
+    def value(self) -> Json:
+        """The off-board method's output for the code version that counts; None without one."""
+        return self.message.groups[0].value if self.message.groups else None
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """One aggregate for each code version, the one that counts first; never mixed."""
+        return self.message.groups
+
+    @property
+    def vehicles(self) -> tuple[str, ...]:
+        """The vehicles whose results are in an aggregate."""
+        return tuple(vehicle for group in self.message.groups for vehicle in group.vehicles)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The vehicles that had not answered when the round closed."""
+        return self.message.missing
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The vehicles whose iteration failed, with the reason."""
+        return dict(self.message.failed)
+
+    @property
+    def members(self) -> int:
+        """How many vehicles the round was opened for."""
+        message = self.message
+        answered = len(self.vehicles) + len(message.failed) + len(message.not_counted)
+        return answered + len(message.missing)
+
+    def __repr__(self) -> str:
+        counted = f"{len(self.vehicles)}/{self.members}"
+        return f"round {self.number} {self.state} {counted}: {_said(self.message)}"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
+
+
+def _said(message: RoundClosed) -> str:
+    shown = [_say_group(group, many=len(message.groups) > 1) for group in message.groups]
+    notes = _notes(
+        (f"failed: {', '.join(sorted(message.failed))}", bool(message.failed)),
+        (f"missing: {', '.join(message.missing)}", bool(message.missing)),
+        (f"another version: {', '.join(sorted(message.not_counted))}", bool(message.not_counted)),
+        (f"{message.lost_frames} frames lost", message.lost_frames > 0),
+    )
+    return (" | ".join(shown) or "no result") + notes
+
+
+def _say_group(group: Group, *, many: bool) -> str:
+    said = f"no value, {say(group.error)}" if group.error else say(group.value)
+    if not many:
+        return said
+    return (
+        f"code {group.code_version[:SHORT_VERSION] or 'built-in'} ({len(group.vehicles)}): {said}"
+    )
+
+
+def _notes(*candidates: tuple[str, bool]) -> str:
+    said = [text for text, wanted in candidates if wanted]
+    return f" ({'; '.join(said)})" if said else ""
+
+
+class Columns(Mapping[str, NDArray[Any]]):
+    """Results as columns, one row each, oldest first: ``columns["Vehicle.Speed"]``.
+
+    Shapes: ``vehicle`` (n,) str; ``iteration`` (n,) int64; ``code_version`` (n,) str; then one
+            column for each number in the values, named by its dotted path (``value`` when the
+            value is a bare number): numbers (n,) float64; lists of one length k (n, k) float64;
+            anything else (n,) object.
+    Gaps:   NaN where a result has no such number; None in an object column.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self._columns = dict(columns)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        try:
+            return self._columns[name]
+        except KeyError:
+            known = ", ".join(self._columns)
+            raise KeyError(f"no column {name!r}; there are {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def rows(self) -> int:
+        """How many results there are."""
+        return len(self._columns["iteration"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that `matrix` stacks, in its order."""
+        return tuple(name for name in self._columns if self._is_scalar(name))
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Stack the columns of plain numbers.
+
+        Shapes: (rows, len(names)) float64.
+        Gaps:   NaN where a result has no such number.
+        """
+        if not self.names:
+            return np.empty((self.rows, 0), np.float64)
+        return np.column_stack([self._columns[name] for name in self.names])
+
+    def _is_scalar(self, name: str) -> bool:
+        column = self._columns[name]
+        return name != "iteration" and column.ndim == 1 and column.dtype == np.float64
+
+    def __repr__(self) -> str:
+        shown = (f"{name} {c.shape} {c.dtype}" for name, c in self._columns.items())
+        return "\n".join(shown)
+
+
+def columns_of_results(results: Iterable[VehicleResult]) -> Columns:
+    """Return one row for each successful result."""
+    good = [r for r in results if r.ok]
+    return _columns(
+        [r.vehicle for r in good],
+        [r.iteration for r in good],
+        [r.code_version for r in good],
+        [r.value for r in good],
+    )
+
+
+def columns_of_rounds(rounds: Iterable[Round]) -> Columns:
+    """Return one row for each aggregate; ``vehicle`` names its vehicles, joined by blanks."""
+    rows = [(r, g) for r in rounds for g in r.groups if not g.error]
+    return _columns(
+        [" ".join(g.vehicles) for _, g in rows],
+        [r.number for r, _ in rows],
+        [g.code_version for _, g in rows],
+        [g.value for _, g in rows],
+    )
+
+
+def _columns(
+    vehicles: list[str], iterations: list[int], versions: list[str], values: list[Json]
+) -> Columns:
+    flat = [dict(_leaves(value, "")) for value in values]
+    names = dict.fromkeys(name for row in flat for name in row)
+    columns: dict[str, NDArray[Any]] = {
+        "vehicle": np.array(vehicles, dtype=np.str_),
+        "iteration": np.array(iterations, dtype=np.int64),
+        "code_version": np.array(versions, dtype=np.str_),
+    }
+    for name in names:
+        columns[name] = _column([row.get(name) for row in flat])
+    return Columns(columns)
+
+
+def _leaves(value: Json, path: str) -> Iterator[tuple[str, Json]]:
+    """Yield the dotted path and value of everything in ``value`` that is not a mapping."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path or "value", value
+
+
+def _column(cells: list[Json]) -> NDArray[Any]:
+    if all(cell is None or _is_number(cell) for cell in cells):
+        return np.array([np.nan if c is None else float(c) for c in cells], np.float64)
+    lengths = {len(c) if _is_numbers(c) else -1 for c in cells}
+    if len(lengths) == 1 and lengths != {-1}:
+        return np.array(cells, np.float64)
+    column = np.empty(len(cells), object)
+    for i, cell in enumerate(cells):
+        column[i] = np.array(cell, np.float64) if _is_numbers(cell) else cell
+    return column
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(_is_number(v) for v in value)
