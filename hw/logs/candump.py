@@ -96,7 +96,7 @@ class _Block:
         ok &= good & (dot - start <= 11) & (text.bytes[start] == ord("("))
         batch.time_ns[:] = np.where(ok, seconds, 0) * _SECOND_NS + fraction
 
-        wide = text.bytes[hash_at - 9] == ord(" ")
+        wide = text.bytes[hash_at - 4] != ord(" ")
         space = np.where(wide, hash_at - 9, hash_at - 4)
         can_id, good = hexadecimal(text, hash_at, hash_at - space - 1)
         ok &= good & (text.bytes[space] == ord(" ")) & (text.bytes[close + 1] == ord(" "))

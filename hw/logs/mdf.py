@@ -6,8 +6,12 @@ by group, and merged by time: each kind of frame has a channel group of its own.
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from traceback import walk_tb
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +35,7 @@ __all__ = ["EXPECTED", "read_mdf"]
 
 EXPECTED = "an MDF 4 record of a CAN frame"
 
+_FINALISED, _UNFINALISED = b"MDF     ", b"UnFinMF "
 _KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": REMOTE, "CAN_ErrorFrame": ERROR}
 _BITS = {"IDE": EXTENDED, "EDL": FD, "BRS": BRS, "ESI": ESI, "Dir": TX}
 _SLICE_FRAMES = 65_536
@@ -43,8 +48,7 @@ def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
 
     Raises: SourceError, when asammdf is missing, the file is no MDF 4, or it holds no CAN frames.
     """
-    mdf = _open(_asammdf(), reading)
-    try:
+    with _opened(reading) as mdf:
         groups = [
             _Group(mdf, index, kind, reading)
             for index, group in enumerate(mdf.groups)
@@ -58,8 +62,6 @@ def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
             )
         filled = [group.slices() for group in groups if group.frames]
         yield from merge_by_time(filled, reading.batch_frames)
-    finally:
-        mdf.close()
 
 
 def _asammdf() -> ModuleType:
@@ -73,22 +75,54 @@ def _asammdf() -> ModuleType:
     return module
 
 
-def _open(asammdf: ModuleType, reading: Reading) -> Any:  # noqa: ANN401 -- asammdf has no types
-    if not reading.path.is_file():
-        raise SourceError(f"cannot open log {reading.path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mdf = asammdf.MDF(reading.path)
-    except Exception as error:  # a damaged file fails anywhere inside asammdf
-        raise SourceError(
-            f"cannot read {reading.path}: expected an MDF 4 file, asammdf says "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not str(mdf.version).startswith("4"):
-        mdf.close()
-        raise SourceError(f"cannot read {reading.path}: MDF {mdf.version}, expected MDF 4")
-    return mdf
+@contextmanager
+def _opened(reading: Reading) -> Iterator[Any]:
+    """Open a file with asammdf, and close both."""
+    asammdf = _asammdf()
+    with _stream(reading) as stream:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                mdf = asammdf.MDF(stream)
+        except Exception as error:  # a damaged file fails anywhere inside asammdf
+            _dispose_of_half_made(error)
+            raise SourceError(
+                f"cannot read {reading.path}: expected an MDF 4 file, asammdf says "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        try:
+            yield mdf
+        finally:
+            mdf.close()
+
+
+def _dispose_of_half_made(error: Exception) -> None:
+    """Clean up after asammdf failed to open a file: its own way to do so fails too, and noisily."""
+    for frame, _ in walk_tb(error.__traceback__):
+        made = frame.f_locals.get("self")
+        if getattr(made, "_closed", None) is False:
+            made._tempfile.close()
+            made._closed = True
+
+
+@contextmanager
+def _stream(reading: Reading) -> Iterator[BinaryIO]:
+    """Open the file; of one that was not finalised, a copy that asammdf may finish.
+
+    Raises: SourceError, when it cannot be opened or does not begin as an MDF 4 file.
+    """
+    with reading.open() as stream:
+        head = stream.read(16)
+        stream.seek(0)
+        if head[:8] not in (_FINALISED, _UNFINALISED) or head[8:9] != b"4":
+            raise SourceError(f"cannot read {reading.path}: expected an MDF 4 file, found {head!r}")
+        if head[:8] == _FINALISED:
+            yield stream
+            return
+        with TemporaryFile() as copy:
+            copyfileobj(stream, copy)
+            copy.seek(0)
+            yield copy
 
 
 class _Group:

@@ -112,9 +112,9 @@ def _append(layout: _Layout, words: list[str], reading: Reading, records: FrameR
     flags = _FLAGS_BY_TYPE[kind]
     if "d" in at and words[at["d"]].lower() == "tx":
         flags |= TX
-    bus = reading.bus(str(int(words[at["B"]])) if "B" in at else "")
+    channel = str(int(words[at["B"]])) if "B" in at else ""
     if flags & ERROR:
-        records.append(time_ns, bus, 0, flags, 0, b"")
+        records.append(time_ns, reading.bus(channel), 0, flags, 0, b"")
         return True
     can_id, extended = _identifier(words[at["I"]])
     length = _length(words, at, bool(flags & FD))
@@ -124,7 +124,7 @@ def _append(layout: _Layout, words: list[str], reading: Reading, records: FrameR
     payload = b"" if flags & REMOTE else bytes(int(word, 16) for word in data[:length])
     if not flags & REMOTE and len(payload) != length:
         raise ValueError(f"{length} bytes announced, {len(payload)} there")
-    records.append(time_ns, bus, can_id, flags | extended, length, payload)
+    records.append(time_ns, reading.bus(channel), can_id, flags | extended, length, payload)
     return True
 
 
