@@ -1,0 +1,44 @@
+"""Where other threads leave news for the main loop: a queue beside a descriptor to poll.
+
+It needs no bound of its own: a task has at most one window asked for and one iteration running, and
+each leaves one item.
+"""
+
+import contextlib
+import os
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Inbox"]
+
+T = TypeVar("T")
+
+
+class Inbox(Generic[T]):
+    """Any thread posts; the one owner drains."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Readable while something waits."""
+
+    def post(self, item: T) -> None:
+        """Leave an item and wake the owner; after `close`, nobody is there to be woken."""
+        self._items.append(item)
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self.fd, 1)
+
+    def drain(self) -> list[T]:
+        """Take all that waits, in the order in which it came."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+        items: list[T] = []
+        while self._items:
+            items.append(self._items.popleft())
+        return items
+
+    def close(self) -> None:
+        """Let the descriptor go."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,29 @@
+"""What a vehicle must not lose, in one SQLite file: tasks, code slots, the outbox, the epoch."""
+
+from agent.store.database import StateUnwritable
+from agent.store.store import (
+    Acknowledge,
+    EndTask,
+    Enqueue,
+    Entry,
+    Kept,
+    SavePosition,
+    SaveSlot,
+    SaveTask,
+    Store,
+    Write,
+)
+
+__all__ = [
+    "Acknowledge",
+    "EndTask",
+    "Enqueue",
+    "Entry",
+    "Kept",
+    "SavePosition",
+    "SaveSlot",
+    "SaveTask",
+    "StateUnwritable",
+    "Store",
+    "Write",
+]

@@ -1,0 +1,320 @@
+"""The store: writes go in as one transaction a call; the outbox is bounded and counts its losses.
+
+Rules of the outbox. Entries are sent oldest first, at most `MAX_IN_FLIGHT` and half of the outbox's
+bytes at once; `deliverable` returns exactly these. They may have reached the cloud already, so they
+are never dropped. Of the others, when the limit is reached, results go: lowest priority first, then
+oldest first. Each is counted for its task, and the count travels with the end of the task, which is
+never dropped: so an iteration that was committed is delivered, or counted as lost, once.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from agent.store.database import Database, StateDamaged
+from agent.tasks.code import CodeSlot
+from agent.tasks.task import Position
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import Result, TaskEnded
+
+__all__ = [
+    "MAX_IN_FLIGHT",
+    "Acknowledge",
+    "EndTask",
+    "Enqueue",
+    "Entry",
+    "Kept",
+    "SavePosition",
+    "SaveSlot",
+    "SaveTask",
+    "Store",
+    "Write",
+]
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 32
+ENDED_KEPT = 10_000
+"""Ended assignments remembered, so that a late repeat does not start them again."""
+
+
+_ITEM: Any = Result | TaskEnded
+
+
+class SaveTask(msgspec.Struct, frozen=True):
+    """Remember a new task."""
+
+    assignment_id: AssignmentId
+    analyst: str
+    spec: Assignment
+    position: Position
+
+
+class SavePosition(msgspec.Struct, frozen=True):
+    """Remember how far a task has come."""
+
+    assignment_id: AssignmentId
+    position: Position
+
+
+class Enqueue(msgspec.Struct, frozen=True):
+    """Put a result in the outbox."""
+
+    result: Result
+    priority: int
+
+
+class EndTask(msgspec.Struct, frozen=True):
+    """Forget a task but for its end, which goes in the outbox; ``lost_results`` is filled in."""
+
+    ended: TaskEnded
+    priority: int
+
+
+class SaveSlot(msgspec.Struct, frozen=True):
+    """Remember an analyst's code slot."""
+
+    slot: CodeSlot
+
+
+class Acknowledge(msgspec.Struct, frozen=True):
+    """Remove what is in the ledger from the outbox."""
+
+    seqs: tuple[int, ...]
+
+
+Write: TypeAlias = SaveTask | SavePosition | Enqueue | EndTask | SaveSlot | Acknowledge
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A task as it was left."""
+
+    assignment_id: AssignmentId
+    analyst: str
+    spec: Assignment
+    position: Position
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An entry of the outbox; ``item`` is loaded with `Store.load`."""
+
+    seq: int
+    size: int
+
+
+class Store:
+    """The durable state of one vehicle. Owned by one thread.
+
+    Units: ``outbox_mb`` counts the entries' encoded bytes, in units of 10**6.
+    Raises: ConfigError at opening, as `Database`; StateUnwritable from every write.
+    """
+
+    def __init__(self, directory: Path, *, outbox_mb: float) -> None:
+        self._database = Database(directory)
+        self._limit_bytes = int(outbox_mb * 1e6)
+        self.dropped_results = 0
+        try:
+            self._load()
+        except (StateDamaged, sqlite3.DatabaseError) as error:
+            self._database.begin_anew(f"does not hold what an agent wrote: {error}")
+            self._load()
+
+    def _load(self) -> None:
+        (self.epoch,) = self._rows("SELECT value FROM meta WHERE key = 'epoch'")[0]
+        self.tasks: tuple[Kept, ...] = tuple(
+            Kept(row[0], row[1], _decode(row[2], Assignment), _decode(row[3], Position))
+            for row in self._rows("SELECT * FROM tasks ORDER BY rowid")
+        )
+        """The tasks that were there at opening."""
+        self.slots: tuple[CodeSlot, ...] = tuple(
+            _decode(row[0], CodeSlot) for row in self._rows("SELECT slot FROM code")
+        )
+        """The code slots that were there at opening."""
+        self._recount()
+
+    def _recount(self) -> None:
+        self.entries, self.outbox_bytes = self._rows(
+            "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbox"
+        )[0]
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        return self._database.connection.execute(query, values).fetchall()
+
+    def has_ended(self, assignment_id: AssignmentId) -> bool:
+        """Whether the task ran, or was refused, and is over."""
+        return bool(self._rows("SELECT 1 FROM ended WHERE assignment_id = ?", (assignment_id,)))
+
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Write all of it in one transaction, on disk when this returns, or nothing.
+
+        Raises: StateUnwritable.
+        """
+        dropped = 0
+        try:
+            with self._database.transaction() as connection:
+                for write in writes:
+                    _WRITERS[type(write)](connection, write)
+                dropped = self._drop_excess(connection)
+        finally:
+            self._recount()
+        if dropped:
+            self.dropped_results += dropped
+            log.warning(
+                "the outbox is full (%.1f MB): dropped %d results; they are counted as lost",
+                self._limit_bytes / 1e6,
+                dropped,
+            )
+
+    def probe(self) -> None:
+        """Write something harmless, to see whether that works.
+
+        Raises: StateUnwritable.
+        """
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
+
+    def deliverable(self) -> list[Entry]:
+        """Return the entries that may be on their way at the same time, oldest first."""
+        rows = self._rows("SELECT seq, size FROM outbox ORDER BY seq LIMIT ?", (MAX_IN_FLIGHT,))
+        return _within([Entry(seq, size) for seq, size in rows], self._limit_bytes // 2)
+
+    def load(self, seq: int) -> Result | TaskEnded | None:
+        """Return an entry's item; None when it is no longer there."""
+        rows = self._rows("SELECT item FROM outbox WHERE seq = ?", (seq,))
+        item: Result | TaskEnded | None = _decode(rows[0][0], _ITEM) if rows else None
+        return item
+
+    def close(self) -> None:
+        """Let the directory go."""
+        self._database.close()
+
+    def _drop_excess(self, connection: sqlite3.Connection) -> int:
+        (total,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM outbox").fetchone()
+        if total <= self._limit_bytes:
+            return 0
+        on_their_way = self.deliverable()
+        through = on_their_way[-1].seq if on_their_way else 0
+        dropped = 0
+        rows = connection.execute(
+            "SELECT seq, assignment_id, size FROM outbox WHERE NOT is_end AND seq > ?"
+            " ORDER BY priority, seq",
+            (through,),
+        ).fetchall()
+        for seq, assignment_id, size in rows:
+            if total <= self._limit_bytes:
+                break
+            connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+            _count_loss(connection, assignment_id)
+            total -= size
+            dropped += 1
+        return dropped
+
+
+def _within(entries: list[Entry], limit_bytes: int) -> list[Entry]:
+    """Return the longest beginning within the limit, at least one entry."""
+    size = 0
+    for i, entry in enumerate(entries):
+        size += entry.size
+        if i and size > limit_bytes:
+            return entries[:i]
+    return entries
+
+
+def _count_loss(connection: sqlite3.Connection, assignment_id: AssignmentId) -> None:
+    """Count a dropped result where its task's end will tell it, or already waits to."""
+    row = connection.execute(
+        "SELECT seq, item FROM outbox WHERE is_end AND assignment_id = ?", (assignment_id,)
+    ).fetchone()
+    if row is None:
+        connection.execute(
+            "INSERT INTO losses VALUES (?, 1)"
+            " ON CONFLICT (assignment_id) DO UPDATE SET lost = lost + 1",
+            (assignment_id,),
+        )
+        return
+    ended = _decode(row[1], TaskEnded)
+    ended = msgspec.structs.replace(ended, lost_results=ended.lost_results + 1)
+    item = msgspec.msgpack.encode(ended)
+    connection.execute(
+        "UPDATE outbox SET item = ?, size = ? WHERE seq = ?", (item, len(item), row[0])
+    )
+
+
+def _save_task(connection: sqlite3.Connection, write: SaveTask) -> None:
+    connection.execute(
+        "INSERT INTO tasks VALUES (?, ?, ?, ?)",
+        (
+            write.assignment_id,
+            write.analyst,
+            msgspec.msgpack.encode(write.spec),
+            msgspec.msgpack.encode(write.position),
+        ),
+    )
+
+
+def _save_position(connection: sqlite3.Connection, write: SavePosition) -> None:
+    connection.execute(
+        "UPDATE tasks SET position = ? WHERE assignment_id = ?",
+        (msgspec.msgpack.encode(write.position), write.assignment_id),
+    )
+
+
+def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> None:
+    _put(connection, write.result, write.priority, is_end=False)
+
+
+def _end_task(connection: sqlite3.Connection, write: EndTask) -> None:
+    assignment_id = write.ended.assignment_id
+    row = connection.execute(
+        "DELETE FROM losses WHERE assignment_id = ? RETURNING lost", (assignment_id,)
+    ).fetchone()
+    ended = msgspec.structs.replace(write.ended, lost_results=row[0] if row else 0)
+    connection.execute("DELETE FROM tasks WHERE assignment_id = ?", (assignment_id,))
+    connection.execute("INSERT OR IGNORE INTO ended (assignment_id) VALUES (?)", (assignment_id,))
+    connection.execute(
+        "DELETE FROM ended WHERE number <= (SELECT MAX(number) FROM ended) - ?", (ENDED_KEPT,)
+    )
+    _put(connection, ended, write.priority, is_end=True)
+
+
+def _put(
+    connection: sqlite3.Connection, item: Result | TaskEnded, priority: int, *, is_end: bool
+) -> None:
+    encoded = msgspec.msgpack.encode(item)
+    connection.execute(
+        "INSERT INTO outbox (assignment_id, is_end, priority, size, item) VALUES (?, ?, ?, ?, ?)",
+        (item.assignment_id, is_end, priority, len(encoded), encoded),
+    )
+
+
+def _save_slot(connection: sqlite3.Connection, write: SaveSlot) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO code VALUES (?, ?)",
+        (write.slot.analyst, msgspec.msgpack.encode(write.slot)),
+    )
+
+
+def _acknowledge(connection: sqlite3.Connection, write: Acknowledge) -> None:
+    connection.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in write.seqs])
+
+
+def _decode(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - of the kind asked for
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise StateDamaged(f"a row is no {getattr(kind, '__name__', 'item')}: {error}") from None
+
+
+_WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], None]] = {
+    SaveTask: _save_task,
+    SavePosition: _save_position,
+    Enqueue: _enqueue,
+    EndTask: _end_task,
+    SaveSlot: _save_slot,
+    Acknowledge: _acknowledge,
+}

@@ -1,0 +1,72 @@
+"""A task with what belongs to it in this process: its subscription, window, run and parked news."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from agent.policy import Policy, cap
+from agent.sandbox import Job, Outcome
+from agent.store import Write
+from agent.tasks.code import CodeSlot, Version
+from agent.tasks.ports import Finished, Subscription
+from agent.tasks.receipt import Run
+from agent.tasks.task import Command, Event, Task
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.window import Window
+
+__all__ = ["Cause", "Live", "Uncommitted", "job_of", "no_code"]
+
+Cause: TypeAlias = Event | Finished
+"""What happened to a task: an event, or an outcome that has yet to be judged."""
+
+
+@dataclass(eq=False, slots=True)
+class Live:
+    """A task that this vehicle holds."""
+
+    task: Task
+    token: int
+    """Names its subscription, so that news of an earlier one are ignored."""
+    subscription: Subscription | None = None
+    window: Window | None = None
+    version: Version | None = None
+    """The code that its next run gets."""
+    run: Run | None = None
+    waits_for: str = ""
+    """The code that is missing, in words."""
+    waits_since_ns: int | None = None
+    parked: dict[type, Cause] = field(default_factory=dict)
+    """What happened while the disk could not be written; the newest of each kind."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncommitted:
+    """A step that counts once its writes are on disk."""
+
+    live: Live
+    cause: Cause
+    task: Task
+    commands: tuple[Command, ...]
+    writes: tuple[Write, ...]
+    slot: CodeSlot | None
+
+
+def job_of(run: Run, policy: Policy, vehicle_id: VehicleId) -> Job:
+    """Return the sandbox's job for one iteration, within the owner's limits."""
+    task, spec = run.task, run.task.spec
+    return Job(
+        half="onboard",
+        method=spec.onboard,
+        source=run.version.source if run.version else None,
+        window=run.window,
+        params=spec.onboard_params,
+        state=task.position.memory,
+        feedback=task.opened.value if task.opened else None,
+        iteration=task.iteration,
+        vehicle=vehicle_id,
+        limits=cap(policy, spec.limits),
+    )
+
+
+def no_code(detail: str) -> Outcome:
+    """Return the answer of an iteration whose code could not be had."""
+    return Outcome(status="refused", reason="no_code", detail=detail)

@@ -1,0 +1,138 @@
+"""Results with their receipts, and the words for where a task stands."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.sandbox import Outcome
+from agent.tasks.code import Version
+from agent.tasks.task import Now, Task
+from user_lib.contract.clock import SECOND
+from user_lib.contract.codec import MAX_BODY_BYTES
+from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.states import TaskState
+from user_lib.contract.window import Window
+
+__all__ = ["Identity", "Run", "end_of", "result_of", "words_for"]
+
+ENVELOPE_BYTES = 4096
+"""Room for what a result travels in."""
+DETAIL_CHARS = 16_000
+SHOWN_HOLDERS = 3
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is the same in every receipt of this process."""
+
+    vehicle_id: str
+    epoch: str
+    agent_version: str
+    dbc_hash: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One iteration in a worker slot: what it runs on."""
+
+    ticket: int
+    task: Task
+    window: Window
+    version: Version | None
+    started_ns: int
+
+
+def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Result:
+    """Return an iteration's result with its receipt.
+
+    A value that is too large for a message becomes a failure that says so.
+    """
+    task, window, version = run.task, run.window, run.version
+    result = Result(
+        assignment_id=task.assignment_id,
+        vehicle_id=identity.vehicle_id,
+        epoch=identity.epoch,
+        iteration=task.iteration,
+        status=outcome.status,
+        reason=outcome.reason,
+        detail=outcome.detail[:DETAIL_CHARS],
+        value=outcome.value,
+        weight=outcome.weight,
+        partial=outcome.partial,
+        prints=outcome.prints,
+        method=task.spec.onboard,
+        code_version=version.version if version else "",
+        generation=version.generation if version else 0,
+        rolled_back=task.rolled_back,
+        dbc_hash=identity.dbc_hash,
+        window_start_ns=window.start_ns,
+        window_stop_ns=window.stop_ns,
+        trigger_ns=window.trigger_ns,
+        samples=window.samples,
+        lost_frames=window.lost_frames,
+        agent_version=identity.agent_version,
+        cpu_s=outcome.cpu_s,
+        wall_s=outcome.wall_s,
+        max_rss_mb=outcome.max_rss_mb,
+        created_ns=now.unix_ns,
+    )
+    size = len(msgspec.msgpack.encode(result))
+    if size <= MAX_BODY_BYTES - ENVELOPE_BYTES:
+        return result
+    return msgspec.structs.replace(
+        result,
+        status="error",
+        reason="output",
+        detail=f"the result has {size} bytes; at most {MAX_BODY_BYTES - ENVELOPE_BYTES} can be "
+        "sent: return less, or ask for a smaller window",
+        value=None,
+        partial=None,
+        prints="",
+    )
+
+
+def end_of(identity: Identity, task: Task) -> TaskEnded:
+    """Return the message that tells a task's end."""
+    return TaskEnded(
+        assignment_id=task.assignment_id,
+        vehicle_id=identity.vehicle_id,
+        epoch=identity.epoch,
+        state=task.state,
+        reason=task.reason,
+        detail=task.detail[:DETAIL_CHARS],
+        iterations=task.position.committed,
+    )
+
+
+def words_for(task: Task, *, progress: str, waits_for: str, runs: list[Run], now: Now) -> str:
+    """Say where a task stands, for its analyst.
+
+    ``progress`` is the subscription's own account, ``waits_for`` the code that is missing, ``runs``
+    what holds the worker slots.
+    """
+    match task.state:
+        case TaskState.PENDING:
+            return waits_for or f"starts at {task.spec.start}"
+        case TaskState.GATHERING:
+            return progress
+        case TaskState.READY:
+            return waits_for or _waits_for_slot(task, runs, now)
+        case TaskState.RUNNING:
+            mine = next((r for r in runs if r.task.assignment_id == task.assignment_id), None)
+            return f"runs for {_seconds(now, mine.started_ns)}" if mine else "runs"
+        case TaskState.AWAITING:
+            return f"waits for round {task.iteration} to begin"
+        case _:
+            return task.detail
+
+
+def _waits_for_slot(task: Task, runs: list[Run], now: Now) -> str:
+    waited = _seconds(now, task.ready_ns)
+    holders = [f"{r.task.assignment_id} ({_seconds(now, r.started_ns)})" for r in runs]
+    more = f" and {len(holders) - SHOWN_HOLDERS} more" if len(holders) > SHOWN_HOLDERS else ""
+    held_by = f"; held by {', '.join(holders[:SHOWN_HOLDERS])}{more}" if holders else ""
+    return f"waits for a worker slot for {waited}{held_by}"
+
+
+def _seconds(now: Now, since_ns: int) -> str:
+    return f"{(now.monotonic_ns - since_ns) / SECOND:.1f} s"
