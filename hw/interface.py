@@ -19,7 +19,7 @@ import can
 from hw.records import FrameRecords
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
 from user_lib.contract.clock import SECOND, Clock
-from user_lib.contract.errors import SourceError
+from user_lib.contract.errors import SourceError, nearest
 from user_lib.contract.frames import (
     BRS,
     ERROR,
@@ -126,13 +126,20 @@ class InterfaceSource:
     def _open_first(self) -> can.BusABC | None:
         try:
             bus = self._open()
-        except (can.CanInterfaceNotImplementedError, ImportError, ValueError, TypeError) as error:
-            raise SourceError(f"cannot open CAN interface {self._what}: {error}") from error
+        except (NotImplementedError, ImportError, ValueError, TypeError) as error:
+            raise SourceError(
+                f"cannot open CAN interface {self._what}: {error}{self._hint()}"
+            ) from error
         except (can.CanError, OSError) as error:
             log.warning("CAN interface %s is not there (%s); waiting for it", self._what, error)
             return None
         self._connected = True
         return bus
+
+    def _hint(self) -> str:
+        asked = self._options["interface"]
+        near = () if asked in can.VALID_INTERFACES else nearest(asked, can.VALID_INTERFACES)
+        return f"; did you mean {' or '.join(near)}?" if near else ""
 
     def _open(self) -> can.BusABC:
         return can.Bus(ignore_config=True, **self._options)

@@ -100,7 +100,7 @@ def _dispose_of_half_made(error: Exception) -> None:
     """Clean up after asammdf failed to open a file: its own way to do so fails too, and noisily."""
     for frame, _ in walk_tb(error.__traceback__):
         made = frame.f_locals.get("self")
-        if getattr(made, "_closed", None) is False:
+        if made is not None and getattr(made, "_closed", None) is False:
             made._tempfile.close()
             made._closed = True
 
