@@ -22,10 +22,13 @@ _log = logging.getLogger(__name__)
 
 
 def read(
-    connection: Connection, assignment_id: str, kinds: tuple[Kind, ...] = ALL_KINDS
+    connection: Connection,
+    assignment_id: str,
+    kinds: tuple[Kind, ...] = ALL_KINDS,
+    *,
+    after_seq: int = 0,
 ) -> Iterator[Event]:
     """Yield the events so far, oldest first, without waiting for more."""
-    after_seq = 0
     while True:
         events = _ask(connection, assignment_id, after_seq, kinds, hold_s=0.0)
         yield from events.events

@@ -96,9 +96,9 @@ class Job:
             if isinstance(event.item, Result):
                 yield VehicleResult(event.item)
 
-    def events_so_far(self) -> Iterator[Event]:
-        """Yield the numbered events so far, without waiting for more."""
-        return read(self._connection, self.id)
+    def events_so_far(self, after_seq: int = 0) -> Iterator[Event]:
+        """Yield the events so far whose number is above ``after_seq``, without waiting."""
+        return read(self._connection, self.id, after_seq=after_seq)
 
     def events(self, kinds: tuple[Kind, ...] = ALL_KINDS) -> Iterator[Event]:
         """Yield the numbered events from the first one on, live, until the job ends."""
