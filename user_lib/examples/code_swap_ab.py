@@ -1,8 +1,8 @@
 """Active-code replacement and an A/B test: half of the vehicles run A, half B, side by side.
 
-Version A goes to all vehicles, a job starts, then B goes to half of them while the job runs: nothing
-is restarted, and the next iteration runs the new code. Results of two versions are never mixed: a
-round holds one aggregate for each. At the end B is taken back.
+Version A goes to all vehicles, a job starts, then B goes to half of them while the job runs:
+nothing is restarted, and the next iteration runs the new code. Results of two versions are never
+mixed: a round holds one aggregate for each. At the end B is taken back.
 
     python -m user_lib.examples.code_swap_ab
 """

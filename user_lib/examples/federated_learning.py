@@ -1,9 +1,9 @@
 """Federated learning: the model travels, the data stays.
 
-Each round sends the model to the vehicles; each trains it on its own newest window by a few gradient
-steps; the cloud averages the models weighted by samples (FedAvg) and sends the average out again,
-until the loss is small enough. Here: how long is the road of one turn of the engine? A linear model
-of the speed from engine speed and gear, on scales that are the same everywhere.
+Each round sends the model to the vehicles; each trains it on its own newest window by a few
+gradient steps; the cloud averages the models weighted by samples (FedAvg) and sends the average out
+again, until the loss is small enough. Here: how fast is the car at this engine speed in this gear?
+A linear model, on scales that are the same everywhere.
 
     python -m user_lib.examples.federated_learning
 """
