@@ -1,7 +1,9 @@
 """CAN databases: load, repair with a warning, compile a plan once, decode and encode in batches."""
 
+from dbc.batch import Decoded, DecodedBatch
 from dbc.catalog import Catalog, SignalRef
-from dbc.decoder import Decoded, Decoder, DecodeStats, MessageStats
+from dbc.decoder import Decoder, DecodeStats, MessageStats
+from dbc.encode import Encoder
 from dbc.loading import load
 from dbc.mapping import Transform
 from dbc.model import DatabaseRef, MessageDef, Repair, SignalDef
@@ -11,7 +13,9 @@ __all__ = [
     "DatabaseRef",
     "DecodeStats",
     "Decoded",
+    "DecodedBatch",
     "Decoder",
+    "Encoder",
     "MessageDef",
     "MessageStats",
     "Repair",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dbc.model import SignalDef
 
-__all__ = ["WORD_BYTES", "decode_exact", "raw_bits", "raw_integers", "window_words"]
+__all__ = ["WORD_BITS", "WORD_BYTES", "decode_exact", "raw_bits", "raw_integers", "window_words"]
 
 WORD_BYTES = 8
 WORD_BITS = 64

@@ -1,0 +1,349 @@
+"""Decode a batch of many messages with few numpy calls, however few frames each message has.
+
+Frames are ordered by message. Each frame gives a row for every word that its message's fields are
+cut from; rows with about as many fields are laid side by side in one matrix, with tables of the
+same shape that hold each field's shift, mask, scale and offset. So the cost is a fixed number of
+calls a matrix, and not of calls a message. Messages that are multiplexed, or hold floats or fields
+wider than 52 bits, are decoded one message at a time instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbc.decode import Absent, decode_node, padded
+from dbc.model import MessageDef
+from dbc.plan import Block, Lane, Node, compile_node
+from user_lib.contract.frames import FrameBatch
+
+__all__ = ["BatchPlan", "Decoded", "DecodedBatch", "Groups"]
+
+_SMALLEST_MATRIX = 8
+_FULL_ENOUGH = 0.7
+"""Rows with fewer fields than this share of a matrix's width go into a narrower one."""
+_CHUNK_VALUES = 1 << 14
+"""So many values are computed at a time: the matrix and its tables stay in the cache."""
+_WORD = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """The frames of one message in a batch.
+
+    Shapes: rows (m,) indices into the batch, ascending; values (m, k) float64, column j the
+            j-th of the columns asked for (`Decoder.decode_batch`: all signals of the message).
+    Gaps:   NaN where a signal was absent from its frame.
+    """
+
+    message: int
+    rows: NDArray[np.intp]
+    values: NDArray[np.float64]
+    source: int | None = None
+    """The J1939 source address that sent these frames; None for other messages."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """The frames of a batch that matched, put together by message, and by source for J1939.
+
+    Shapes: order (m,) indices into the batch; counts, a number for each message of the catalog;
+            message, start, stop, source (g,), the groups: source -1 for messages without one.
+    """
+
+    order: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    message: NDArray[np.intp]
+    start: NDArray[np.intp]
+    stop: NDArray[np.intp]
+    source: NDArray[np.int16]
+
+
+class BatchPlan:
+    """How to decode some columns of some messages out of a batch."""
+
+    def __init__(
+        self, messages: Sequence[MessageDef], columns: Mapping[int, Sequence[int]]
+    ) -> None:
+        self.nodes = {i: compile_node(messages[i], list(c)) for i, c in columns.items()}
+        self.widths = {i: len(c) for i, c in columns.items()}
+        self.apart = [i for i, node in self.nodes.items() if not _is_plain(node, self.widths[i])]
+        lanes = _all_lanes({i: n for i, n in self.nodes.items() if i not in set(self.apart)})
+        self._message_of = np.array([r.message for r in lanes], np.intp)
+        self._first_byte = np.array([r.lane.first_byte for r in lanes], np.intp)
+        self._big = np.array([r.lane.big for r in lanes], np.bool_)
+        self._longest = np.array([r.longest for r in lanes], np.intp)
+        self._aligned = not (self._first_byte % _WORD).any()
+        self._matrices = [_matrix(lanes, start, stop) for start, stop in _classes(lanes)]
+        self.matrix_of = [
+            number
+            for number, matrix in enumerate(self._matrices)
+            for _ in range(matrix.first, matrix.last + 1)
+        ]
+        self.lanes_of: dict[int, list[tuple[int, Lane]]] = {i: [] for i in self.nodes}
+        for number, row in enumerate(lanes):
+            self.lanes_of[row.message].append((number, row.lane))
+
+    def decode(self, batch: FrameBatch, groups: Groups) -> "DecodedBatch":
+        """Decode the grouped frames of a batch."""
+        length = batch.length.take(groups.order)
+        data = _whole_words(batch.data, groups.order)
+        starts = np.cumsum(groups.counts) - groups.counts
+        rows = groups.counts[self._message_of]
+        ends = np.cumsum(rows)
+        lane_of = np.repeat(np.arange(len(rows)), rows)
+        frame_of = np.arange(len(lane_of)) - np.repeat(ends - rows - starts[self._message_of], rows)
+        words = self._words(data, frame_of, lane_of)
+        shortest = int(length.min()) if len(length) else 0
+        short = bool(((self._longest > shortest) & (rows > 0)).any())
+        length_of = length.take(frame_of) if short else None
+        begins = ends - rows
+        filled = []
+        for matrix in self._matrices:
+            part = slice(int(begins[matrix.first]), int(ends[matrix.last]))
+            lanes = lane_of[part] - matrix.first
+            short_of = None if length_of is None else length_of[part]
+            filled.append(_fill(matrix, words[part], lanes, short_of))
+            begins[matrix.first : matrix.last + 1] -= part.start
+        apart = {
+            message: self._decode_apart(message, data, length, int(starts[message]), count)
+            for message in self.apart
+            if (count := int(groups.counts[message]))
+        }
+        return DecodedBatch(self, groups, starts, _Rows(filled, begins), apart)
+
+    def _words(
+        self, data: NDArray[np.uint64], frame_of: NDArray[np.intp], lane_of: NDArray[np.intp]
+    ) -> NDArray[np.uint64]:
+        """Return the word that each row's fields are cut from.
+
+        What lies beyond the end of a payload is arbitrary: fields there are absent.
+        """
+        flat, per_frame = data.reshape(-1), data.shape[1]
+        if per_frame == 1 and self._aligned:
+            words = flat.take(frame_of)
+        else:
+            first = self._first_byte.take(lane_of)
+            place = frame_of * per_frame + first // _WORD
+            words = flat.take(place, mode="clip")
+            if not self._aligned:
+                skip = (first % _WORD * 8).astype(np.uint64)
+                # two shifts, since one by 64 has no defined result
+                above = (flat.take(place + 1, mode="clip") << np.uint64(1)) << (
+                    np.uint64(63) - skip
+                )
+                words = np.where(skip == 0, words, (words >> skip) | above)
+        if self._big.any():
+            words = np.where(self._big.take(lane_of), words.byteswap(), words)
+        return words
+
+    def _decode_apart(
+        self,
+        message: int,
+        data: NDArray[np.uint64],
+        length: NDArray[np.integer],
+        start: int,
+        count: int,
+    ) -> tuple[NDArray[np.float64], Absent]:
+        """Decode one message that does not fit the matrices; (count, k), and what was absent."""
+        rows = slice(start, start + count)
+        absent = Absent()
+        out = padded(self.widths[message], count)
+        out.fill(np.nan)
+        octets = data[rows].view(np.uint8)
+        decode_node(self.nodes[message], octets, length[rows], out, absent)
+        return out.T, absent
+
+
+class DecodedBatch(Sequence[Decoded]):
+    """The decoded frames of a batch: one entry a message met (and source), in catalog order.
+
+    The values are all there; the entries are made when they are asked for.
+    """
+
+    def __init__(
+        self,
+        plan: BatchPlan,
+        groups: Groups,
+        starts: NDArray[np.intp],
+        rows: "_Rows",
+        apart: Mapping[int, tuple[NDArray[np.float64], Absent]],
+    ) -> None:
+        self.groups = groups
+        self.apart = apart
+        self._plan, self._starts, self._rows = plan, starts, rows
+
+    def __len__(self) -> int:
+        return len(self.groups.message)
+
+    @overload
+    def __getitem__(self, index: int) -> Decoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Decoded]: ...
+    def __getitem__(self, index: int | slice) -> Decoded | Sequence[Decoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        groups = self.groups
+        message, source = int(groups.message[index]), int(groups.source[index])
+        start, stop = int(groups.start[index]), int(groups.stop[index])
+        first = int(self._starts[message])
+        return Decoded(
+            message=message,
+            rows=groups.order[start:stop],
+            values=self._values(message, slice(start - first, stop - first)),
+            source=None if source < 0 else source,
+        )
+
+    def _values(self, message: int, rows: slice) -> NDArray[np.float64]:
+        if message in self.apart:
+            return self.apart[message][0][rows]
+        lanes, width = self._plan.lanes_of[message], self._plan.widths[message]
+        block = self._plan.nodes[message].block
+        if len(lanes) == 1 and block.in_order:
+            return self._lane(lanes[0][0], rows, width)
+        values = np.empty((rows.stop - rows.start, width))
+        for number, lane in lanes:
+            places = block.places[lane.start : lane.stop]
+            values[:, places] = self._lane(number, rows, len(places))
+        return values
+
+    def _lane(self, number: int, rows: slice, width: int) -> NDArray[np.float64]:
+        first = int(self._rows.begins[number])
+        matrix = self._rows.matrices[self._plan.matrix_of[number]]
+        return matrix[first + rows.start : first + rows.stop, :width]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The values of all rows: matrices, and where in its matrix each lane begins."""
+
+    matrices: list[NDArray[np.float64]]
+    begins: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One word of one message: what a row of a matrix is made from."""
+
+    message: int
+    lane: Lane
+    block: Block
+
+    @property
+    def width(self) -> int:
+        return self.lane.stop - self.lane.start
+
+    @property
+    def longest(self) -> int:
+        return int(self.block.needed_bytes[self.lane.start : self.lane.stop].max())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matrix:
+    """The tables of all words with about as many fields; ``first`` and ``last`` are lane numbers.
+
+    Shapes: (lanes, width) each, but longest (lanes,).
+    """
+
+    first: int
+    last: int
+    shift: NDArray[np.uint64]
+    mask: NDArray[np.uint64]
+    flip: NDArray[np.uint64]
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    needed_bytes: NDArray[np.uint16]
+    longest: NDArray[np.uint16]
+
+
+def _is_plain(node: Node, width: int) -> bool:
+    return not node.branches and not node.block.wide and len(node.block.places) == width
+
+
+def _all_lanes(nodes: Mapping[int, Node]) -> list[_Row]:
+    """Return the words of all messages, those with fewer fields first."""
+    rows = [_Row(i, lane, node.block) for i, node in nodes.items() for lane in node.block.lanes]
+    return sorted(rows, key=lambda row: row.width)
+
+
+def _classes(rows: Sequence[_Row]) -> list[tuple[int, int]]:
+    """Cut the words, ordered by width, into runs of about the same width."""
+    runs: list[tuple[int, int]] = []
+    stop = len(rows)
+    while stop:
+        least = rows[stop - 1].width * _FULL_ENOUGH
+        if rows[stop - 1].width <= _SMALLEST_MATRIX:
+            least = 0
+        start = next(i for i in range(stop) if rows[i].width >= least)
+        runs.append((start, stop))
+        stop = start
+    return runs[::-1]
+
+
+def _matrix(rows: Sequence[_Row], start: int, stop: int) -> _Matrix:
+    width = rows[stop - 1].width
+
+    def table(field: str, kind: type, empty: float) -> NDArray[Any]:
+        values: NDArray[Any] = np.full((stop - start, width), empty, kind)
+        for i, row in enumerate(rows[start:stop]):
+            column = getattr(row.block, field)
+            if column is not None:
+                values[i, : row.width] = column[row.lane.start : row.lane.stop, 0]
+        return values
+
+    needed = table("needed_bytes", np.uint16, 0)
+    return _Matrix(
+        first=start,
+        last=stop - 1,
+        shift=table("shift", np.uint64, 0),
+        mask=table("mask", np.uint64, 0),
+        flip=table("flip", np.uint64, 0),
+        scale=table("scale", np.float64, 1.0),
+        offset=table("offset", np.float64, 0.0),
+        needed_bytes=needed,
+        longest=needed.max(axis=1),
+    )
+
+
+def _fill(
+    matrix: _Matrix,
+    words: NDArray[np.uint64],
+    lane_of: NDArray[np.intp],
+    length: NDArray[np.integer] | None,
+) -> NDArray[np.float64]:
+    """Cut every field of every row out of its word and scale it; `dbc.plan` says how.
+
+    Shapes: words, lane_of, length (m,); result (m, width), NaN beyond a short payload; ``length``
+            None: there is none.
+    """
+    width = matrix.shift.shape[1]
+    values = np.empty((len(words), width))
+    bits = values.view(np.uint64)
+    step = max(1, _CHUNK_VALUES // width)
+    for start in range(0, len(words), step):
+        part = slice(start, start + step)
+        lane, cut, value = lane_of[part], bits[part], values[part]
+        np.right_shift(words[part, None], matrix.shift.take(lane, axis=0), out=cut)
+        cut &= matrix.mask.take(lane, axis=0)
+        flip = matrix.flip.take(lane, axis=0)
+        cut ^= flip
+        value -= flip.view(np.float64)
+        value *= matrix.scale.take(lane, axis=0)
+        value += matrix.offset.take(lane, axis=0)
+    if length is not None:
+        cropped = np.flatnonzero(matrix.longest.take(lane_of) > length)
+        absent = matrix.needed_bytes.take(lane_of[cropped], axis=0) > length[cropped, None]
+        values[cropped] = np.where(absent, np.nan, values[cropped])
+    return values
+
+
+def _whole_words(data: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Return the ordered payloads as rows of 64-bit words, zeros after them if need be."""
+    n, stride = data.shape
+    if stride % _WORD or not data.flags.c_contiguous:
+        whole = np.zeros((n, -(-stride // _WORD) * _WORD), np.uint8)
+        whole[:, :stride] = data
+        data = whole
+    return data.view("<u8").take(order, axis=0)
