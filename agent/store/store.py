@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 32
 ENDED_KEPT = 10_000
 """Ended assignments remembered, so that a late repeat does not start them again."""
-
+LOSSES_LOGGED = 100
 
 _ITEM: Any = Result | TaskEnded
 
@@ -163,12 +163,18 @@ class Store:
         finally:
             self._recount()
         if dropped:
-            self.dropped_results += dropped
-            log.warning(
-                "the outbox is full (%.1f MB): dropped %d results; they are counted as lost",
-                self._limit_bytes / 1e6,
-                dropped,
-            )
+            self._tell_of_loss(dropped)
+
+    def _tell_of_loss(self, dropped: int) -> None:
+        """Log the first loss, and then every `LOSSES_LOGGED`."""
+        before, self.dropped_results = self.dropped_results, self.dropped_results + dropped
+        if before and before // LOSSES_LOGGED == self.dropped_results // LOSSES_LOGGED:
+            return
+        log.warning(
+            "the outbox is full (%.1f MB): %d results were dropped so far and are counted as lost",
+            self._limit_bytes / 1e6,
+            self.dropped_results,
+        )
 
     def probe(self) -> None:
         """Write something harmless, to see whether that works.

@@ -1,0 +1,121 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.link.session import (
+    LinkState,
+    SayHeartbeat,
+    SayHello,
+    SendEntry,
+    Session,
+    acknowledged,
+    connected,
+    disconnected,
+    hello_asked,
+    nudged,
+    poll,
+    wake_ns,
+    welcomed,
+)
+from agent.store import Entry
+from user_lib.contract.clock import SECOND
+
+S = SECOND
+
+
+def up(now_s: float = 0, lease_s: float = 6) -> Session:
+    session = welcomed(connected(Session(), 0), lease_s, int(now_s * S))
+    return poll(session, [], int(now_s * S))[0]
+
+
+def test_nothing_is_said_without_a_connection() -> None:
+    assert poll(Session(), [Entry(1, 1)], 5 * S) == (Session(), ())
+    assert wake_ns(Session()) is None
+
+
+def test_hello_comes_first_and_again_with_back_off() -> None:
+    session = connected(Session(), 0)
+    said = []
+    for second in range(40):
+        session, commands = poll(session, [Entry(1, 1)], second * S)
+        said += [second for c in commands if c == SayHello()]
+        assert SayHeartbeat() not in commands
+
+    assert said == [0, 1, 3, 7, 15, 25, 35]
+
+
+def test_a_heartbeat_comes_every_third_of_the_lease() -> None:
+    session = welcomed(connected(Session(), 0), 6.0, 0)
+    beats = []
+    for tenth in range(100):
+        session, commands = poll(session, [], tenth * S // 10)
+        beats += [tenth / 10 for c in commands if c == SayHeartbeat()]
+
+    assert beats == [0, 2, 4, 6, 8]
+
+
+def test_news_bring_the_next_heartbeat_forward_but_not_without_end() -> None:
+    session = up()
+    beats = 0
+    for millisecond in range(0, 1000, 10):
+        session = nudged(session, millisecond * S // 1000)
+        session, commands = poll(session, [], millisecond * S // 1000)
+        beats += commands.count(SayHeartbeat())
+
+    assert beats == 4
+
+
+def test_an_entry_is_sent_again_with_back_off_until_it_is_acknowledged() -> None:
+    session, entry = up(), Entry(7, 100)
+    sent = []
+    for second in range(200):
+        session, commands = poll(session, [entry], second * S)
+        sent += [second for c in commands if c == SendEntry(7)]
+
+    assert sent == [0, 5, 15, 35, 75, 135, 195]
+    assert not acknowledged(session, [7]).flights
+
+
+def test_a_welcome_makes_everything_due_at_once() -> None:
+    session, _ = poll(up(), [Entry(1, 1), Entry(2, 1)], 0)
+    session = welcomed(hello_asked(session, S), 6.0, S)
+
+    assert poll(session, [Entry(1, 1), Entry(2, 1)], S)[1] == (
+        SayHeartbeat(),
+        SendEntry(1),
+        SendEntry(2),
+    )
+
+
+def test_a_cloud_that_forgot_us_is_greeted_again() -> None:
+    session = hello_asked(up(), S)
+
+    assert session.state is LinkState.GREETING
+    assert poll(session, [Entry(1, 1)], S)[1] == (SayHello(),)
+
+
+def test_what_comes_after_the_connection_is_lost_changes_nothing() -> None:
+    down = disconnected(up())
+
+    assert hello_asked(down, S) == down
+    assert welcomed(down, 6.0, S) == down
+
+
+def test_a_lease_of_nothing_does_not_flood_the_cloud() -> None:
+    assert up(lease_s=0).beat_ns >= S // 10
+
+
+@given(st.data())
+def test_at_most_the_deliverable_entries_are_in_flight(data: st.DataObject) -> None:
+    session, now_ns = up(), 0
+    for _ in range(data.draw(st.integers(1, 20))):
+        now_ns += data.draw(st.integers(0, 10 * S))
+        seqs = data.draw(st.lists(st.integers(1, 9), unique=True, max_size=4).map(sorted))
+        session, commands = poll(session, [Entry(s, 1) for s in seqs], now_ns)
+        sent = [c.seq for c in commands if isinstance(c, SendEntry)]
+        assert sent == sorted(sent)
+        assert set(sent) <= set(seqs)
+        assert set(session.flights) == set(seqs)
+        woken = wake_ns(session)
+        assert woken is not None
+        assert woken > now_ns
+        session = acknowledged(session, data.draw(st.lists(st.integers(1, 9), max_size=2)))
