@@ -1,0 +1,257 @@
+"""The vehicle's signals, for every thread of the agent: one pump thread owns all that moves."""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from agent.signals.intake import Intake
+from agent.signals.plan import plan_of
+from agent.signals.profile import Profile
+from agent.signals.recording import Recording
+from agent.signals.room import check_room
+from agent.signals.subscription import Delivery, Feed, SourceOver, WindowReady
+from dbc import Catalog
+from hw.source import Source
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.contract.messages import SignalInfo
+
+__all__ = ["SignalHub", "Subscription"]
+
+_log = logging.getLogger(__name__)
+
+_REVIEW_NS = 1 * SECOND
+"""How often the room that subscriptions need is reckoned again."""
+_SILENT_NS = 2 * SECOND
+_LAG_DECAY = 0.99
+
+
+class Subscription:
+    """A task's hold on the hub; every method may be called from any thread, at any time."""
+
+    def __init__(self, hub: "SignalHub", feed: Feed) -> None:
+        self._hub, self._feed = hub, feed
+
+    def request(self) -> None:
+        """Ask for the next window; while one is outstanding this changes nothing."""
+        self._feed.demanded = True
+        self._hub.wake()
+
+    def progress(self) -> str:
+        """Say in words what the next window waits for."""
+        return self._hub.progress_of(self._feed)
+
+    def cancel(self) -> None:
+        """End the subscription. A delivery that is under way may still arrive."""
+        self._hub.drop(self._feed)
+
+
+class SignalHub:
+    """Reads sources into the history and delivers windows.
+
+    Frames are taken in as they come, whether or not anyone asks for windows: a log played at full
+    speed passes by like a bus. The same windows offline, all of them: `run_on_log`.
+
+    Raises: ConfigError, DatabaseError, as the profile gives them.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        sources: Sequence[Source],
+        *,
+        history_mb: float = 64.0,
+        tick_ms: float = 20.0,
+        clock: Clock | None = None,
+    ) -> None:
+        catalog = profile.load_catalog()
+        self._clock = clock or SystemClock()
+        self._tick_ns = round(tick_ms * MS)
+        self._intake = Intake(sources)
+        self._recording = Recording(
+            catalog, self._intake.channels, derived=profile.derived, history_mb=history_mb
+        )
+        self._warn_of_other_channels(profile)
+        self.catalog_hash = _hash(catalog, profile)
+        self._lock = threading.Lock()
+        self._feeds: list[Feed] = []
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+        self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
+        self._lag_ms = 0.0
+        self._failed_subscriptions = self._errors = 0
+
+    def _warn_of_other_channels(self, profile: Profile) -> None:
+        for channel in profile.channels:
+            if channel not in self._intake.channels:
+                _log.warning(
+                    "profile %s has databases for channel %r, but the sources bring only %s",
+                    profile.name,
+                    channel,
+                    ", ".join(map(repr, self._intake.channels)) or "none",
+                )
+
+    def start(self) -> None:
+        """Start the pump."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the pump and close the sources; nothing is delivered afterwards."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._intake.close()
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def signals(self) -> tuple[SignalInfo, ...]:
+        """Describe every signal that can be asked for."""
+        return self._recording.names.describe()
+
+    def check(self, assignment: Assignment) -> None:
+        """Refuse what this vehicle cannot do, before a task is accepted.
+
+        Raises: UnknownSignal, with the nearest names; WindowTooLarge, with what would fit;
+                ExpressionError, for a condition that cannot be computed.
+        """
+        plan = plan_of(assignment, self._recording.names)
+        with self._lock:
+            check_room(self._recording, plan)
+
+    def subscribe(
+        self, assignment: Assignment, deliver: Callable[[Delivery], None]
+    ) -> Subscription:
+        """Follow the signals from now on; each `Subscription.request` brings one delivery.
+
+        ``deliver`` is called on the pump's thread and must return at once.
+
+        Raises: as `check`.
+        """
+        plan = plan_of(assignment, self._recording.names)
+        with self._lock:
+            feed = Feed(self._recording, plan, deliver)
+            self._feeds.append(feed)
+        return Subscription(self, feed)
+
+    def wake(self) -> None:
+        """Let the pump look at once, not at its next tick."""
+        self._wake.set()
+
+    def drop(self, feed: Feed) -> None:
+        """Forget a subscription; see `Subscription.cancel`."""
+        with self._lock:
+            feed.closed = True
+            self._remove_closed()
+
+    def progress_of(self, feed: Feed) -> str:
+        """Say what a subscription waits for; see `Subscription.progress`."""
+        with self._lock:
+            words = feed.progress()
+            silent_ns = self._clock.monotonic_ns() - self._heard_ns
+        if silent_ns > _SILENT_NS and not self._intake.over:
+            words += f"; no frame on any bus for {silent_ns / SECOND:.0f} s"
+        return words
+
+    def stats(self) -> dict[str, float]:
+        """Return counters by dotted name."""
+        with self._lock:
+            found = self._recording.stats()
+            found |= self._intake.stats()
+            found["subscriptions"] = len(self._feeds)
+            found["subscriptions.failed"] = self._failed_subscriptions
+            found["pump.lag_ms"] = self._lag_ms
+            found["pump.errors"] = self._errors
+        return found
+
+    # --- the pump -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        next_ns = self._clock.monotonic_ns()
+        while not self._stop.is_set():
+            try:
+                busy = self._tick()
+            except Exception:  # noqa: BLE001 - the top of the loop: logged and counted
+                self._errors += 1
+                busy = False
+                _log.exception("a tick of the pump failed; it goes on with the next")
+            now_ns = self._clock.monotonic_ns()
+            next_ns += self._tick_ns
+            self._lag_ms = max(self._lag_ms * _LAG_DECAY, (now_ns - next_ns) / MS, 0.0)
+            next_ns = max(next_ns, now_ns)
+            if not busy and self._wake.wait((next_ns - now_ns) / SECOND):
+                self._wake.clear()
+                next_ns = self._clock.monotonic_ns()
+
+    def _tick(self) -> bool:
+        """Read, take in, deliver; return whether there is more to read at once."""
+        batch, dropped = self._intake.read()
+        deliveries: list[tuple[Feed, Delivery]] = []
+        with self._lock:
+            if len(batch):
+                self._heard_ns = self._clock.monotonic_ns()
+            if dropped:
+                self._recording.note_dropped(dropped)
+            for _ in self._recording.add_in_slices(batch):
+                self._look(deliveries)
+            if self._intake.over:
+                self._recording.finish()
+            self._look(deliveries)
+            self._review()
+            self._remove_closed()
+        for feed, delivery in deliveries:
+            self._deliver(feed, delivery)
+        return len(batch) > 0 and not self._intake.live
+
+    def _look(self, deliveries: list[tuple[Feed, Delivery]]) -> None:
+        for feed in self._feeds:
+            if feed.closed:
+                continue
+            delivery = feed.look(self._over_for(feed))
+            if delivery is not None:
+                deliveries.append((feed, delivery))
+
+    def _over_for(self, feed: Feed) -> str | None:
+        """Say why a feed can get no more windows, if its sources have ended."""
+        if self._intake.over:
+            return self._intake.over
+        if not self._intake.ended or not feed.counts_samples:
+            return None
+        message = feed.plan.lead_message
+        channel = self._recording.catalog.messages[message].channel
+        if channel in self._intake.ended and self._recording.is_complete(message):
+            return f"the source of channel {channel!r} has ended"
+        return None
+
+    def _deliver(self, feed: Feed, delivery: Delivery) -> None:
+        if feed.closed and isinstance(delivery, WindowReady | SourceOver):
+            return
+        try:
+            feed.deliver(delivery)
+        except Exception:  # noqa: BLE001 - ends this subscription only: logged and counted
+            self._errors += 1
+            feed.closed = True
+            _log.exception("the receiver of %s failed; its subscription ends", feed.plan.lead.name)
+
+    def _review(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._reviewed_ns >= _REVIEW_NS:
+            self._reviewed_ns = now_ns
+            for feed in self._feeds:
+                feed.make_room()
+
+    def _remove_closed(self) -> None:
+        for feed in [feed for feed in self._feeds if feed.closed]:
+            feed.release()
+            self._feeds.remove(feed)
+
+
+def _hash(catalog: Catalog, profile: Profile) -> str:
+    """Return the catalog's hash, or one that covers the derived signals as well."""
+    if not profile.derived:
+        return catalog.hash
+    derived = msgspec.json.encode(profile.derived, order="sorted")
+    return hashlib.sha256(catalog.hash.encode() + derived).hexdigest()

@@ -1,0 +1,112 @@
+"""All sources of a vehicle read as one stream, with honest counts of what they lost."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from agent.signals.timeline import SourceTime
+from hw.source import Source, SourceEnded, SourceStats
+from user_lib.contract.errors import SourceError
+from user_lib.contract.frames import FrameBatch
+
+__all__ = ["Intake"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Inlet:
+    """One source: its place among the buses, its time, and whether it still brings frames."""
+
+    def __init__(self, source: Source, first_bus: int) -> None:
+        self.source, self.first_bus = source, first_bus
+        self.time = SourceTime()
+        self.ended = ""
+        self._dropped = 0
+
+    def read(self) -> FrameBatch:
+        if self.ended:
+            return FrameBatch.empty()
+        try:
+            batch = self.time.follow_batch(self.source.read(0.0))
+        except SourceEnded as error:
+            self.ended = str(error) or "the source has ended"
+            _log.info("channels %s: %s", ", ".join(self.source.channels), self.ended)
+            return FrameBatch.empty()
+        if not self.first_bus:
+            return batch
+        return replace(batch, bus=(batch.bus + self.first_bus).astype(np.uint8))
+
+    def newly_dropped(self) -> int:
+        """How many frames the source has lost since the last call."""
+        before, self._dropped = self._dropped, self.source.stats().dropped
+        return self._dropped - before
+
+
+class Intake:
+    """Reads every source without waiting. Of the pump's thread, but for `close`."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._inlets: list[_Inlet] = []
+        channels: list[str] = []
+        for source in sources:
+            self._inlets.append(_Inlet(source, len(channels)))
+            channels += source.channels
+        self.channels = tuple(channels)
+        self.errors = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether every source that still brings frames follows a clock."""
+        return all(inlet.source.live for inlet in self._inlets if not inlet.ended)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """The channels that bring no frames any more."""
+        return frozenset(c for i in self._inlets if i.ended for c in i.source.channels)
+
+    @property
+    def over(self) -> str:
+        """Why no frame will come any more; empty while some may."""
+        if not self._inlets or not all(inlet.ended for inlet in self._inlets):
+            return ""
+        return "; ".join(dict.fromkeys(inlet.ended for inlet in self._inlets))
+
+    def read(self) -> tuple[FrameBatch, int]:
+        """Return what has arrived at all sources, by time, and how many frames they lost."""
+        batches = []
+        for inlet in self._inlets:
+            try:
+                batches.append(inlet.read())
+            except SourceError as error:
+                self.errors += 1
+                inlet.ended = f"it cannot be read any more: {error}"
+                _log.error("channels %s: %s", ", ".join(inlet.source.channels), inlet.ended)
+        filled = [batch for batch in batches if len(batch)]
+        dropped = sum(inlet.newly_dropped() for inlet in self._inlets)
+        if len(filled) < 2:
+            return (filled[0] if filled else FrameBatch.empty()), dropped
+        merged = FrameBatch.concatenate(filled)
+        return merged.take(np.argsort(merged.time_ns, kind="stable")), dropped
+
+    def stats(self) -> dict[str, float]:
+        """Return the sources' counts, added up."""
+        total = sum((inlet.source.stats() for inlet in self._inlets), SourceStats())
+        return {
+            "frames.dropped": total.dropped,
+            "frames.errors": total.error_frames,
+            "frames.remote": total.remote_frames,
+            "frames.malformed": total.malformed,
+            "source.errors": self.errors,
+            "source.loops": total.loops,
+            "source.reconnects": total.reconnects,
+            "source.ended": sum(1 for inlet in self._inlets if inlet.ended),
+            "source.disconnected": sum(1 for i in self._inlets if not i.source.stats().connected),
+            "time.restarts": sum(inlet.time.restarts for inlet in self._inlets),
+        }
+
+    def close(self) -> None:
+        """Close every source."""
+        for inlet in self._inlets:
+            inlet.source.close()

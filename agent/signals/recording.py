@@ -1,0 +1,124 @@
+"""What has come in so far: the frames in their rings, their time, and what was lost on the way."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from agent.signals.history import History
+from agent.signals.names import Derivation, SignalNames
+from agent.signals.series import SeriesReader
+from agent.signals.timeline import Timeline
+from dbc import Catalog, Decoder
+from user_lib.contract.clock import SECOND
+from user_lib.contract.frames import FrameBatch
+
+__all__ = ["SLICE_FRAMES", "Recording", "slices"]
+
+SLICE_FRAMES = 1024
+"""Cursors look at the recording at least this often, whatever the size of the batches."""
+_DROPS_KEPT = 4096
+
+
+def slices(batch: FrameBatch) -> Iterator[FrameBatch]:
+    """Cut a batch into parts of at most `SLICE_FRAMES`."""
+    for start in range(0, len(batch), SLICE_FRAMES):
+        yield batch.take(slice(start, start + SLICE_FRAMES))
+
+
+class Recording:
+    """The history of one vehicle and all that cursors need beside it. Owned by one thread.
+
+    ``channels`` are the buses in the order in which ``FrameBatch.bus`` counts them.
+
+    Raises: ConfigError, if a derived signal cannot be computed, or ``history_mb`` is too little.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        channels: Sequence[str],
+        *,
+        derived: Mapping[str, Derivation] | None = None,
+        history_mb: float = 64.0,
+    ) -> None:
+        self.channels = tuple(channels)
+        self.decoder = Decoder(catalog, self.channels)
+        self.catalog = self.decoder.catalog
+        self.names = SignalNames(self.catalog, derived)
+        lengths = [message.length for message in self.catalog.messages]
+        self.history = History(lengths, history_mb=history_mb)
+        self.timeline = Timeline()
+        self.reader = SeriesReader(self.history, self.decoder)
+        self.frames = 0
+        self.unmatched = 0
+        self.bus_frames = np.zeros(len(self.channels), np.int64)
+        self._drops: deque[tuple[int, int]] = deque(maxlen=_DROPS_KEPT)
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take frames in, in the order in which they were read."""
+        if not len(batch):
+            return
+        message = self.decoder.match(batch)
+        self.frames += len(batch)
+        self.unmatched += int(np.count_nonzero(message < 0))
+        self.bus_frames += np.bincount(batch.bus, minlength=len(self.channels))
+        self.history.append(batch, self.timeline.place(batch.time_ns), message)
+
+    def add_in_slices(self, batch: FrameBatch) -> Iterator[None]:
+        """Take frames in, giving way after every slice so that cursors can look."""
+        for part in slices(batch):
+            self.add(part)
+            yield
+
+    def note_dropped(self, frames: int) -> None:
+        """Remember that the sources lost frames about now."""
+        self._drops.append((self.timeline.latest_ns or 0, frames))
+
+    def dropped_between(self, start_ns: int, stop_ns: int) -> int:
+        """How many frames the sources lost in that time, of whatever message."""
+        return sum(frames for at_ns, frames in self._drops if start_ns <= at_ns < stop_ns)
+
+    def finish(self) -> None:
+        """Say that no frame will follow."""
+        self.timeline.finish()
+
+    def known_ns(self, messages: Iterable[int]) -> int | None:
+        """Return the time below which every row of these messages is in; None before any frame.
+
+        A ring's times never step back: up to its newest row, nothing of it can be missing.
+        """
+        watermark_ns = self.timeline.watermark_ns
+        if watermark_ns is None:
+            return None
+        rings = [self.history.ring(message) for message in messages]
+        newest = [ring.latest_ns if ring.head else watermark_ns for ring in rings]
+        return max(watermark_ns, min(newest, default=watermark_ns))
+
+    def is_complete(self, message: int) -> bool:
+        """Whether every row of a message that time has reached is in."""
+        watermark_ns = self.timeline.watermark_ns
+        ring = self.history.ring(message)
+        return watermark_ns is not None and (ring.head == 0 or watermark_ns > ring.latest_ns)
+
+    def stats(self) -> dict[str, float]:
+        """Return counters by dotted name."""
+        history, timeline = self.history, self.timeline
+        found = {
+            "frames.total": self.frames,
+            "frames.unmatched": self.unmatched,
+            "history.mb": history.used_bytes / (1 << 20),
+            "history.overwritten": history.overwritten,
+            "history.depth_s": history.depth_ns(timeline.latest_ns or 0) / SECOND,
+            "time.late": timeline.late,
+            "time.stepped_back": history.stepped_back,
+            "time.slept_s": timeline.slept_ns / SECOND,
+        }
+        for channel, frames in zip(self.channels, self.bus_frames.tolist(), strict=True):
+            found[f"bus.{channel}.frames"] = frames
+        return found
+
+    def next_ns(self) -> int | None:
+        """Return the time from which on everything is still to come; None before any frame."""
+        latest_ns = self.timeline.latest_ns
+        return None if latest_ns is None else latest_ns + 1

@@ -1,0 +1,84 @@
+"""How much of the history a plan needs, and whether it is there.
+
+Rates come from what is in the rings, else from the database's cycle time, else `UNKNOWN_RATE_HZ`
+is assumed; so the reckoning gets better while a task runs, and is made again then.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from agent.signals.history import History
+from agent.signals.plan import Plan
+from agent.signals.recording import SLICE_FRAMES, Recording
+from user_lib.contract.clock import SECOND
+from user_lib.contract.errors import WindowTooLarge
+
+__all__ = ["UNKNOWN_RATE_HZ", "check_room", "rows_needed"]
+
+UNKNOWN_RATE_HZ = 100.0
+_MEGABYTE = 1 << 20
+
+
+def _rate_hz(recording: Recording, message: int) -> float:
+    measured = recording.history.ring(message).rate_hz
+    if measured is not None:
+        return measured
+    cycle_ms = recording.catalog.messages[message].cycle_time_ms
+    return 1000.0 / cycle_ms if cycle_ms else UNKNOWN_RATE_HZ
+
+
+def rows_needed(recording: Recording, plan: Plan, *, windows: float = 1.0) -> dict[int, int]:
+    """Return how many rows of each message ``windows`` windows take, and a slice beside them."""
+    if plan.count is not None:
+        duration_s = plan.count / _rate_hz(recording, plan.lead_message)
+    else:
+        duration_s = (plan.duration_ns or 0) / SECOND
+    rows: dict[int, int] = {}
+    for message in plan.messages:
+        n = duration_s * _rate_hz(recording, message)
+        if plan.count is not None and message == plan.lead_message:
+            n = plan.count
+        rows[message] = int(n * windows) + 1 + SLICE_FRAMES
+    return rows
+
+
+def check_room(recording: Recording, plan: Plan) -> None:
+    """Refuse a window for which the history has no room beside what is reserved already.
+
+    Raises: WindowTooLarge, saying how much it would need and what would fit.
+    """
+    history = recording.history
+    needed = rows_needed(recording, plan)
+    if history.fits(needed):
+        return
+    part = _largest_part(recording, plan)
+    if plan.count is not None:
+        path, would_fit = "window.samples", f"{int(plan.count * part)} samples"
+    else:
+        path, would_fit = "window", f"{(plan.duration_ns or 0) / SECOND * float(part):.1f} s"
+    if part == 0:
+        would_fit = "nothing"
+    raise WindowTooLarge(
+        f"the window needs {_megabytes(history, needed):.1f} MB of history for its "
+        f"{len(needed)} messages, {history.spare_pages() * history.page_bytes / _MEGABYTE:.1f} "
+        f"of {history.total_pages * history.page_bytes / _MEGABYTE:.1f} MB are not reserved; "
+        f"{would_fit} would fit",
+        path="when" if plan.condition is not None and plan.count is None else path,
+    )
+
+
+def _largest_part(recording: Recording, plan: Plan) -> Fraction:
+    """Return the largest part of the window, in 1/1000, that would fit."""
+    low, high = 0, 1000
+    while high - low > 1:
+        middle = (low + high) // 2
+        if recording.history.fits(rows_needed(recording, plan, windows=middle / 1000)):
+            low = middle
+        else:
+            high = middle
+    return Fraction(low, 1000)
+
+
+def _megabytes(history: History, rows: Mapping[int, int]) -> float:
+    pages = sum(history.pages_for(message, n) for message, n in rows.items())
+    return pages * history.page_bytes / _MEGABYTE
