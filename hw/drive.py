@@ -38,8 +38,7 @@ _IDLE_RPM = 820.0
 _TORQUE_MOST_NM = 260.0
 _OVERRUN_NM = -38.0
 _WARM_C = 90.0
-_EARTH_M_PER_DEG = 111_320.0
-_START_LATITUDE, _START_LONGITUDE = 57.7072, 11.9668
+_M_PER_DEGREE = 111_320.0
 _ENGINE_STARTS_S = 2.0
 
 
@@ -52,8 +51,8 @@ class _State:
     odometer_m: float = 0.0
     distance_m: float = 0.0
     heading_rad: float = 0.0
-    north_m: float = 0.0
-    east_m: float = 0.0
+    latitude_deg: float = 57.7072
+    longitude_deg: float = 11.9668
     coolant_c: float = 0.0
     oil_c: float = 0.0
     cabin_c: float = 0.0
@@ -161,13 +160,14 @@ class Drive:
         state.steering_before_deg = float(m["steering_deg"][-2])
         m["lateral_m_s2"] = speed * m["yaw_rate_rad_s"]
         heading = state.heading_rad + _summed(m["yaw_rate_rad_s"] * STEP_S)
-        north = state.north_m + _summed(speed * np.cos(heading) * STEP_S)
-        east = state.east_m + _summed(speed * np.sin(heading) * STEP_S)
+        north_m = _summed(speed * np.cos(heading) * STEP_S)
+        m["latitude_deg"] = state.latitude_deg + north_m / _M_PER_DEGREE
+        metres = _M_PER_DEGREE * np.cos(np.radians(m["latitude_deg"]))
+        east_deg = _summed(speed * np.sin(heading) * STEP_S / metres)
+        m["longitude_deg"] = state.longitude_deg + east_deg
         m["heading_deg"] = np.degrees(heading)
-        m["latitude_deg"] = _START_LATITUDE + north / _EARTH_M_PER_DEG
-        metres = _EARTH_M_PER_DEG * np.cos(np.radians(m["latitude_deg"]))
-        m["longitude_deg"] = _START_LONGITUDE + east / metres
-        state.heading_rad, state.north_m, state.east_m = heading[-1], north[-1], east[-1]
+        state.heading_rad = heading[-1]
+        state.latitude_deg, state.longitude_deg = m["latitude_deg"][-1], m["longitude_deg"][-1]
 
     def _work(self, m: dict[str, Array]) -> None:
         """Engine, pedals and brakes: what force the motion takes, and who gives it."""

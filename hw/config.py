@@ -1,0 +1,137 @@
+"""What the configuration says about sources, and how each is opened.
+
+One entry of the agent's ``sources``, told apart by ``kind``::
+
+    {kind: can, interface: socketcan, channel: can0, fd: true}
+    {kind: replay, log: drive.log.gz, speed: 10, loop: true}
+    {kind: simulated, model: compact, seed: 7}
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from hw.interface import InterfaceSource
+from hw.logs import read_log
+from hw.replay import Recorded, ReplaySource
+from hw.simulated import SimulatedDrive
+from hw.source import Source
+from hw.speed_table import read_speed_table
+from user_lib.contract.clock import Clock, SystemClock
+
+__all__ = ["CanConfig", "ReplayConfig", "SimulatedConfig", "SourceConfig", "open_source"]
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Speed = Positive | Literal["max"]
+
+DEFAULT_START_NS = 1_704_067_200_000_000_000
+"""2024-01-01 UTC: when a simulated drive at full speed begins, so that it repeats exactly."""
+
+
+class CanConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="can",
+):
+    """A CAN interface of the machine, any that python-can has a driver for."""
+
+    interface: str
+    channel: str
+    name: str = ""
+    """What databases and signals call the channel; by default as `channel`."""
+    fd: bool = False
+    bitrate: int | None = None
+    data_bitrate: int | None = None
+    capacity_frames: Annotated[int, msgspec.Meta(ge=64, le=4_000_000)] = 32_768
+    """Frames that wait at most between two reads; what comes on top is dropped and counted."""
+    options: dict[str, Any] = {}
+    """More arguments for the driver, as python-can names them."""
+
+
+class ReplayConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="replay",
+):
+    """A recorded log, played back."""
+
+    log: str
+    speed: Speed = 1.0
+    loop: bool = False
+    channels: dict[str, str] = {}
+    """Other names for channels of the log: ``{vcan0: can0}``."""
+
+
+class SimulatedConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="simulated",
+):
+    """A simulated car of one of the demo models, on a drive of its own or after a speed table."""
+
+    model: str
+    seed: int = 0
+    speed_table: str | None = None
+    """A CSV of times and speeds to drive after, in place of the seeded drive."""
+    speed: Speed = 1.0
+    duration_s: Positive | None = None
+    """Where the drive ends; by default never (a speed table: with its last row)."""
+    loop: bool = False
+    start_ns: int | None = None
+    """Time of the first frame; by default now, at full speed 2024-01-01."""
+
+
+SourceConfig = CanConfig | ReplayConfig | SimulatedConfig
+
+
+def open_source(config: SourceConfig, *, clock: Clock | None = None) -> Source:
+    """Open what a configuration names. Relative paths are the caller's to resolve.
+
+    Raises: SourceError, when it cannot be opened; the message says what to do.
+    """
+    clock = clock or SystemClock()
+    if isinstance(config, CanConfig):
+        return _open_interface(config, clock)
+    if isinstance(config, ReplayConfig):
+        recorded = Recorded(read_log(Path(config.log)), config.channels)
+        return ReplaySource(recorded, clock, speed=config.speed, loop=config.loop)
+    return _open_simulated(config, clock)
+
+
+def _open_interface(config: CanConfig, clock: Clock) -> Source:
+    options: dict[str, Any] = {"interface": config.interface, "channel": config.channel}
+    if config.fd:
+        options["fd"] = True
+    if config.bitrate is not None:
+        options["bitrate"] = config.bitrate
+    if config.data_bitrate is not None:
+        options["data_bitrate"] = config.data_bitrate
+    options.update(config.options)
+    return InterfaceSource(
+        options, config.name or config.channel, clock, capacity_frames=config.capacity_frames
+    )
+
+
+def _open_simulated(config: SimulatedConfig, clock: Clock) -> Source:
+    start_ns = config.start_ns
+    if start_ns is None:
+        start_ns = DEFAULT_START_NS if config.speed == "max" else clock.unix_ns()
+    table = None if config.speed_table is None else read_speed_table(Path(config.speed_table))
+    drive = SimulatedDrive(
+        config.model,
+        seed=config.seed,
+        speed_table=table,
+        duration_s=config.duration_s,
+        start_ns=start_ns,
+    )
+    return ReplaySource(drive, clock, speed=config.speed, loop=config.loop)
