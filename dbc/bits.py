@@ -63,18 +63,22 @@ def decode_exact(data: NDArray[np.uint8], signal: SignalDef) -> NDArray[np.float
 
     Beyond 53 bits a float64 is the nearest to the exact integer.
     """
-    if signal.length > WORD_BITS:
-        values = _long_integers(data, signal)
-    elif signal.is_float:
-        bits, kind = _FLOATS[signal.length]
-        values = raw_bits(data, signal).astype(bits).view(kind).astype(np.float64)
-    else:
-        values = raw_integers(data, signal).astype(np.float64)
-    if signal.scale != 1.0:
-        values *= signal.scale
-    if signal.offset != 0.0:
-        values += signal.offset
+    with np.errstate(all="ignore"):  # a payload may hold a signalling NaN, and scaling may overflow
+        values = _unscaled(data, signal)
+        if signal.scale != 1.0:
+            values *= signal.scale
+        if signal.offset != 0.0:
+            values += signal.offset
     return values
+
+
+def _unscaled(data: NDArray[np.uint8], signal: SignalDef) -> NDArray[np.float64]:
+    if signal.length > WORD_BITS:
+        return _long_integers(data, signal)
+    if signal.is_float:
+        bits, kind = _FLOATS[signal.length]
+        return raw_bits(data, signal).astype(bits).view(kind).astype(np.float64)
+    return raw_integers(data, signal).astype(np.float64)
 
 
 def _long_integers(data: NDArray[np.uint8], signal: SignalDef) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Write values into payloads: the decoder's inverse, for simulated vehicles and tests."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +13,12 @@ from user_lib.contract.errors import DatabaseError, UnknownSignal, nearest
 
 __all__ = ["Encoder", "checksum"]
 
-_FLOATS = {16: (np.float16, np.uint16), 32: (np.float32, np.uint32), 64: (np.float64, np.uint64)}
-_BELOW_2_64 = np.nextafter(2.0**64, 0)
-_BELOW_2_63 = np.nextafter(2.0**63, 0)
+_FLOATS: dict[int, tuple[Any, Any, float]] = {
+    16: (np.float16, np.uint16, float(np.finfo(np.float16).max)),
+    32: (np.float32, np.uint32, float(np.finfo(np.float32).max)),
+    64: (np.float64, np.uint64, float(np.finfo(np.float64).max)),
+}
+_EXACT_BITS = 53
 
 
 class Encoder:
@@ -104,37 +108,50 @@ class Encoder:
 
 def checksum(payload: NDArray[np.uint8], role: str) -> NDArray[np.uint64]:
     """Return the checksum of payloads in which the checksum itself is zero; (n,) uint64."""
+    total: NDArray[np.uint64]
     if role == "xor8":
-        return np.bitwise_xor.reduce(payload, axis=1).astype(np.uint64)
-    return payload.sum(axis=1, dtype=np.uint64) & np.uint64(0xFF)
+        total = np.bitwise_xor.reduce(payload, axis=1).astype(np.uint64)
+    else:
+        total = payload.sum(axis=1, dtype=np.uint64) & np.uint64(0xFF)
+    return total
 
 
-def _raw(values: NDArray[np.generic], signal: SignalDef) -> NDArray[np.uint64]:
+def _raw(values: NDArray[Any], signal: SignalDef) -> NDArray[np.uint64]:
     """Return the bits that stand for the values, right-aligned."""
-    mask = np.uint64((1 << signal.length) - 1)
-    if values.dtype.kind in "iu" and signal.scale == 1.0 and signal.offset == 0.0:
-        if not signal.is_float:
-            return _held(values, signal) & mask
-    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    scaled = (numbers - signal.offset) / signal.scale
+    if signal.length > WORD_BITS:
+        raise DatabaseError(f"signal {signal.name} of {signal.length} bits cannot be encoded")
+    whole = values.dtype.kind in "iu" and not signal.is_float
+    if whole and signal.scale == 1.0 and signal.offset == 0.0:
+        return _held(values, signal)
+    scaled = (
+        np.nan_to_num(values.astype(np.float64), posinf=np.inf, neginf=-np.inf) - signal.offset
+    ) / signal.scale
     if signal.is_float:
-        kind, bits = _FLOATS[signal.length]
-        largest = float(np.finfo(kind).max)
-        return np.clip(scaled, -largest, largest).astype(kind).view(bits).astype(np.uint64)
+        kind, bits, largest = _FLOATS[signal.length]
+        held = np.clip(scaled, -largest, largest)
+        return cast("NDArray[np.uint64]", held.astype(kind).view(bits).astype(np.uint64))
+    low = -(2.0 ** (signal.length - 1)) if signal.signed else 0.0
+    high = 2.0 ** (signal.length - signal.signed)
+    # the largest float64 below 2**64 is 2048 less
+    top = np.nextafter(high, 0) if signal.length > _EXACT_BITS else high - 1
+    numbers = np.clip(np.rint(scaled), low, top)
     if signal.signed:
-        half = 2.0 ** (signal.length - 1)
-        top = _BELOW_2_63 if signal.length == WORD_BITS else half - 1
-        return np.clip(np.rint(scaled), -half, top).astype(np.int64).view(np.uint64) & mask
-    top = _BELOW_2_64 if signal.length == WORD_BITS else 2.0**signal.length - 1
-    return np.clip(np.rint(scaled), 0, top).astype(np.uint64)
+        return _masked(numbers.astype(np.int64).view(np.uint64), signal)
+    return numbers.astype(np.uint64)
 
 
-def _held(values: NDArray[np.generic], signal: SignalDef) -> NDArray[np.uint64]:
-    """Return integers held in the signal's range, as the bits of 64-bit integers."""
+def _held(values: NDArray[Any], signal: SignalDef) -> NDArray[np.uint64]:
+    """Return integers held in the signal's range, as its bits."""
     low = -(1 << (signal.length - 1)) if signal.signed else 0
     high = (1 << (signal.length - signal.signed)) - 1
-    info = np.iinfo(values.dtype.str)
-    return np.clip(values, max(low, info.min), min(high, info.max)).astype(np.uint64)
+    info = np.iinfo(values.dtype)
+    held = np.clip(values, max(low, info.min), min(high, info.max))
+    return _masked(held.astype(np.uint64), signal)
+
+
+def _masked(bits: NDArray[np.uint64], signal: SignalDef) -> NDArray[np.uint64]:
+    masked: NDArray[np.uint64] = bits & np.uint64((1 << signal.length) - 1)
+    return masked
 
 
 def _chosen(
@@ -157,7 +174,7 @@ def _chosen(
 
 
 def _byte_parts(signal: SignalDef) -> list[tuple[int, int, int, int]]:
-    """Return where a signal's bits go: byte, lowest bit in it, how many, lowest bit of the value."""
+    """Return where bits go: the byte, the lowest bit in it, how many, and from which bit on."""
     parts = []
     done = 0
     while done < signal.length:

@@ -147,7 +147,8 @@ def main() -> None:
         oracle = cantools.database.load_file(path)
     decoder = Decoder(catalog, ["can0"])
     native = c_decoder(catalog)
-    print(f"{'frames a batch':>14} {'ours':>9} {'cantools':>9} {'C':>7} {'x cantools':>11} {'x C':>6}")
+    heads = ("frames a batch", "ours", "cantools", "C", "x cantools", "x C")
+    print("{:>14} {:>9} {:>9} {:>7} {:>11} {:>6}".format(*heads))  # noqa: T201
     for n in (256, 1024, 8192, 65536):
         batch = frames(catalog, n)
         few = [(int(i), d.tobytes()) for i, d in zip(batch.can_id, batch.data, strict=True)]
@@ -164,7 +165,7 @@ def main() -> None:
             fast = nanoseconds(lambda b=batch: native(b), n, 0.01) if native else float("nan")
             rows.append((ours, slow, fast, slow / ours, ours / fast))
         ours, slow, fast, gain, loss = (statistics.median(r[i] for r in rows) for i in range(5))
-        print(f"{n:>14} {ours:>6.0f} ns {slow:>6.0f} ns {fast:>4.0f} ns {gain:>11.1f} {loss:>6.2f}")
+        print(f"{n:>14} {ours:>6.0f} ns {slow:>6.0f} ns {fast:>4.0f} ns {gain:>11.1f} {loss:>6.2f}")  # noqa: T201
 
 
 if __name__ == "__main__":
