@@ -23,8 +23,9 @@ T = TypeVar("T")
 
 ATTEMPT_S = 2.0
 """How long one socket is given before the question is asked again over a fresh one."""
-_ASSIGNMENT_REASONS = frozenset({"assignment", "invalid_assignment", "bad_assignment"})
-_CODE_REASONS = frozenset({"code", "invalid_code", "bad_code"})
+_BAD_ASSIGNMENT = "invalid"
+_BAD_CODE = "bad_code"
+"""The words by which the cloud says what the check at this side would have said."""
 
 
 class Connection:
@@ -148,10 +149,10 @@ class Connection:
 
 def _error_of(rejection: Rejection) -> Exception:
     """Return a rejection as the error that the analyst would have seen locally."""
-    if rejection.reason in _ASSIGNMENT_REASONS:
+    if rejection.reason == _BAD_ASSIGNMENT:
         message = rejection.message.removeprefix(f"{rejection.path}: ")
         return AssignmentError(message, path=rejection.path, near=rejection.near)
-    if rejection.reason in _CODE_REASONS:
+    if rejection.reason == _BAD_CODE:
         return CodeError(rejection.message)
     return Rejected(
         rejection.message, reason=rejection.reason, path=rejection.path, near=rejection.near

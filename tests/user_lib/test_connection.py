@@ -80,7 +80,7 @@ def test_a_question_lost_with_the_cloud_is_asked_again_before_its_wait_is_over(
 
 @pytest.mark.parametrize(
     ("reason", "error"),
-    [("not_yours", Rejected), ("assignment", AssignmentError), ("code", CodeError)],
+    [("not_yours", Rejected), ("invalid", AssignmentError), ("bad_code", CodeError)],
 )
 def test_a_rejection_is_raised_as_the_error_it_names(
     scripted: Any, reason: Any, error: Any

@@ -23,20 +23,19 @@ def learn(
     scale: dict[str, list[float]] | None = None,
     until: str = "loss < 300",
     rounds: int = 30,
-    method: str = "least_squares",
-    **params: Any,  # noqa: ANN401 - the method's own
+    vehicles: str | list[str] = "all",
 ) -> Job:
     """Submit the training of a model of ``signals[0]`` from the others."""
     return fleet.assign(
         name="federated-learning",
+        vehicles=vehicles,
         signals=list(signals),
         window={"seconds": 5},
-        onboard=method,
+        onboard="least_squares",
         onboard_params={
             "target": signals[0],
             "scale": scale or {ENGINE: [1500, 800], GEAR: [3, 2]},
             "epochs": 10,
-            **params,
         },
         offboard="fedavg",
         feedback=True,
