@@ -1,8 +1,9 @@
 """The words between the agent and its zygote, each one datagram of a local socket pair.
 
-A job is one byte on the control socket with four descriptors: the sealed job, the write ends of the
-answer's and the prints' pipes, and a socket on which the zygote reports this one job: `Started`
-with a pidfd, then `Exited`. If that socket ends before, the zygote is gone.
+A job is one byte on the control socket (another for an external worker's) with four descriptors:
+the sealed job, the write ends of the answer's and the prints' pipes, and a socket on which the
+zygote reports this one job: `Started` with a pidfd, then `Exited`. If that socket ends before, the
+zygote is gone.
 """
 
 import os
@@ -10,7 +11,10 @@ import socket
 
 import msgspec
 
+from agent.sandbox.lockdown.confinement import Confinement
+
 __all__ = [
+    "EXTERNAL_JOB",
     "JOB",
     "JOB_DESCRIPTORS",
     "Exited",
@@ -24,21 +28,24 @@ __all__ = [
 ]
 
 JOB = b"J"
+EXTERNAL_JOB = b"X"
 JOB_DESCRIPTORS = 4
 DATAGRAM_BYTES = 64 * 1024
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """The agent's first word: how many workers stand ready."""
+    """The agent's first word: how workers are locked down, and how many stand ready."""
 
-    spares: int = 1
+    confinement: Confinement
+    spares: int
+    scratch_mb: int
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The zygote's first word: it has loaded everything and serves."""
+    """The zygote's first word: it has loaded everything and serves, or has a ``problem``."""
 
     threads: int
-    baseline_bytes: int
+    problem: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

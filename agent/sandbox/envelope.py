@@ -61,11 +61,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     vehicle: str
     limits: Limits
     output_bytes: int
-    scratch_mb: int
     frame: Frame | None
 
 
-def seal(job: Job, argv: Sequence[str] = (), *, output_bytes: int, scratch_mb: int) -> int:
+def seal(job: Job, argv: Sequence[str] = (), *, output_bytes: int) -> int:
     """Write a job to a sealed memfd and return a read-only descriptor of it; the caller closes it.
 
     Raises: OSError, when the machine has no memory or descriptors left; TypeError or ValueError,
@@ -76,7 +75,7 @@ def seal(job: Job, argv: Sequence[str] = (), *, output_bytes: int, scratch_mb: i
         half=job.half, method=job.method, source=job.source, argv=tuple(argv), inputs=job.inputs,
         onboard_method=job.onboard_method, params=dict(job.params), state=job.state,
         feedback=job.feedback, iteration=job.iteration, vehicle=job.vehicle, limits=job.limits,
-        output_bytes=output_bytes, scratch_mb=scratch_mb, frame=frame,
+        output_bytes=output_bytes, frame=frame,
     )  # fmt: skip
     head = msgspec.json.encode(header)
     fd = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

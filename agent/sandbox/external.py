@@ -4,6 +4,7 @@ EXTERNAL_WORKERS.md is the protocol's page for those who write one.
 """
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -13,12 +14,12 @@ from agent.sandbox.envelope import Header
 from user_lib.contract.assignment import Json
 from user_lib.contract.window import Window
 
-__all__ = ["PREFIX", "PROTOCOL", "execute", "name_of", "request_line"]
+__all__ = ["PREFIX", "PROTOCOL", "execute", "name_of", "place", "request_line"]
 
 PREFIX = "external:"
 PROTOCOL = 1
 
-ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108 - the worker's own scratch
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 def name_of(method: str) -> str | None:
@@ -57,16 +58,23 @@ def _signal(window: Window, name: str) -> dict[str, Json]:
     }
 
 
-def execute(argv: Sequence[str], request: bytes, answer_fd: int) -> NoReturn:
-    """Become the external worker: the request on stdin, the answer pipe as stdout.
-
-    Raises: OSError, when the command cannot be executed.
-    """
+def place(request: bytes, answer_fd: int) -> None:
+    """Put the request on stdin and the answer's pipe on stdout."""
     stdin = os.memfd_create("request", 0)
     with open(stdin, "wb", closefd=False) as file:
         file.write(request)
     os.lseek(stdin, 0, os.SEEK_SET)
     os.dup2(stdin, 0)
     os.dup2(answer_fd, 1)
-    os.closerange(3, 256)
-    os.execvpe(argv[0], list(argv), ENVIRONMENT)  # noqa: S606 - no shell is wanted
+    os.close(stdin)
+    os.close(answer_fd)
+
+
+def execute(argv: Sequence[str], scratch: str) -> NoReturn:
+    """Become the external worker, at home in its scratch if there is one.
+
+    Raises: OSError, when the command cannot be executed.
+    """
+    home = {"HOME": scratch, "TMPDIR": scratch} if scratch else {}
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.execvpe(argv[0], list(argv), ENVIRONMENT | home)  # noqa: S606 - no shell is wanted

@@ -15,6 +15,7 @@ import msgspec
 from agent.sandbox import control, envelope, external, verdict
 from agent.sandbox.control import Hello, Setup
 from agent.sandbox.job import Job, Outcome
+from agent.sandbox.lockdown.confinement import Confinement, Level, Unconfined
 from agent.sandbox.watch import Observed, Terms, Watch
 
 __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
@@ -44,6 +45,8 @@ class SandboxConfig:
     """What the owner of the machine decides about the sandbox.
 
     external      the external workers: name -> command
+    level         how code is locked down (see `agent.sandbox.lockdown.confinement`); where the
+                  machine cannot, custom code and external workers are refused, the rest goes on
     spares        workers that stand ready; each costs a few MB and saves the start
     output_bytes  the most that an iteration's value, partial and state may have as JSON
     scratch_mb    room for files of an iteration's own, gone after it
@@ -52,6 +55,7 @@ class SandboxConfig:
 
     external: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spares: int = 1
+    level: Level = "full"
     output_bytes: int = 1 << 20
     scratch_mb: int = 16
     start_timeout_s: float = 20.0
@@ -61,7 +65,7 @@ class SandboxConfig:
 class _Zygote:
     """The zygote's process and the agent's end of its control socket."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, confinement: Confinement) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         try:
@@ -71,14 +75,18 @@ class _Zygote:
             ours.close()
             raise
         try:
-            self.hello = self._greet(config)
+            self.problem = self._greet(config, confinement)
         except BaseException:
             self.end()
             raise
 
-    def submit(self, fds: list[int]) -> None:
-        """Hand over a job. Raises: OSError, when the zygote is gone."""
-        socket.send_fds(self._control, [control.JOB], fds)
+    def submit(self, fds: list[int], *, external: bool) -> None:
+        """Hand over a job.
+
+        Raises: OSError, when the zygote is gone.
+        """
+        word = control.EXTERNAL_JOB if external else control.JOB
+        socket.send_fds(self._control, [word], fds)
 
     def end(self) -> None:
         """Close the control socket, which ends it; kill it if it does not."""
@@ -99,10 +107,12 @@ class _Zygote:
         """The process id."""
         return self._process.pid
 
-    def _greet(self, config: SandboxConfig) -> Hello:
+    def _greet(self, config: SandboxConfig, confinement: Confinement) -> str:
+        """Set the zygote up; return what keeps it from its level, empty when nothing does."""
         self._control.settimeout(READY_TIMEOUT_S)
         try:
-            self._control.send(control.encode(Setup(spares=config.spares)))
+            setup = Setup(confinement, config.spares, config.scratch_mb)
+            self._control.send(control.encode(setup))
             datagram, _ = control.receive(self._control)
             hello = control.decode(datagram)
         except (OSError, msgspec.DecodeError) as error:
@@ -113,7 +123,7 @@ class _Zygote:
         self._control.settimeout(None)
         if not isinstance(hello, Hello) or hello.threads != 1:
             raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
-        return hello
+        return hello.problem
 
 
 def _execute(python: str, control_fd: int) -> subprocess.Popen[bytes]:
@@ -136,6 +146,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._watches: set[Watch] = set()
+        self._problem = ""
         self._closed = False
         self._starts = 0
 
@@ -176,16 +187,16 @@ class Sandbox:
 
     def run(self, job: Job) -> Outcome:
         """Run one job to its end; blocks. What a job does, however bad, is in the outcome."""
-        argv: tuple[str, ...] = ()
         name = external.name_of(job.method)
-        if name is not None:
-            if name not in self.config.external:
-                known = ", ".join(self.config.external) or "none"
-                return verdict.refused("sandbox", f"no external worker {name!r}; there is {known}")
-            argv = tuple(self.config.external[name])
+        if name is not None and name not in self.config.external:
+            known = ", ".join(self.config.external) or "none"
+            return verdict.refused("sandbox", f"no external worker {name!r}; there is {known}")
+        argv = self.config.external[name] if name is not None else ()
         for _ in range(ATTEMPTS):
             try:
                 zygote = self._current()
+                if self._problem and (name is not None or job.method == "custom"):
+                    return verdict.refused("sandbox", self._problem)
                 seen = self._attempt(zygote, job, argv)
             except (SandboxUnavailable, OSError) as error:
                 return verdict.refused("sandbox", str(error))
@@ -212,7 +223,6 @@ class Sandbox:
                 job,
                 argv,
                 output_bytes=self.config.output_bytes,
-                scratch_mb=self.config.scratch_mb,
             )
         ]
         ours: list[int] = []
@@ -230,7 +240,7 @@ class Sandbox:
         watch = Watch(terms, status, *ours)
         try:
             with reported:
-                zygote.submit([*given, reported.fileno()])
+                zygote.submit([*given, reported.fileno()], external=bool(argv))
         except OSError:
             watch.close()
             return Observed()
@@ -250,9 +260,28 @@ class Sandbox:
             if self._closed:
                 raise SandboxUnavailable("the sandbox is closed")
             if self._zygote is None:
-                self._zygote = _Zygote(self.config)
+                self._zygote = self._start_zygote()
                 self._starts += 1
             return self._zygote
+
+    def _start_zygote(self) -> _Zygote:
+        """Start a zygote at the configured level; failing that, one for built-in methods only."""
+        try:
+            confinement = Confinement.at(self.config.level, self._shown())
+            zygote = _Zygote(self.config, confinement)
+        except Unconfined as error:
+            self._problem = str(error)
+        else:
+            self._problem = zygote.problem
+            if not zygote.problem:
+                return zygote
+            zygote.end()
+        return _Zygote(self.config, Confinement.at("limits"))
+
+    def _shown(self) -> list[str]:
+        """Return the folders of external workers, which they may read and execute."""
+        files = [part for argv in self.config.external.values() for part in argv if part[:1] == "/"]
+        return [os.path.dirname(os.path.realpath(f)) for f in files if os.path.isfile(f)]
 
     def _discard(self, broken: _Zygote) -> None:
         """Forget a zygote that ended or hangs; whoever sees it first kills it."""

@@ -5,7 +5,7 @@ space than it uses, so there the kernel counts writable private memory instead (
 """
 
 import math
-import os
+import mmap
 import resource
 
 from user_lib.contract.assignment import Limits
@@ -16,7 +16,6 @@ MB = 1 << 20
 OPEN_FILES = 64
 TASKS = 4096
 CPU_GRAIN_S = 0.2
-NICE = 10
 RUNTIME_MB = 64
 """What an external worker's runtime itself may need beyond the assignment's memory."""
 
@@ -25,8 +24,6 @@ class Room:
     """Address space that can be given back, so that running out of memory can still be told."""
 
     def __init__(self, size: int = 8 * MB) -> None:
-        import mmap
-
         self.size = size
         self._reserve = mmap.mmap(-1, size)
 
@@ -62,7 +59,6 @@ def apply(limits: Limits, *, in_use_bytes: int, external: bool, scratch_mb: int)
     _hard(resource.RLIMIT_NOFILE, OPEN_FILES)
     _hard(resource.RLIMIT_NPROC, TASKS)
     _hard(resource.RLIMIT_CORE, 0)
-    os.nice(NICE)
 
 
 def _hard(which: int, value: int) -> None:

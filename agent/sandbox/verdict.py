@@ -8,7 +8,7 @@ from agent.sandbox.answer import Answer
 from agent.sandbox.control import Exited
 from agent.sandbox.job import Outcome
 from agent.sandbox.watch import Observed
-from agent.sandbox.worker import EXIT_BROKEN, EXIT_NO_ANSWER
+from agent.sandbox.worker import EXIT_BROKEN, EXIT_NO_ANSWER, EXIT_REFUSED
 from user_lib.contract.assignment import Limits
 from user_lib.contract.errors import ProtocolError
 
@@ -96,6 +96,9 @@ def _ended(seen: Observed, limits: Limits) -> Answer:
     if code == EXIT_NO_ANSWER:
         detail = "the worker could not answer: the code closed its descriptors"
         return Answer(status="error", reason="protocol", detail=detail)
+    if code == EXIT_REFUSED:
+        detail = bytes(seen.prints[-TAIL_CHARS:]).decode(errors="backslashreplace")
+        return Answer(status="refused", reason="sandbox", detail=detail)
     if code == 0 and not seen.prints:
         detail = "the process ended without an answer (exit code 0)"
     else:

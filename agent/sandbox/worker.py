@@ -5,232 +5,181 @@ and ends. How it ended is never taken from its own word: the zygote, its parent,
 """
 
 import os
-import random
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
-import numpy as np
-
-from agent.sandbox import answer, control, custom, envelope, external, linux, rlimits
+from agent.sandbox import answer, control, custom, envelope, execution, external, linux, rlimits
 from agent.sandbox.answer import Answer
 from agent.sandbox.envelope import Header
-from agent.sandbox.job import Half
-from agent.sandbox.methods import registry
-from agent.sandbox.methods.method import MethodOutput, ParamsError, Prior
-from agent.sandbox.plain import NotPlain, plain
+from agent.sandbox.lockdown.confinement import Confinement, Unconfined, lock
+from agent.sandbox.lockdown.policy import Profile
 from user_lib.contract.window import Window
 
-__all__ = ["EXIT_BROKEN", "EXIT_NO_ANSWER", "main", "warm_up"]
+__all__ = [
+    "EXIT_BROKEN",
+    "EXIT_NO_ANSWER",
+    "EXIT_REFUSED",
+    "Ground",
+    "main",
+    "rehearse",
+]
 
+EXIT_REFUSED = 118
+"""An external worker was not started; why is among the prints."""
 EXIT_BROKEN = 119
 """The worker itself failed, before or beside the code that it ran."""
 EXIT_NO_ANSWER = 120
 """The answer could not be written: the code closed the worker's descriptors."""
-CHANNEL = 3
+CHANNEL, REHEARSAL = 3, 4
+NICE = 10
 DETAIL_CHARS = answer.DETAIL_CHARS
 
 
-def warm_up() -> None:
-    """Do once in the zygote what every worker would otherwise pay for at its first use."""
-    square = np.eye(32)
-    np.linalg.solve(square, square @ square)
-    np.linalg.eigvalsh(square)
-    np.fft.rfft(square[0])
-    np.random.default_rng(0).normal(size=4)
-    np.median(square)
-    np.quantile(square, 0.5)
-    with suppress(ZeroDivisionError):
-        traceback.format_exc()
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every worker of a zygote starts from."""
+
+    confinement: Confinement
+    rehearsal_fd: int
+    baseline_bytes: int
+    """Address space that the zygote itself takes, which no job pays for."""
+    scratch_mb: int
 
 
-def main(channel_fd: int, baseline_bytes: int) -> NoReturn:
+def main(channel_fd: int, profile: Profile, ground: Ground) -> NoReturn:
     """Live a worker's whole life; the process ends here, whatever happens."""
     status = EXIT_BROKEN
     try:
-        status = _live(channel_fd, baseline_bytes)
+        channel = _settle(channel_fd, ground.rehearsal_fd)
+        live = _live if profile == "python" else _live_external
+        status = live(channel, ground)
+    except BaseException:  # noqa: BLE001 - the last words of a process, whatever ended it
+        traceback.print_exc()
     finally:
         os._exit(status)
 
 
-def _live(channel_fd: int, baseline_bytes: int) -> int:
-    channel = _settle(channel_fd)
-    word, fds = control.receive(channel, control.JOB_DESCRIPTORS - 1)
-    channel.close()
-    if not word:
-        return 0
-    job_fd, answer_fd, prints_fd = fds
-    _print_to(prints_fd)
-    header, window, size = envelope.read(job_fd)
-    os.close(job_fd)
-    if header.argv:
-        return _run_external(header, window, answer_fd)
+def _live(channel: socket.socket, ground: Ground) -> int:
+    """Lock down, wait for a job, run it in Python, answer."""
+    problem = _lock("python", ground)
+    rehearse(REHEARSAL)
+    os.close(REHEARSAL)
+    execution.fresh_randomness()
     room = rlimits.Room()
+    taken = _take_job(channel)
+    if taken is None:
+        return 0
+    header, window, size, answer_fd = taken
     rlimits.apply(
         header.limits,
-        in_use_bytes=baseline_bytes + size + room.size,
+        in_use_bytes=ground.baseline_bytes + size + room.size,
         external=False,
-        scratch_mb=header.scratch_mb,
+        scratch_mb=ground.scratch_mb if ground.confinement.scratch else 0,
     )
-    said = _answered(header, window, room)
+    if problem and header.method == "custom":
+        said = Answer(status="refused", reason="sandbox", detail=problem)
+    else:
+        said = execution.answered(header, window, room)
     for stream in (sys.stdout, sys.stderr):
         with suppress(BaseException):
             stream.flush()
     try:
-        answer.write_all(answer_fd, _encoded(said, header, room))
+        answer.write_all(answer_fd, execution.encoded(said, header, room))
     except OSError:
         return EXIT_NO_ANSWER
     return 0
 
 
-def _settle(channel_fd: int) -> socket.socket:
+def _live_external(channel: socket.socket, ground: Ground) -> int:
+    """Take a job, put its request in place, lock down, become the external worker."""
+    taken = _take_job(channel)
+    if taken is None:
+        return 0
+    header, window, _, answer_fd = taken
+    external.place(external.request_line(header, window), answer_fd)
+    problem = _lock("external", ground)
+    if problem:
+        sys.stderr.write(problem)
+        return EXIT_REFUSED
+    scratch_mb = ground.scratch_mb if ground.confinement.scratch else 0
+    rlimits.apply(header.limits, in_use_bytes=0, external=True, scratch_mb=scratch_mb)
+    try:
+        external.execute(header.argv, ground.confinement.scratch)
+    except OSError as error:
+        sys.stderr.write(f"cannot execute {header.argv[0]}: {error.strerror}\n")
+        return EXIT_BROKEN
+
+
+def _lock(profile: Profile, ground: Ground) -> str:
+    """Lock this process down; return why foreign code must not run in it, empty when it may."""
+    try:
+        lock(ground.confinement, profile, ground.scratch_mb)
+    except Unconfined as error:
+        return str(error)
+    scratch = ground.confinement.scratch
+    if scratch:
+        os.chdir(scratch)
+        os.environ.update(HOME=scratch, TMPDIR=scratch)
+    return ""
+
+
+def rehearse(job_fd: int) -> None:
+    """Go a job's way once, so that its pages are this process's own when the real one comes.
+
+    Raises: RuntimeError, when even this does not work here.
+    """
+    header, window, _ = envelope.read(job_fd)
+    room = rlimits.Room()
+    said = execution.answered(header, window, room)
+    room.release()
+    if answer.parse(execution.encoded(said, header, room)).status != "ok":
+        raise RuntimeError(f"the sandbox's rehearsal failed: {said.detail}")
+    sys.modules.pop(custom.MODULE)
+
+
+def _take_job(channel: socket.socket) -> tuple[Header, Window | None, int, int] | None:
+    """Wait for the job; return it, its size in bytes and where its answer goes."""
+    word, fds = control.receive(channel, control.JOB_DESCRIPTORS - 1)
+    channel.close()
+    if not word:
+        return None
+    job_fd, answer_fd, prints_fd = fds
+    os.dup2(prints_fd, 1)
+    os.dup2(prints_fd, 2)
+    os.close(prints_fd)
+    header, window, size = envelope.read(job_fd)
+    os.close(job_fd)
+    return header, window, size, answer_fd
+
+
+def _settle(channel_fd: int, rehearsal_fd: int) -> socket.socket:
     """Keep the channel and nothing else of the zygote's."""
     os.setsid()
+    os.nice(NICE)
     linux.die_with_parent()
-    os.dup2(channel_fd, CHANNEL, inheritable=False)
-    linux.close_from(CHANNEL + 1)
+    for high, low in zip(
+        (os.dup(channel_fd), os.dup(rehearsal_fd)), (CHANNEL, REHEARSAL), strict=True
+    ):
+        os.dup2(high, low, inheritable=False)
+    linux.close_from(REHEARSAL + 1)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
+    _open_streams()
     os.chdir("/")
     return socket.socket(fileno=CHANNEL)
 
 
-def _print_to(fd: int) -> None:
-    """Send what the code prints to the agent, line by line, from Python and from C."""
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
+def _open_streams() -> None:
+    """Make stdout and stderr write line by line; where they lead is decided with the job."""
     for name, target in (("stdout", 1), ("stderr", 2)):
         stream = open(  # noqa: SIM115 - lives as long as the process
             target, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-
-
-def _run_external(header: Header, window: Window | None, answer_fd: int) -> int:
-    request = external.request_line(header, window)
-    rlimits.apply(header.limits, in_use_bytes=0, external=True, scratch_mb=header.scratch_mb)
-    try:
-        external.execute(header.argv, request, answer_fd)
-    except OSError as error:
-        sys.stderr.write(f"cannot execute {header.argv[0]}: {error.strerror}\n")
-        return EXIT_BROKEN
-
-
-def _encoded(said: Answer, header: Header, room: rlimits.Room) -> bytes:
-    try:
-        return answer.encode(said, header.output_bytes)
-    except MemoryError:
-        room.release()
-        return answer.encode(_out_of_memory(header, ""), header.output_bytes)
-
-
-def _answered(header: Header, window: Window | None, room: rlimits.Room) -> Answer:
-    """Run the method and turn whatever it does into an answer."""
-    random.seed()
-    np.random.seed()  # the old generator too: an analyst's code may use it
-    try:
-        return _method(header.half, header.method)(header, window)
-    except MemoryError as error:
-        room.release()
-        return _out_of_memory(header, _traceback(error))
-    except NotPlain as error:
-        return Answer(status="error", reason="result", detail=str(error))
-    except ParamsError as error:
-        return Answer(status="error", reason="params", detail=str(error))
-    except SystemExit as error:
-        detail = f"the code called sys.exit({error.code!r:.80})"
-        return Answer(status="error", reason="exit", detail=detail)
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is its answer
-        return Answer(status="error", reason="traceback", detail=_traceback(error))
-
-
-def _method(half: Half, method: str) -> Callable[[Header, Window | None], Answer]:
-    if method == "custom":
-        return _run_custom
-    return _run_onboard if half == "onboard" else _run_offboard
-
-
-def _run_custom(header: Header, window: Window | None) -> Answer:
-    try:
-        function = custom.load(header.source or "")
-    except SyntaxError as error:
-        detail = "".join(traceback.format_exception_only(error))
-        return Answer(status="error", reason="code", detail=_middle_cut(detail))
-    except custom.BadModule as error:
-        return Answer(status="error", reason="code", detail=str(error))
-    reserved = {
-        "state": header.state,
-        "feedback": header.feedback,
-        "iteration": header.iteration,
-        "vehicle": header.vehicle,
-    }
-    data = window if window is not None else custom.RoundValues(header.inputs)
-    try:
-        value, state = custom.call(function, data, custom.Params(header.params, reserved))
-    except custom.BadModule as error:
-        return Answer(status="error", reason="code", detail=str(error))
-    return Answer(
-        status="ok",
-        value=plain(value),
-        state=plain(state, allow_none=True, path="state"),
-        weight=_samples(window) if window is not None else sum(i.weight for i in header.inputs),
-    )
-
-
-def _run_onboard(header: Header, window: Window | None) -> Answer:
-    if window is None:
-        raise ParamsError(f"{header.method} computes on a window and was given none")
-    method = registry.onboard(header.method)
-    prior = Prior(header.state, header.feedback, header.iteration)
-    out = method.compute(window, method.check(header.params), prior)
-    return _from_output(out)
-
-
-def _run_offboard(header: Header, window: Window | None) -> Answer:
-    merged = registry.merge(header.method, header.inputs, header.params, header.onboard_method)
-    return _from_output(MethodOutput(merged, sum(i.weight for i in header.inputs)))
-
-
-def _from_output(out: MethodOutput) -> Answer:
-    return Answer(
-        status="ok",
-        value=plain(out.value, allow_none=True),
-        weight=out.weight,
-        partial=plain(out.partial, allow_none=True, path="partial"),
-        state=plain(out.state, allow_none=True, path="state"),
-    )
-
-
-def _samples(window: Window) -> float:
-    return float(len(window[window.signals[0]])) if len(window) else 0.0
-
-
-def _out_of_memory(header: Header, trace: str) -> Answer:
-    detail = f"memory limit {header.limits.memory_mb} MB reached\n{trace}"
-    return Answer(status="killed", reason="memory", detail=detail)
-
-
-def _traceback(error: BaseException) -> str:
-    """Return the traceback from the analyst's first line on, its middle cut when it is long."""
-    try:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename != custom.FILENAME:
-            trace = trace.tb_next
-        lines = traceback.TracebackException(type(error), error, trace or error.__traceback__)
-        return _middle_cut("".join(lines.format()))
-    except BaseException:  # noqa: BLE001 - an exception's own __str__ is foreign code too
-        return f"{type(error).__name__}, whose message cannot be read"
-
-
-def _middle_cut(text: str) -> str:
-    if len(text) <= DETAIL_CHARS:
-        return text
-    half = DETAIL_CHARS // 2 - 50
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters cut ...\n{text[-half:]}"

@@ -15,10 +15,19 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 
-from agent.sandbox import control, linux, rlimits, worker
+from agent.sandbox import control, envelope, execution, linux, rlimits, worker
 from agent.sandbox.control import Exited, Hello, Setup, Started
+from agent.sandbox.lockdown import namespaces
+from agent.sandbox.lockdown.confinement import Confinement, enter
+from agent.sandbox.lockdown.policy import Profile
+from agent.sandbox.worker import Ground
 
 __all__ = ["main"]
+
+REFILL_AFTER_MS = 3
+"""A spare is made when nothing came for so long: the job just begun needs the processor."""
+REHEARSAL_BYTES = 1024
+PROFILES: dict[bytes, Profile] = {control.JOB: "python", control.EXTERNAL_JOB: "external"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +40,11 @@ class _Worker:
 class _Zygote:
     """Owns the workers: which stand ready, which run and who is told of their end."""
 
-    def __init__(self, agent: socket.socket, setup: Setup, baseline_bytes: int) -> None:
+    def __init__(self, agent: socket.socket, ground: Ground, spares: int) -> None:
         self._agent = agent
-        self._setup = setup
-        self._baseline_bytes = baseline_bytes
+        self._ground = ground
+        self._spares = spares
+        self._own_pidfd = os.pidfd_open(os.getpid())
         self._workers: dict[int, _Worker] = {}
         self._ready: deque[_Worker] = deque()
         self._told: dict[int, socket.socket] = {}
@@ -44,10 +54,10 @@ class _Zygote:
     def serve(self) -> None:
         """Serve until the agent is gone; spares are made when nothing else waits."""
         while True:
-            refill = len(self._ready) < self._setup.spares
-            events = self._poll.poll(0 if refill else None)
+            refill = len(self._ready) < self._spares
+            events = self._poll.poll(REFILL_AFTER_MS if refill else None)
             if not events:
-                self._ready.append(self._fork())
+                self._ready.append(self._fork("python"))
             for fd, _ in events:
                 if fd == self._agent.fileno():
                     if not self._take_job():
@@ -59,18 +69,19 @@ class _Zygote:
         word, fds = control.receive(self._agent, control.JOB_DESCRIPTORS)
         if not word:
             return False
-        if word == control.JOB and len(fds) == control.JOB_DESCRIPTORS:
+        if word in PROFILES and len(fds) == control.JOB_DESCRIPTORS:
             *given, status = fds
-            self._start(given, socket.socket(fileno=status))
+            self._start(PROFILES[word], given, socket.socket(fileno=status))
             fds = given
         control.close_all(fds)
         return True
 
-    def _start(self, given: list[int], told: socket.socket) -> None:
+    def _start(self, profile: Profile, given: list[int], told: socket.socket) -> None:
         """Hand a job to a worker and tell the agent; without a Started the agent sees the end."""
         handed = None
         while handed is None:
-            candidate = self._ready.popleft() if self._ready else self._fork()
+            spare = profile == "python" and bool(self._ready)
+            candidate = self._ready.popleft() if spare else self._fork(profile)
             try:
                 socket.send_fds(candidate.channel, [control.JOB], given)
                 handed = candidate
@@ -83,11 +94,16 @@ class _Zygote:
         except OSError:
             signal.pidfd_send_signal(handed.pidfd, signal.SIGKILL)
 
-    def _fork(self) -> _Worker:
+    def _fork(self, profile: Profile) -> _Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        apart = self._ground.confinement.level == "full"
+        if apart:
+            namespaces.next_child_is_first()
         pid = os.fork()
         if pid == 0:
-            worker.main(theirs.fileno(), self._baseline_bytes)
+            worker.main(theirs.fileno(), profile, self._ground)
+        if apart:
+            namespaces.undo_next(self._own_pidfd)
         theirs.close()
         made = _Worker(pid, os.pidfd_open(pid), ours)
         self._workers[made.pidfd] = made
@@ -154,10 +170,39 @@ def main(control_fd: int) -> None:
     setup = control.decode(datagram)
     if not isinstance(setup, Setup):
         sys.exit(f"expected Setup, got {type(setup).__name__}")
-    linux.reap_orphans()
-    worker.warm_up()
-    baseline_bytes = rlimits.address_space_bytes()
+    execution.warm_up()
+    rehearsal_fd = envelope.seal(execution.rehearsal(), output_bytes=REHEARSAL_BYTES)
+    worker.rehearse(rehearsal_fd)
+    ground = Ground(
+        setup.confinement, rehearsal_fd, rlimits.address_space_bytes(), setup.scratch_mb
+    )
+    threads = _threads()
     gc.collect()
     gc.freeze()
-    agent.send(control.encode(Hello(_threads(), baseline_bytes)))
-    _Zygote(agent, setup, baseline_bytes).serve()
+    try:
+        _move(setup.confinement, agent)
+    except OSError as error:
+        agent.send(control.encode(Hello(threads, f"this machine refuses a layer: {error}")))
+        return
+    linux.reap_orphans()
+    agent.send(control.encode(Hello(threads)))
+    _Zygote(agent, ground, setup.spares).serve()
+
+
+def _move(confinement: Confinement, agent: socket.socket) -> None:
+    """Go where the workers live. At level full, this process stays outside, waiting.
+
+    Whoever returns is the zygote; there it is the first process of its own process namespace, so
+    that its end, however it comes, is the end of everything in it.
+    """
+    enter(confinement)
+    if confinement.level != "full":
+        linux.forbid_new_privileges()
+        return
+    pid = os.fork()
+    if pid:
+        agent.close()
+        os.waitpid(pid, 0)
+        os._exit(0)
+    linux.die_with_parent()
+    linux.forbid_new_privileges()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ SHELL = {
     "lingers": "echo '{\"value\":1}'; sleep 60",
     "hangs": "sleep 60",
     "spins": "while :; do :; done",
-    "crashes": "kill -SEGV $$",
     "leaves_children": "(setsid sleep 61 &) ; echo '{\"value\":1}'",
     "environment": "printf '{\"value\":\"%s\"}\\n' \"$(env | cut -d= -f1 | sort | tr '\\n' ' ')\"",
 }
@@ -76,6 +76,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         name: ("/bin/sh", "-c", script) for name, script in SHELL.items()
     }
     commands["awk"] = ("awk", AWK_WORKER)
+    commands["crashes"] = (sys.executable, "-c", "import ctypes; ctypes.string_at(0)")
     commands["absent"] = ("/nowhere/worker",)
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler:

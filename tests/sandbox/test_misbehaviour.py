@@ -220,7 +220,8 @@ def test_a_stopped_zygote_is_replaced() -> None:
     with Sandbox(SandboxConfig(spares=1, start_timeout_s=1.0)) as sandbox:
         sandbox.start()
         assert sandbox.zygote_pid is not None
-        os.kill(sandbox.zygote_pid, signal.SIGSTOP)
+        (inner,) = children_of(sandbox.zygote_pid)
+        os.kill(inner, signal.SIGSTOP)
 
         assert sandbox.run(good_job()).value == 1
         assert sandbox.restarts == 1
@@ -263,6 +264,10 @@ def test_a_python_that_does_not_start_refuses_with_the_reason(tmp_path: Path) ->
 
     assert (out.status, out.reason) == ("refused", "sandbox")
     assert "none" in out.detail
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:

@@ -1,0 +1,120 @@
+"""Which system calls sandboxed code may make: two allow-lists; everything else answers EPERM.
+
+``python`` is for the analyst's code and built-in methods: it computes, starts threads, and keeps
+files in its scratch. ``external`` is for engineer-installed workers: it may also execute, fork and
+translate code at run time. Neither opens a socket that leads anywhere, nor reaches another process.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["POLICIES", "Any", "Masked", "Policy", "Profile", "Rule"]
+
+Profile: TypeAlias = Literal["python", "external"]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Allow when ``argument & mask`` is (or, without ``equal``, is not) ``value``."""
+
+    argument: int
+    mask: int
+    value: int
+    equal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """Allow when an argument is one of ``values``."""
+
+    argument: int
+    values: tuple[int, ...]
+
+
+Rule: TypeAlias = Masked | Any
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``allowed`` outright, ``checked`` by an argument, ``missing`` (answers ENOSYS)."""
+
+    allowed: frozenset[str]
+    checked: tuple[tuple[str, Rule], ...]
+    missing: tuple[str, ...] = ("clone3",)
+    """Its flags are behind a pointer that no filter can follow; libc then falls back to clone."""
+
+
+_COMPUTE = """
+read write readv writev pread64 pwrite64 preadv pwritev lseek close close_range fstat newfstatat
+stat lstat statx access faccessat faccessat2 open openat readlink readlinkat getdents64 getcwd
+chdir fchdir mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 ftruncate truncate
+fallocate fsync fdatasync fadvise64 dup dup2 dup3 pipe pipe2 poll ppoll select pselect6
+epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 munmap mremap brk madvise mincore msync
+futex set_robust_list get_robust_list rseq set_tid_address gettid getpid getppid getuid geteuid
+getgid getegid getgroups getpgrp getpgid getsid getresuid getresgid getrusage times clock_gettime
+clock_getres clock_nanosleep nanosleep gettimeofday time sched_yield sched_getaffinity
+sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min getcpu
+rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
+exit exit_group getrandom uname sysinfo arch_prctl setitimer getitimer alarm pause umask getrlimit
+restart_syscall membarrier recvmsg flock
+"""
+_EXECUTE = """
+execve execveat fork vfork wait4 waitid tkill setpgid setsid getpriority setpriority memfd_create
+sched_setaffinity sched_setscheduler sched_setparam sched_getattr sched_rr_get_interval
+timer_create timer_settime timer_gettime timer_getoverrun timer_delete timerfd_create
+timerfd_settime timerfd_gettime signalfd4 inotify_init1 inotify_add_watch inotify_rm_watch chmod
+fchmod fchmodat utimensat symlink symlinkat link linkat statfs fstatfs getxattr lgetxattr
+fgetxattr listxattr get_mempolicy mbind set_mempolicy capget mlock munlock mlock2 rt_sigqueueinfo
+rt_tgsigqueueinfo shutdown sendto recvfrom getsockname getpeername getsockopt setsockopt
+epoll_create epoll_pwait2 eventfd signalfd preadv2 pwritev2 copy_file_range sendfile splice tee
+sync_file_range pidfd_open pidfd_send_signal futex_waitv get_thread_area set_thread_area
+sched_setattr readahead getdents creat mknod mknodat utime utimes futimesat sendmsg mprotect mmap
+tgkill kill
+"""
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WRITE_EXECUTE = 2 | 4
+_EXECUTE_ONLY = 4
+_NEW_NAMESPACES = 0x7E020000
+_THREAD = 0x00010000 | 0x00000800 | 0x00000100
+_UNIX = 1
+_OWN_PROCESS_NAMESPACE = 1
+
+_FCNTL = Any(1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032, 1034))
+"""Duplicate, flags, locks, pipe size and seals; no owners, signals, leases or notifications."""
+_IOCTL = Any(1, (0x5401, 0x5413, 0x541B, 0x5450, 0x5451))
+"""Is it a terminal, its size, bytes ready, close-on-exec."""
+_PRCTL = Any(0, (15, 16, 0x53564D41))
+"""Names of threads and mappings."""
+_SELF_ONLY = Masked(0, 0xFFFFFFFF, 0)
+
+POLICIES: dict[Profile, Policy] = {
+    "python": Policy(
+        allowed=_names(_COMPUTE),
+        checked=(
+            ("mmap", Masked(2, _WRITE_EXECUTE, _WRITE_EXECUTE, equal=False)),
+            ("mprotect", Masked(2, _EXECUTE_ONLY, 0)),
+            ("fcntl", _FCNTL),
+            ("ioctl", _IOCTL),
+            ("clone", Masked(0, _THREAD | _NEW_NAMESPACES, _THREAD)),
+            ("prlimit64", _SELF_ONLY),
+            ("prctl", _PRCTL),
+            ("tgkill", Masked(0, 0xFFFFFFFF, _OWN_PROCESS_NAMESPACE)),
+        ),
+    ),
+    "external": Policy(
+        allowed=_names(_COMPUTE + _EXECUTE),
+        checked=(
+            ("fcntl", _FCNTL),
+            ("ioctl", _IOCTL),
+            ("clone", Masked(0, _NEW_NAMESPACES, 0)),
+            ("prlimit64", _SELF_ONLY),
+            ("prctl", Any(0, (1, 2, 3, 4, 15, 16, 38, 39, 0x53564D41))),
+            ("socketpair", Any(0, (_UNIX,))),
+        ),
+    ),
+}
