@@ -68,3 +68,13 @@ def test_a_file_that_is_not_text_is_said(tmp_path: Path) -> None:
 def test_a_key_deep_inside_is_named_with_its_whole_path() -> None:
     with pytest.raises(ConfigError, match=r"many\[\.\.\.\]\.x: no such key"):
         convert_config({"vehicle_id": "a", "many": {"b": {"x": 1}}}, Outer, where="arguments")
+
+
+class WithPath(msgspec.Struct, forbid_unknown_fields=True):
+    ledger: Path = Path("default")
+
+
+def test_a_path_is_read_from_text_and_from_nothing_else() -> None:
+    assert convert_config({"ledger": "a/b"}, WithPath, where="x").ledger == Path("a/b")
+    with pytest.raises(ConfigError, match=r"x: ledger: Expected Path, got int"):
+        convert_config({"ledger": 3}, WithPath, where="x")

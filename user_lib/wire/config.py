@@ -48,9 +48,16 @@ def convert_config(plain: Mapping[str, Any], into: type[T], *, where: str) -> T:
     Raises: ConfigError, as `load_config`.
     """
     try:
-        return msgspec.convert(dict(plain), into)
+        return msgspec.convert(dict(plain), into, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_explain(str(error), into)}") from None
+
+
+def _decode_path(kind: type, value: object) -> Path:
+    """Read the one type that configurations have beyond msgspec's own."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
 def _explain(message: str, into: type[msgspec.Struct]) -> str:
