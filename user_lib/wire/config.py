@@ -54,10 +54,10 @@ def convert_config(plain: Mapping[str, Any], into: type[T], *, where: str) -> T:
 
 
 def _decode_path(kind: type, value: object) -> Path:
-    """Read the one type that configurations have beyond msgspec's own."""
+    """Read the one type that configurations have beyond msgspec's own; it adds the path."""
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+    raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
 def _explain(message: str, into: type[msgspec.Struct]) -> str:
