@@ -122,7 +122,7 @@ class _Block:
             name = text.raw[start[row] : stop[row]]
             same = unnamed & (low == low[row]) & (high == high[row])
             unnamed &= ~same
-            bus = None if b" " in name else self._bus(name)
+            bus = self._bus(name) if name.split() == [name] else None
             if bus is None:
                 good &= ~same
             else:

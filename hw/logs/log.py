@@ -80,6 +80,11 @@ class Log:
         """Where the first malformed piece stands and what it holds; empty without one."""
         return self._reading.damage.first
 
+    @property
+    def fraction_read(self) -> float:
+        """How much of the file the latest pass has read, 0 to 1."""
+        return self._reading.fraction_read
+
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield all frames in batches, in file order.
 

@@ -138,6 +138,7 @@ class _Group:
     def slices(self) -> Iterator[FrameBatch]:
         """Yield all frames, in the file's order."""
         for first in range(0, self.frames, _SLICE_FRAMES):
+            self._reading.fraction_read = max(self._reading.fraction_read, first / self.frames)
             count = min(_SLICE_FRAMES, self.frames - first)
             try:
                 yield self._slice(first, count)

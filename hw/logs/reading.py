@@ -3,6 +3,7 @@
 import gzip
 import io
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Reading:
     damage: Damage
     channels: list[str] = field(default_factory=list)
     batch_frames: int = BATCH_FRAMES
+    fraction_read: float = 0.0
+    """How much of the file this pass has read, 0 to 1."""
 
     def bus(self, channel: str) -> int:
         """Return the index of a channel; a new name gets the next one.
@@ -84,17 +87,21 @@ class Reading:
             return len(self.channels) - 1
 
     def open(self) -> BinaryIO:
-        """Open the file for bytes, through gzip where its name says so."""
+        """Open the file for its bytes as they are on disk. Raises: SourceError."""
         try:
-            if self.path.suffix == ".gz":
-                return cast("BinaryIO", gzip.open(self.path, "rb"))
             return self.path.open("rb")
         except OSError as error:
             raise SourceError(f"cannot open log {self.path}: {error.strerror or error}") from error
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the file's bytes in pieces; a compressed file that breaks off is damage."""
-        with self.open() as stream:
+        """Yield the file's bytes in pieces, unpacked where its name ends in ``.gz``.
+
+        A compressed file that breaks off is damage.
+        """
+        with self.open() as stored:
+            size = max(os.fstat(stored.fileno()).st_size, 1)
+            packed = self.path.suffix.lower() == ".gz"
+            stream = cast("BinaryIO", gzip.GzipFile(fileobj=stored)) if packed else stored
             while True:
                 try:
                     block = stream.read(_BLOCK_BYTES)
@@ -103,6 +110,7 @@ class Reading:
                     return
                 except OSError as error:
                     raise SourceError(f"cannot read log {self.path}: {error}") from error
+                self.fraction_read = min(stored.tell() / size, 1.0)
                 if not block:
                     return
                 yield block

@@ -126,7 +126,7 @@ def test_both_models_tell_of_the_same_drive_under_the_same_names() -> None:
         off = abs(values - expected)
         scale = max(np.ptp(values), 1.0)
         # Steps of codes fall between two samples: nearly all agree, the rest is such a moment.
-        tolerance = TOLERANCES.get(path, 0.015 * scale)
+        tolerance = TOLERANCES.get(path, 0.03 * scale)
         assert np.quantile(off, 0.98) <= tolerance, path
 
 

@@ -1,0 +1,145 @@
+"""``oodida decode``: a recorded log and its databases to files of signals, without any cloud."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from user_lib.cli.options import Subparsers, add_command, show, show_json
+from user_lib.progress import Progress
+from user_lib.tables import render_text
+
+if TYPE_CHECKING:
+    from user_lib.decode import DecodeSummary, MessageSummary
+
+__all__ = ["add_parser", "run"]
+
+_SHOWN_WARNINGS = 10
+_PROGRESS_FROM_FRAMES = 500_000
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    command = add_command(
+        subparsers, "decode", about="decode a recorded log to .npz, .csv or .parquet",
+        example="oodida decode drive.asc --dbc 0=powertrain.dbc --dbc 1=chassis.dbc -o drive.npz",
+        cloud=False,
+    )  # fmt: skip
+    command.add_argument(
+        "log", type=Path, metavar="LOG",
+        help="candump .log, .asc, .blf, .trc, GVRET .csv, .mf4; text formats also with .gz",
+    )  # fmt: skip
+    command.add_argument(
+        "--dbc", action="append", required=True, type=_database, metavar="[CHANNEL=]FILE",
+        help="a DBC, KCD or SYM file, for one channel as the log names it or for all; repeatable",
+    )  # fmt: skip
+    command.add_argument(
+        "--j1939", action="store_true",
+        help="match by parameter group; a series for each source address",
+    )  # fmt: skip
+    command.add_argument(
+        "--mapping", type=Path, metavar="FILE",
+        help="VSS mapping: add the mapped signals, converted, under their paths",
+    )  # fmt: skip
+    command.add_argument("--strict", action="store_true", help="refuse databases that need repair")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", dest="out",
+        help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row",
+    )  # fmt: skip
+    command.set_defaults(run=run)
+
+
+def _database(text: str) -> tuple[str | None, Path]:
+    """Read ``[CHANNEL=]FILE``; a file whose own name has an equals sign is taken as it is."""
+    channel, equals, file = text.partition("=")
+    if not equals or Path(text).is_file():
+        return None, Path(text)
+    return channel, Path(file)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode, print what was found and what was not, and return the exit code.
+
+    Raises: OodidaError, for a bad log, database or output; the entry says so and returns 2.
+    """
+    from dbc import DatabaseRef  # `oodida --help` needs no databases
+    from user_lib.decode import decode_log
+
+    progress = Progress(shown=sys.stderr.isatty() or not args.json)
+
+    def tell(frames: int, share: float) -> None:
+        if frames >= _PROGRESS_FROM_FRAMES:
+            progress.say(f"decoding {args.log.name}: {share:.0%}")
+
+    databases = [
+        DatabaseRef(path=path, channel=channel, j1939=args.j1939) for channel, path in args.dbc
+    ]
+    summary = decode_log(
+        args.log,
+        databases,
+        out=args.out,
+        mapping=args.mapping,
+        strict=args.strict,
+        progress=tell,
+    )
+    progress.close()
+    if args.json:
+        show_json(summary)
+    else:
+        show(_report(summary))
+    return 0
+
+
+def _report(summary: "DecodeSummary") -> str:
+    parts = [_series_table(summary), "", *_totals(summary)]
+    if summary.warnings:
+        rest = len(summary.warnings) - _SHOWN_WARNINGS
+        parts += ["", "warnings:", *(f"  {w}" for w in summary.warnings[:_SHOWN_WARNINGS])]
+        parts += [f"  and {rest} more (--json lists all)"] if rest > 0 else []
+    return "\n".join(parts)
+
+
+def _series_table(summary: "DecodeSummary") -> str:
+    headings = ["channel", "message", "frames", "signals", "values", "absent", "seconds"]
+    return render_text(headings, [_series_row(series) for series in summary.messages])
+
+
+def _series_row(series: "MessageSummary") -> list[str]:
+    label = f"{series.message}@{series.source}" if series.source else series.message
+    absent = series.frames * series.signals - series.values
+    seconds = (series.last_ns - series.first_ns) / 1e9
+    numbers = [str(n) for n in (series.frames, series.signals, series.values, absent)]
+    return [_channel(series.channel), label, *numbers, f"{seconds:.3f}"]
+
+
+def _totals(summary: "DecodeSummary") -> list[str]:
+    """Say in words what was not decoded, and only of what there was."""
+    counted = [
+        (summary.unmatched_frames, "with an identifier that no database has"),
+        (summary.remote_frames, "remote"),
+        (summary.error_frames, "error"),
+    ]
+    lines = [
+        f"{summary.log}: {summary.frames} frames on {_named(summary.channels)}, "
+        f"{summary.decoded_frames} decoded in {summary.seconds:.1f} s to {summary.out}"
+    ]
+    lines += [f"  {n} frames {what}" for n, what in counted if n]
+    for each in summary.absent:
+        reasons = [
+            (each.short_frames, "shorter than the database says (what is missing is absent)"),
+            (each.long_frames, "longer (the rest is ignored)"),
+            (each.unknown_switch_frames, "with an unknown multiplexer value (its signals absent)"),
+        ]
+        said = ", ".join(f"{n} {what}" for n, what in reasons if n)
+        lines.append(f"  {_channel(each.channel)} {each.message}: {said}")
+    if summary.malformed:
+        lines.append(f"  {summary.malformed} malformed, the first at {summary.first_malformed}")
+    return lines
+
+
+def _channel(name: str) -> str:
+    return name or "(unnamed)"
+
+
+def _named(channels: tuple[str, ...]) -> str:
+    return ", ".join(_channel(name) for name in channels) or "no channel"

@@ -1,0 +1,292 @@
+"""Recorded logs to decoded signals, offline: the engine of ``oodida decode``.
+
+What is read, matched and decoded here is what a vehicle would read, match and decode. The policies
+are fixed: an unknown multiplexer value loses only the multiplexed signals; a signal beyond a short
+payload is absent; extra bytes are ignored; J1939 "not available" and "error" are absent. All of it
+is counted in the `DecodeSummary`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dbc import (
+    Catalog,
+    DatabaseRef,
+    Decoded,
+    Decoder,
+    DecodeStats,
+    MessageDef,
+    MessageStats,
+    Transform,
+    load,
+)
+from hw import Log, read_log
+from user_lib.contract.errors import ConfigError
+from user_lib.contract.frames import FrameBatch
+from user_lib.decode_outputs import SUFFIXES, Part, open_output
+
+__all__ = ["DecodeSummary", "MessageSummary", "decode_log"]
+
+Progress = Callable[[int, float], None]
+"""Told after every batch: frames so far, and the share of the log that was read, 0 to 1."""
+
+BATCH_FRAMES = 16_384
+
+
+class MessageSummary(msgspec.Struct, frozen=True):
+    """One series of the output: a message on a channel, and of one J1939 source."""
+
+    channel: str
+    message: str
+    source: str
+    signals: int
+    frames: int
+    values: int
+    """Values that were there; the others of ``frames`` times ``signals`` were absent."""
+    first_ns: int
+    last_ns: int
+
+
+class AbsentSummary(msgspec.Struct, frozen=True):
+    """Frames of one message that did not hold all it has, or held more."""
+
+    channel: str
+    message: str
+    short_frames: int
+    long_frames: int
+    unknown_switch_frames: int
+
+
+class DecodeSummary(msgspec.Struct, frozen=True):
+    """What was decoded, and everything that was not."""
+
+    log: str
+    format: str
+    out: str
+    channels: tuple[str, ...]
+    frames: int
+    decoded_frames: int
+    unmatched_frames: int
+    """Frames with an identifier that no database has on that channel."""
+    remote_frames: int
+    error_frames: int
+    malformed: int
+    """Lines or records of the log that hold no readable frame."""
+    first_malformed: str
+    messages: tuple[MessageSummary, ...]
+    absent: tuple[AbsentSummary, ...]
+    warnings: tuple[str, ...]
+    """Repairs of databases, and databases for channels that the log does not have."""
+    seconds: float
+
+
+def decode_log(
+    log_path: Path | str,
+    databases: Sequence[DatabaseRef],
+    *,
+    out: Path | str,
+    mapping: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> DecodeSummary:
+    """Decode every frame of a log that the databases know, and write all signals to ``out``.
+
+    ``.npz``: keys ``CHANNEL/MESSAGE/time_ns`` (int64, as in the log) and ``CHANNEL/MESSAGE/SIGNAL``
+    (float64, NaN where absent), a row a frame of that message; ``MESSAGE@SA`` for J1939. ``.csv``
+    and ``.parquet``: a row a value. With a ``mapping``, a mapped signal also appears, converted,
+    under its VSS path. ``strict`` refuses databases that need repair.
+
+    Raises: SourceError, for the log; DatabaseError, for a database; ConfigError, for the output.
+    """
+    started_ns = time.monotonic_ns()
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"cannot write {out}: the output's name must end in {', '.join(SUFFIXES)}"
+        )
+    catalog = load(databases, mapping=mapping, strict=strict)
+    log = read_log(log_path, batch_frames=BATCH_FRAMES)
+    decoding = _Decoding(catalog)
+    with open_output(out) as output:
+        for batch in log:
+            output.add(decoding.parts(batch, log.channels))
+            if progress is not None:
+                progress(decoding.frames, log.fraction_read)
+    return DecodeSummary(
+        log=str(log.path),
+        format=log.format,
+        out=str(out),
+        channels=log.channels,
+        malformed=log.malformed,
+        first_malformed=log.first_damage,
+        warnings=(*map(str, catalog.repairs), *_unheard(databases, log)),
+        seconds=(time.monotonic_ns() - started_ns) / 1e9,
+        **decoding.counts(),
+    )
+
+
+def _unheard(databases: Sequence[DatabaseRef], log: Log) -> list[str]:
+    """Say which databases are for channels that the log does not have."""
+    heard = ", ".join(map(repr, log.channels)) or "none"
+    return [
+        f"{ref.path.name} is for channel {ref.channel!r}, which the log does not have; "
+        f"its channels: {heard}"
+        for ref in databases
+        if ref.channel is not None and ref.channel not in log.channels
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How one message appears in the output: its own signals, then mapped ones, converted."""
+
+    channel: str
+    label: str
+    signals: tuple[str, ...]
+    units: tuple[str, ...]
+    mapped: tuple[tuple[int, Transform | None], ...]
+    """The column behind each mapped signal, and what converts it."""
+
+    def part(self, decoded: Decoded, time_ns: NDArray[np.int64]) -> Part:
+        values = decoded.values
+        if self.mapped:
+            own = values.shape[1]
+            wider = np.empty((len(values), own + len(self.mapped)))
+            wider[:, :own] = values
+            for place, (column, transform) in enumerate(self.mapped, own):
+                picked = values[:, column]
+                wider[:, place] = picked if transform is None else transform.apply(picked)
+            values = wider
+        return Part(
+            channel=self.channel,
+            message=self.label,
+            source="" if decoded.source is None else f"{decoded.source:02X}",
+            signals=self.signals,
+            units=self.units,
+            time_ns=time_ns,
+            order=decoded.rows,
+            values=values,
+        )
+
+
+def _layouts(decoder: Decoder) -> list[_Layout]:
+    """Lay out every message; of two with one name on one channel, each gets its identifier too."""
+    names = Counter((m.channel, m.name) for m in decoder.messages)
+    mapped: dict[int, list[tuple[str, str, int, Transform | None]]] = {}
+    for info in decoder.catalog.signals():
+        if info.vss:
+            ref = decoder.catalog.resolve(info.name)
+            mapped.setdefault(ref.message, []).append(
+                (info.name, ref.unit, ref.column, ref.transform)
+            )
+    layouts = []
+    for index, message in enumerate(decoder.messages):
+        alone = names[message.channel, message.name] == 1
+        extra = mapped.get(index, [])
+        layouts.append(
+            _Layout(
+                channel=message.channel or "",
+                label=message.name if alone else f"{message.name}~{_identifier(message)}",
+                signals=(*(s.name for s in message.signals), *(name for name, *_ in extra)),
+                units=(*(s.unit for s in message.signals), *(unit for _, unit, *_ in extra)),
+                mapped=tuple((column, transform) for *_, column, transform in extra),
+            )
+        )
+    return layouts
+
+
+def _identifier(message: MessageDef) -> str:
+    return f"{message.can_id:X}{'x' if message.extended else ''}"
+
+
+@dataclass(slots=True)
+class _SeriesCount:
+    signals: int
+    frames: int = 0
+    values: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+
+    def add(self, part: Part) -> None:
+        if not self.frames:
+            self.first_ns = int(part.time_ns[0])
+        self.last_ns = int(part.time_ns[-1])
+        self.frames += len(part.time_ns)
+        self.values += int(np.count_nonzero(~np.isnan(part.values)))
+
+
+class _Decoding:
+    """Decodes batch after batch; compiles anew when the log names another channel."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._decoder = Decoder(catalog, ())
+        self._layouts = _layouts(self._decoder)
+        self._series: dict[tuple[str, str, str], _SeriesCount] = {}
+        self._before = DecodeStats()
+        self._absent: dict[tuple[str, str], MessageStats] = {}
+        self.frames = 0
+
+    def parts(self, batch: FrameBatch, channels: tuple[str, ...]) -> list[Part]:
+        """Decode a batch into a part for each message (and source) in it."""
+        if channels != self._decoder.channels:
+            self._fold()
+            self._decoder = Decoder(self._catalog, channels)
+            self._layouts = _layouts(self._decoder)
+        self.frames += len(batch)
+        parts = [
+            self._layouts[decoded.message].part(decoded, batch.time_ns[decoded.rows])
+            for decoded in self._decoder.decode_batch(batch)
+        ]
+        for part in parts:
+            key = (part.channel, part.message, part.source)
+            self._series.setdefault(key, _SeriesCount(len(part.signals))).add(part)
+        return parts
+
+    def _fold(self) -> None:
+        """Keep the counts of a decoder that another one follows."""
+        stats, before = self._decoder.stats(), self._before
+        for index, counts in stats.messages.items():
+            key = (self._layouts[index].channel, self._layouts[index].label)
+            self._absent[key] = _sum(self._absent.get(key, MessageStats()), counts)
+        self._before = DecodeStats(
+            frames=before.frames + stats.frames,
+            unmatched_frames=before.unmatched_frames + stats.unmatched_frames,
+            remote_frames=before.remote_frames + stats.remote_frames,
+            error_frames=before.error_frames + stats.error_frames,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts of a `DecodeSummary`, once, at the end."""
+        self._fold()
+        stats = self._before
+        not_data = stats.remote_frames + stats.error_frames
+        return {
+            "frames": stats.frames,
+            "decoded_frames": stats.frames - stats.unmatched_frames,
+            "unmatched_frames": stats.unmatched_frames - not_data,
+            "remote_frames": stats.remote_frames,
+            "error_frames": stats.error_frames,
+            "messages": tuple(
+                MessageSummary(*key, *astuple(count)) for key, count in sorted(self._series.items())
+            ),
+            "absent": tuple(
+                AbsentSummary(
+                    *key, counts.short_frames, counts.long_frames, counts.unknown_switch_frames
+                )
+                for key, counts in sorted(self._absent.items())
+                if counts.short_frames or counts.long_frames or counts.unknown_switch_frames
+            ),
+        }
+
+
+def _sum(one: MessageStats, other: MessageStats) -> MessageStats:
+    return MessageStats(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
