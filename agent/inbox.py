@@ -25,6 +25,10 @@ class Inbox(Generic[T]):
     def post(self, item: T) -> None:
         """Leave an item and wake the owner; after `close`, nobody is there to be woken."""
         self._items.append(item)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the owner though there is no item; safe in a signal handler."""
         with contextlib.suppress(OSError):
             os.eventfd_write(self.fd, 1)
 

@@ -1,4 +1,4 @@
-"""Results with their receipts, and the words for where a task stands."""
+"""Results with their receipts, and the message that tells the end of a task."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,15 @@ import msgspec
 from agent.sandbox import Outcome
 from agent.tasks.code import Version
 from agent.tasks.task import Now, Task
-from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.messages import Result, TaskEnded
-from user_lib.contract.states import TaskState
 from user_lib.contract.window import Window
 
-__all__ = ["Identity", "Run", "end_of", "result_of", "words_for"]
+__all__ = ["Identity", "Run", "end_of", "result_of"]
 
 ENVELOPE_BYTES = 4096
 """Room for what a result travels in."""
 DETAIL_CHARS = 16_000
-SHOWN_HOLDERS = 3
 
 
 @dataclass(frozen=True)
@@ -102,37 +99,3 @@ def end_of(identity: Identity, task: Task) -> TaskEnded:
         detail=task.detail[:DETAIL_CHARS],
         iterations=task.position.committed,
     )
-
-
-def words_for(task: Task, *, progress: str, waits_for: str, runs: list[Run], now: Now) -> str:
-    """Say where a task stands, for its analyst.
-
-    ``progress`` is the subscription's own account, ``waits_for`` the code that is missing, ``runs``
-    what holds the worker slots.
-    """
-    match task.state:
-        case TaskState.PENDING:
-            return waits_for or f"starts at {task.spec.start}"
-        case TaskState.GATHERING:
-            return progress
-        case TaskState.READY:
-            return waits_for or _waits_for_slot(task, runs, now)
-        case TaskState.RUNNING:
-            mine = next((r for r in runs if r.task.assignment_id == task.assignment_id), None)
-            return f"runs for {_seconds(now, mine.started_ns)}" if mine else "runs"
-        case TaskState.AWAITING:
-            return f"waits for round {task.iteration} to begin"
-        case _:
-            return task.detail
-
-
-def _waits_for_slot(task: Task, runs: list[Run], now: Now) -> str:
-    waited = _seconds(now, task.ready_ns)
-    holders = [f"{r.task.assignment_id} ({_seconds(now, r.started_ns)})" for r in runs]
-    more = f" and {len(holders) - SHOWN_HOLDERS} more" if len(holders) > SHOWN_HOLDERS else ""
-    held_by = f"; held by {', '.join(holders[:SHOWN_HOLDERS])}{more}" if holders else ""
-    return f"waits for a worker slot for {waited}{held_by}"
-
-
-def _seconds(now: Now, since_ns: int) -> str:
-    return f"{(now.monotonic_ns - since_ns) / SECOND:.1f} s"

@@ -1,0 +1,136 @@
+"""The command ``oodida-agent``: runs the agent of one vehicle."""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from agent.app import Agent, agent_version, open_sources, profile_of
+from agent.config import AgentConfig, checked, read_config
+from agent.sandbox import SandboxUnavailable
+from agent.signals.hub import SignalHub
+from user_lib.contract.clock import SystemClock
+from user_lib.contract.errors import OodidaError
+
+__all__ = ["main"]
+
+log = logging.getLogger("agent")
+
+OK, BAD_CONFIG = 0, 2
+LOG_FORMAT = "%(asctime)s level=%(levelname)s part=%(name)s %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured."""
+    given = _parser().parse_args(arguments)
+    try:
+        config = _config(given)
+        _set_up_log(config)
+        if given.check_config:
+            _say(_summary(config))
+            return OK
+        agent = Agent(config)
+    except (OodidaError, SandboxUnavailable) as error:
+        sys.stderr.write(f"oodida-agent: {error}\n")
+        return BAD_CONFIG
+    _run(agent)
+    return OK
+
+
+def _run(agent: Agent) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        log.info("ends by %s", signal.Signals(number).name)
+        agent.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        agent.run()
+    finally:
+        agent.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oodida-agent", description="Run analytics of the fleet's analysts on this vehicle."
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the agent's configuration, YAML"
+    )
+    parser.add_argument("--profile", metavar="NAME", help="car model, in place of the file's")
+    parser.add_argument("--vehicle-id", metavar="ID", help="in place of the file's")
+    parser.add_argument("--cloud", metavar="ENDPOINT", help="in place of the file's")
+    parser.add_argument(
+        "--check-config", action="store_true", help="say what the agent would run with, and end"
+    )
+    parser.add_argument("--version", action="version", version=f"oodida-agent {agent_version()}")
+    return parser
+
+
+def _config(given: argparse.Namespace) -> AgentConfig:
+    """Read the file and let the command line have the last word.
+
+    Raises: ConfigError.
+    """
+    config = read_config(given.config)
+    changes = {
+        key: value
+        for key, value in (
+            ("profile", given.profile),
+            ("vehicle_id", given.vehicle_id),
+            ("cloud", given.cloud),
+        )
+        if value is not None
+    }
+    return checked(msgspec.structs.replace(config, **changes))
+
+
+def _set_up_log(config: AgentConfig) -> None:
+    logging.basicConfig(
+        level=config.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr, force=True
+    )
+
+
+def _summary(config: AgentConfig) -> str:
+    """Open all that can be opened without running, and say what was found.
+
+    Raises: OodidaError, for what would keep the agent from running.
+    """
+    profile = profile_of(config)
+    clock = SystemClock()
+    hub = SignalHub(
+        profile, open_sources(config, profile, clock), history_mb=config.history_mb, clock=clock
+    )
+    try:
+        signals = hub.signals()
+    finally:
+        hub.close()
+    named = sum(info.vss for info in signals)
+    return "\n".join(
+        (
+            f"vehicle    {config.vehicle_id}",
+            f"profile    {profile.name} (model {profile.model}, channels "
+            f"{', '.join(profile.channels) or 'any'})",
+            f"signals    {len(signals)}, of them {named} by VSS path",
+            f"sources    {len(config.sources or profile.sources)}",
+            f"cloud      {config.cloud}",
+            f"state      {config.state_dir}",
+            f"slots      {config.slots}",
+            f"custom     {'accepted' if config.policy.accepts_custom else 'refused'}",
+            f"external   {', '.join(sorted(config.external_methods)) or 'none'}",
+        )
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Builds the agent from its configuration: the only place where the parts meet."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import zmq
+
+from agent.config import AgentConfig
+from agent.gathering import Gathering
+from agent.inbox import Inbox
+from agent.link.dealer import Dealer
+from agent.loop import About, MainLoop
+from agent.orders import Orders, Rules
+from agent.sandbox import Sandbox, SandboxConfig
+from agent.signals.hub import SignalHub
+from agent.signals.profile import Profile, load_profile
+from agent.store import Store
+from agent.tasks.modules import Modules
+from agent.tasks.ports import News
+from agent.tasks.receipt import Identity
+from agent.tasks.table import Surroundings, Table
+from agent.tasks.task import Now
+from agent.tasks.workers import Workers
+from hw import Source, open_source
+from user_lib.contract.clock import Clock, SystemClock
+from user_lib.contract.errors import ConfigError
+from user_lib.contract.messages import Catalog, Hello
+
+__all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
+
+log = logging.getLogger(__name__)
+
+STOP_S = 1.0
+"""How long the worker slots may take to end."""
+
+
+def agent_version() -> str:
+    """Return the version of the installed platform."""
+    try:
+        return version("oodida")
+    except PackageNotFoundError:
+        return "0+uninstalled"
+
+
+def profile_of(config: AgentConfig) -> Profile:
+    """Return the profile that the configuration names.
+
+    Raises: ConfigError.
+    """
+    return load_profile(config.profile, [Path(d) for d in config.profile_dirs])
+
+
+def open_sources(config: AgentConfig, profile: Profile, clock: Clock) -> list[Source]:
+    """Open where the frames come from: the configuration's own sources, else the profile's.
+
+    Raises: ConfigError, without any; SourceError, when one cannot be opened.
+    """
+    wanted = config.sources or profile.sources
+    if not wanted:
+        raise ConfigError(
+            f"sources: profile {profile.name} has none; give some, such as "
+            "[{kind: can, interface: socketcan, channel: can0}]"
+        )
+    opened: list[Source] = []
+    try:
+        for source in wanted:
+            opened.append(open_source(source, clock=clock))
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+class Agent:
+    """One vehicle's agent: built, run until stopped, closed.
+
+    Raises: ConfigError, DatabaseError, SourceError, SandboxUnavailable: what keeps it from running.
+    """
+
+    def __init__(self, config: AgentConfig, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        with contextlib.ExitStack() as building:
+            self._loop, self._orders = self._build(config, building.callback)
+            self._closing = building.pop_all()
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._orders.resume(Now(self._clock.monotonic_ns(), self._clock.unix_ns()))
+        self._loop.run()
+
+    def stop(self) -> None:
+        """Let `run` return; safe in a signal handler."""
+        self._loop.stop()
+
+    def close(self) -> None:
+        """End threads and workers, and let files and sockets go."""
+        self._closing.close()
+
+    def _build(
+        self, config: AgentConfig, on_close: Callable[..., object]
+    ) -> tuple[MainLoop, Orders]:
+        profile = profile_of(config)
+        store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
+        on_close(store.close)
+        inbox: Inbox[News] = Inbox()
+        on_close(inbox.close)
+        hub = SignalHub(
+            profile,
+            open_sources(config, profile, self._clock),
+            history_mb=config.history_mb,
+            tick_ms=config.tick_ms,
+            clock=self._clock,
+        )
+        on_close(hub.close)
+        sandbox = Sandbox(SandboxConfig(external=config.external_methods))
+        sandbox.start()
+        workers = Workers(sandbox.run, config.slots, inbox.post)
+        on_close(workers.close, STOP_S)
+        on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
+
+        identity = Identity(config.vehicle_id, store.epoch, agent_version(), hub.catalog_hash)
+        signals = Gathering(hub)
+        modules = Modules(store.slots)
+        around = Surroundings(identity, store, signals, workers, config.policy, inbox.post)
+        rules = Rules(config.policy, frozenset(config.external_methods), signals)
+        orders = Orders(identity, rules, store, Table(around, modules), modules)
+
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        on_close(context.term)
+        dealer = Dealer(context, config.cloud)
+        on_close(dealer.close)
+
+        def stats() -> dict[str, float]:
+            return {**hub.stats(), "slots.busy": workers.busy, "slots.total": workers.slots}
+
+        about = About(
+            hello=_hello(config, profile, identity),
+            catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
+            stats=stats,
+        )
+        hub.start()
+        log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
+        return MainLoop(dealer, store, orders, about, inbox, self._clock), orders
+
+
+def _hello(config: AgentConfig, profile: Profile, identity: Identity) -> Hello:
+    return Hello(
+        vehicle_id=config.vehicle_id,
+        epoch=identity.epoch,
+        agent_version=identity.agent_version,
+        model=profile.model,
+        profile=profile.name,
+        tags={**profile.tags, **config.tags},
+        dbc_hash=identity.dbc_hash,
+        external_methods=tuple(sorted(config.external_methods)),
+        accepts_custom=config.policy.accepts_custom,
+    )

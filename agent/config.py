@@ -1,0 +1,102 @@
+"""The agent's configuration: one YAML file into a frozen struct, units in the keys."""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from agent.policy import Policy
+from agent.signals.profile import resolve_source
+from hw.config import SourceConfig
+from user_lib.contract.errors import ConfigError
+from user_lib.contract.ids import is_name
+from user_lib.wire.config import load_config
+from user_lib.wire.socket import check_endpoint, is_loopback
+
+__all__ = ["AgentConfig", "LogLevel", "checked", "read_config"]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the agent is told; ``systemd/agent.example.yaml`` explains each key."""
+
+    profile: str
+    """What is particular to the car model: a packaged name, or a path to a profile."""
+    vehicle_id: str = ""
+    """By default the machine's host name."""
+    cloud: str = "tcp://127.0.0.1:5570"
+    state_dir: str = "/var/lib/oodida-agent"
+    profile_dirs: tuple[str, ...] = ()
+    sources: tuple[SourceConfig, ...] = ()
+    """Where frames come from, in place of the profile's own sources."""
+    history_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
+    outbox_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
+    tick_ms: Annotated[int, msgspec.Meta(ge=5, le=1000)] = 50
+    slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    """Iterations that run at the same time."""
+    external_methods: dict[str, tuple[str, ...]] = {}
+    """External workers that the engineer installed: name -> command."""
+    tags: dict[str, str] = {}
+    policy: Policy = Policy()
+    log_level: LogLevel = "info"
+    insecure: bool = False
+    """Accept a link without keys beyond this machine."""
+
+
+def read_config(path: Path) -> AgentConfig:
+    """Read a configuration; relative paths in it are relative to its file.
+
+    Raises: ConfigError, naming the file, the key, what it holds and what is allowed.
+    """
+    config = load_config(path, AgentConfig)
+    base = path.resolve().parent
+    return msgspec.structs.replace(
+        config,
+        state_dir=str(base / config.state_dir),
+        profile_dirs=tuple(str(base / d) for d in config.profile_dirs) or (str(base),),
+        sources=tuple(resolve_source(source, base) for source in config.sources),
+        external_methods={
+            name: _resolved_command(command, base)
+            for name, command in config.external_methods.items()
+        },
+    )
+
+
+def checked(config: AgentConfig) -> AgentConfig:
+    """Return the configuration with its defaults filled in, once all of it can hold.
+
+    Raises: ConfigError, naming the key, what it holds and what to do.
+    """
+    vehicle_id = config.vehicle_id or socket.gethostname().split(".")[0]
+    if not is_name(vehicle_id):
+        raise ConfigError(
+            f"vehicle_id: {vehicle_id!r} is no name; use letters, digits, dot, dash, underscore"
+        )
+    _check_cloud(config)
+    for name, command in config.external_methods.items():
+        if not is_name(name):
+            raise ConfigError(f"external_methods: {name!r} is no name of letters and digits")
+        if not command:
+            raise ConfigError(f"external_methods.{name}: give the command as a list, found none")
+    return msgspec.structs.replace(config, vehicle_id=vehicle_id)
+
+
+def _check_cloud(config: AgentConfig) -> None:
+    try:
+        check_endpoint(config.cloud)
+    except ConfigError as error:
+        raise ConfigError(f"cloud: {error}") from None
+    if not config.insecure and not is_loopback(config.cloud):
+        raise ConfigError(
+            f"cloud: {config.cloud} is another machine, and this link has no keys: anyone on the "
+            "way could read and change it; write insecure: true if that is acceptable"
+        )
+
+
+def _resolved_command(command: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """Make a command given as a path relative to the file absolute; others are found in PATH."""
+    if not command or "/" not in command[0]:
+        return command
+    return (str(base / command[0]), *command[1:])

@@ -1,0 +1,216 @@
+"""The main loop: owns the link, the store and the table of tasks, and moves news between them."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from agent.inbox import Inbox
+from agent.link import session as link
+from agent.link.dealer import Change, Dealer, Incoming
+from agent.orders import Orders
+from agent.store import Acknowledge, StateUnwritable, Store
+from agent.tasks.ports import News
+from agent.tasks.task import Now
+from user_lib.contract.clock import MS, Clock
+from user_lib.contract.errors import ProtocolError
+from user_lib.contract.messages import (
+    Ack,
+    Assign,
+    Catalog,
+    Deliver,
+    Feedback,
+    Heartbeat,
+    Hello,
+    SendCatalog,
+    SendHello,
+    SetCode,
+    Welcome,
+    Withdraw,
+)
+
+__all__ = ["About", "MainLoop"]
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_MS = 250
+"""Tasks are looked at this often at least: it is the resolution of start times and durations."""
+
+
+@dataclass(frozen=True, eq=False)
+class About:
+    """What the agent tells of itself."""
+
+    hello: Hello
+    catalog: Catalog
+    stats: Callable[[], dict[str, float]]
+    """Counters of the parts that the loop does not own."""
+
+
+class MainLoop:
+    """Runs until `stop`; every method but that belongs to the thread that runs it."""
+
+    def __init__(
+        self,
+        dealer: Dealer,
+        store: Store,
+        orders: Orders,
+        about: About,
+        inbox: Inbox[News],
+        clock: Clock,
+    ) -> None:
+        self._dealer, self._store, self._orders = dealer, store, orders
+        self._table, self._modules, self._about = orders.table, orders.modules, about
+        self._inbox, self._clock = inbox, clock
+        self._session = link.Session()
+        self._acknowledged: list[int] = []
+        self._told = -1
+        self._stopping = False
+        self.errors = 0
+        self._poller = zmq.Poller()
+        dealer.register(self._poller)
+        self._poller.register(inbox.fd, zmq.POLLIN)
+
+    def stop(self) -> None:
+        """Let `run` return soon; may be called from a signal handler or another thread."""
+        self._stopping = True
+        self._inbox.wake()
+
+    def run(self) -> None:
+        """Work until stopped. A fault is logged and counted, and the loop goes on."""
+        while not self._stopping:
+            try:
+                self._poller.poll(self._wait_ms())
+                self._turn()
+            except Exception:
+                self.errors += 1
+                log.exception("a turn of the main loop failed; it goes on with the next")
+
+    def _wait_ms(self) -> int:
+        wake_ns = link.wake_ns(self._session)
+        if wake_ns is None:
+            return LONGEST_WAIT_MS
+        left_ms = -(-(wake_ns - self._clock.monotonic_ns()) // MS)
+        return max(0, min(left_ms, LONGEST_WAIT_MS))
+
+    def _turn(self) -> None:
+        now = Now(self._clock.monotonic_ns(), self._clock.unix_ns())
+        for message in self._dealer.receive():
+            self._hear(message, now)
+        for news in self._inbox.drain():
+            self._table.take(news, now)
+        self._table.tick(now)
+        self._forget_acknowledged()
+        self._speak(now)
+
+    # --- hearing ---------------------------------------------------------------------------------
+
+    def _hear(self, message: Incoming, now: Now) -> None:
+        match message:
+            case Change():
+                self._connection(message, now)
+            case Assign():
+                self._orders.assign(message, now)
+            case Withdraw():
+                self._orders.withdraw(message, now)
+            case SetCode():
+                self._orders.set_code(message, now)
+            case Feedback():
+                self._orders.begin_round(message, now)
+            case _:
+                self._hear_link(message, now)
+
+    def _hear_link(self, message: Welcome | SendHello | SendCatalog | Ack, now: Now) -> None:
+        match message:
+            case Welcome():
+                log.info("the cloud (%s) knows this vehicle", message.cloud_version)
+                self._session = link.welcomed(self._session, message.lease_s, now.monotonic_ns)
+                self._modules.report_all()
+            case SendHello():
+                self._session = link.hello_asked(self._session, now.monotonic_ns)
+            case SendCatalog():
+                self._dealer.send(self._about.catalog)
+            case Ack():
+                self._session = link.acknowledged(self._session, message.seqs)
+                self._acknowledged += message.seqs
+
+    def _connection(self, change: Change, now: Now) -> None:
+        match change:
+            case Change.CONNECTED:
+                log.info("connected to the cloud")
+                self._session = link.connected(self._session, now.monotonic_ns)
+            case Change.DISCONNECTED:
+                log.warning("the cloud is out of reach; results wait in the outbox")
+                self._session = link.disconnected(self._session)
+            case Change.REFUSED:
+                log.error("the cloud refused the connection; check the keys and the address")
+
+    # --- speaking --------------------------------------------------------------------------------
+
+    def _speak(self, now: Now) -> None:
+        if self._told != self._table.changes:
+            self._told = self._table.changes
+            self._session = link.nudged(self._session, now.monotonic_ns)
+        self._session, commands = link.poll(
+            self._session, self._store.deliverable(), now.monotonic_ns
+        )
+        self._report()
+        for command in commands:
+            match command:
+                case link.SayHello():
+                    self._dealer.send(self._about.hello)
+                case link.SayHeartbeat():
+                    self._dealer.send(self._heartbeat(now))
+                case link.SendEntry(seq):
+                    self._deliver(seq)
+
+    def _report(self) -> None:
+        if self._session.state is not link.LinkState.UP:
+            return
+        for report in self._modules.owed():
+            if self._dealer.send(report):
+                self._modules.sent(report)
+
+    def _deliver(self, seq: int) -> None:
+        item = self._store.load(seq)
+        if item is None:
+            return
+        try:
+            self._dealer.send(Deliver(seq=seq, item=item))
+        except ProtocolError:
+            log.exception("entry %d of the outbox cannot be sent", seq)
+
+    def _heartbeat(self, now: Now) -> Heartbeat:
+        return Heartbeat(
+            tasks=self._table.held(now),
+            code=self._modules.held(),
+            outbox=self._store.entries,
+            stats={**self._about.stats(), **self._stats()},
+        )
+
+    def _stats(self) -> dict[str, float]:
+        table, store, dealer = self._table, self._store, self._dealer
+        return {
+            "tasks.held": len(table),
+            "tasks.committed": table.committed,
+            "tasks.roll_backs": table.roll_backs,
+            "tasks.faults": table.faults,
+            "tasks.paused": float(bool(table.unwritable)),
+            "outbox.entries": store.entries,
+            "outbox.mb": store.outbox_bytes / 1e6,
+            "outbox.lost": store.dropped_results,
+            "link.connects": dealer.connects,
+            "link.malformed": dealer.malformed,
+            "link.unsent": dealer.unsent,
+            "loop.errors": self.errors,
+        }
+
+    def _forget_acknowledged(self) -> None:
+        if not self._acknowledged:
+            return
+        seqs, self._acknowledged = tuple(self._acknowledged), []
+        try:
+            self._store.apply([Acknowledge(seqs)])
+        except StateUnwritable as error:
+            log.warning("acknowledged entries stay and are sent again: %s", error)

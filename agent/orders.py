@@ -1,0 +1,104 @@
+"""What the cloud asks of the vehicle: assignments, code, rounds. Every order may be repeated."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from agent.policy import Policy, Refusal, check_code
+from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store
+from agent.tasks.admission import refusal_for
+from agent.tasks.code import CodeSlot, arm
+from agent.tasks.modules import Modules
+from agent.tasks.ports import Signals
+from agent.tasks.receipt import Identity
+from agent.tasks.table import Table
+from agent.tasks.task import Now, Position, RoundBegan, Withdrawn
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.messages import Assign, Feedback, SetCode, TaskEnded, Withdraw
+from user_lib.contract.states import TaskState
+
+__all__ = ["Orders", "Rules"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides whether an assignment may run here."""
+
+    policy: Policy
+    external: Collection[str]
+    signals: Signals
+
+
+class Orders:
+    """Carries out orders on the table, the code slots and the store. Of the main loop's thread."""
+
+    def __init__(
+        self, identity: Identity, rules: Rules, store: Store, table: Table, modules: Modules
+    ) -> None:
+        self._identity, self._rules, self._store = identity, rules, store
+        self.table, self.modules = table, modules
+
+    def resume(self, now: Now) -> None:
+        """Take up the tasks that the store keeps; those that may no longer run end, saying so."""
+        for kept in self._store.tasks:
+            self.table.add(kept, self._refusal(kept.spec, held=0), now)
+        self.table.flush(now)
+        if len(self.table):
+            log.info("took up %d tasks where they were", len(self.table))
+
+    def assign(self, order: Assign, now: Now) -> None:
+        """Begin a task, or refuse it for a reason that reaches the analyst."""
+        assignment_id = order.assignment_id
+        if assignment_id in self.table or self._store.has_ended(assignment_id):
+            return
+        refusal = self._refusal(order.spec, held=len(self.table))
+        position = Position(iteration=order.first_iteration)
+        if refusal is not None:
+            self._refuse(order, refusal, now)
+            return
+        saved = SaveTask(assignment_id, order.analyst, order.spec, position)
+        if self.table.write([saved], now):  # otherwise the cloud assigns again
+            log.info("task %s: accepted from %s", assignment_id, order.analyst)
+            self.table.add(Kept(assignment_id, order.analyst, order.spec, position), None, now)
+
+    def withdraw(self, order: Withdraw, now: Now) -> None:
+        """End a task that the cloud no longer wants."""
+        self.table.give(order.assignment_id, Withdrawn(order.reason), now)
+
+    def begin_round(self, order: Feedback, now: Now) -> None:
+        """Let a task run the round that has begun."""
+        self.table.give(order.assignment_id, RoundBegan(order), now)
+
+    def set_code(self, order: SetCode, now: Now) -> None:
+        """Arm a code version, or say why not; it counts once it is on disk."""
+        self.table.flush(now)
+        before = self.modules.get(order.analyst) or CodeSlot(analyst=order.analyst)
+        slot = arm(before, order, lambda source: check_code(self._rules.policy, source))
+        if slot is before:
+            self.modules.report(order.analyst)
+            return
+        if self.table.write([SaveSlot(slot)], now):  # otherwise the cloud sends it again
+            self.modules.put(slot)
+            log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
+
+    def _refusal(self, spec: Assignment, *, held: int) -> Refusal | None:
+        rules = self._rules
+        return refusal_for(
+            spec, rules.policy, rules.signals, external=rules.external, tasks_held=held
+        )
+
+    def _refuse(self, order: Assign, refusal: Refusal, now: Now) -> None:
+        log.info("task %s: refused: %s", order.assignment_id, refusal.detail)
+        ended = TaskEnded(
+            assignment_id=order.assignment_id,
+            vehicle_id=self._identity.vehicle_id,
+            epoch=self._identity.epoch,
+            state=TaskState.REJECTED,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            path=refusal.path,
+            near=refusal.near,
+        )
+        self.table.write([EndTask(ended, order.spec.priority)], now)

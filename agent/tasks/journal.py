@@ -1,0 +1,51 @@
+"""Writes what must be durable, and knows whether that is possible at present."""
+
+import logging
+from collections.abc import Iterable
+
+from agent.store import StateUnwritable, Write
+from agent.tasks.ports import Durable
+from agent.tasks.task import Now
+from user_lib.contract.clock import SECOND
+
+__all__ = ["Journal"]
+
+log = logging.getLogger(__name__)
+
+PROBE_S = 1
+
+
+class Journal:
+    """Of the main loop's thread."""
+
+    def __init__(self, store: Durable) -> None:
+        self._store = store
+        self._probe_ns = 0
+        self.unwritable = ""
+        """Why nothing can be written, in words; empty when all is well."""
+
+    def write(self, writes: Iterable[Write], now: Now) -> bool:
+        """Write all in one transaction; False, and `unwritable` says why, when nothing was."""
+        try:
+            self._store.apply(writes)
+        except StateUnwritable as error:
+            if not self.unwritable:
+                log.exception("tasks pause")
+            self.unwritable = str(error)
+            self._probe_ns = now.monotonic_ns + PROBE_S * SECOND
+            return False
+        return True
+
+    def recovers(self, now: Now) -> bool:
+        """Try again, now and then, whether the disk can be written; True once it can."""
+        if not self.unwritable or now.monotonic_ns < self._probe_ns:
+            return False
+        try:
+            self._store.probe()
+        except StateUnwritable as error:
+            self.unwritable = str(error)
+            self._probe_ns = now.monotonic_ns + PROBE_S * SECOND
+            return False
+        log.warning("the disk can be written again; tasks go on")
+        self.unwritable = ""
+        return True

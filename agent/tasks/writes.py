@@ -1,0 +1,48 @@
+"""What a step makes durable: the result, the position or the end, and the code slot, together."""
+
+from collections.abc import Iterable
+
+from agent.sandbox import Outcome
+from agent.store import EndTask, Enqueue, SavePosition, SaveSlot, Write
+from agent.tasks.code import CodeSlot
+from agent.tasks.live import Cause, Live, no_code
+from agent.tasks.ports import Finished
+from agent.tasks.receipt import Identity, Run, end_of, result_of
+from agent.tasks.task import Command, Commit, Now, Task
+
+__all__ = ["answer_of", "writes_of"]
+
+
+def answer_of(live: Live, cause: Cause, commit: Commit, now: Now) -> tuple[Run, Outcome]:
+    """Return the iteration that a commit answers, and how it came out."""
+    if isinstance(cause, Finished) and live.run is not None:
+        return live.run, cause.outcome
+    if live.window is None:
+        raise AssertionError(f"iteration {commit.answered} is answered without a window")
+    unrun = Run(0, live.task, live.window, None, now.monotonic_ns)
+    return unrun, no_code(commit.synthetic)
+
+
+def writes_of(
+    identity: Identity,
+    live: Live,
+    cause: Cause,
+    stepped: tuple[Task, Iterable[Command]],
+    slot: CodeSlot | None,
+    now: Now,
+) -> tuple[Write, ...]:
+    """Return what must be on disk before a step counts; nothing for most steps."""
+    task, commands = stepped
+    priority = task.spec.priority
+    writes: list[Write] = [] if slot is None else [SaveSlot(slot)]
+    for commit in commands:
+        if not isinstance(commit, Commit):
+            continue
+        if commit.answered:
+            run, outcome = answer_of(live, cause, commit, now)
+            writes.append(Enqueue(result_of(identity, run, outcome, now), priority))
+        if commit.ended:
+            writes.append(EndTask(end_of(identity, task), priority))
+        else:
+            writes.append(SavePosition(task.assignment_id, task.position))
+    return tuple(writes)
