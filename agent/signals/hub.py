@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from agent.signals.intake import Intake
+from agent.signals.names import SignalNames
 from agent.signals.plan import plan_of
 from agent.signals.profile import Profile
 from agent.signals.recording import Recording
@@ -107,6 +108,11 @@ class SignalHub:
         self._intake.close()
 
     # --- asking ---------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> SignalNames:
+        """What the signals are called, and what stands behind each name."""
+        return self._recording.names
 
     def signals(self) -> tuple[SignalInfo, ...]:
         """Describe every signal that can be asked for."""

@@ -1,5 +1,6 @@
 """The same windows over a log, offline: deterministic, all of them, nothing lost."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agent.signals.cursors import open_cursor
@@ -41,7 +42,9 @@ def run_on_log(
         for part in slices(source_time.follow_batch(batch)):
             recording.add(part)
             if cursor is None:
-                cursor = open_cursor(recording, plan, recording.timeline.first_ns or 0)
+                cursor = open_cursor(
+                    recording, plan, recording.timeline.first_ns or 0, backlog=sys.maxsize
+                )
             yield from _windows(cursor)
     recording.finish()
     if cursor is not None:

@@ -5,10 +5,9 @@ over a ``count`` of samples of the first-named signal (then it stops 1 ns after 
 With ``rate_hz``, `samples` counts points of a grid, so the window extends over their duration.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from agent.signals.names import Signal, SignalNames, direct_parts, lead_of
 from user_lib.contract.assignment import Assignment
@@ -113,23 +112,19 @@ def _condition(assignment: Assignment, names: SignalNames) -> Condition | None:
     signals = {name: names.resolve(name, path="when") for name in expression.names}
     if not signals:
         raise ExpressionError(f"{expression.text!r} names no signal", path="when")
-    _try_out(expression, signals)
+    _refuse_text(expression)
     look_back = assignment.look_back_s
     if look_back is None:
         return Condition(expression, signals)
     return Condition(expression, signals, round(look_back[0] * SECOND))
 
 
-def _try_out(expression: Expression, signals: Mapping[str, Signal]) -> None:
-    """Compute the condition once, so that a comparison with a text is refused before it runs."""
-    try:
-        truth = np.asarray(expression.evaluate({name: np.zeros(1) for name in signals}))
-        numeric = truth.dtype.kind in "bif"
-    except (ExpressionError, np.exceptions.DTypePromotionError, FutureWarning):
-        numeric = False
-    if not numeric:
-        raise ExpressionError(
-            f"{expression.text!r} cannot be computed: signals are numbers, so compare them with "
-            "numbers; fleet.signals() shows what the values of a signal mean",
-            path="when",
-        )
+def _refuse_text(expression: Expression) -> None:
+    """Refuse a comparison with a text, which would never be true."""
+    for node in ast.walk(ast.parse(expression.text.strip(), mode="eval")):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            raise ExpressionError(
+                f"{expression.text!r} compares with the text {node.value!r}, but signals are "
+                "numbers; fleet.signals() shows which number stands for it",
+                path="when",
+            )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from agent.signals.edges import EdgeDetector
 from agent.signals.gathering import Account, Span, build
-from agent.signals.plan import Condition, Plan
+from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from agent.signals.windows import SampleScan, quiet
 from user_lib.contract.errors import WindowTooLarge
@@ -43,10 +43,13 @@ class TriggerCursor:
     """The windows of an assignment with ``when``, one a trigger, in the order of the triggers."""
 
     def __init__(
-        self, recording: Recording, plan: Plan, condition: Condition, start_ns: int
+        self, recording: Recording, plan: Plan, start_ns: int, *, backlog: int = BACKLOG
     ) -> None:
-        self._recording, self._plan, self._condition = recording, plan, condition
-        self._detector = EdgeDetector(recording, condition, start_ns)
+        if plan.condition is None:
+            raise ValueError("a trigger cursor needs a plan with a condition")
+        self._recording, self._plan, self._condition = recording, plan, plan.condition
+        self._backlog = backlog
+        self._detector = EdgeDetector(recording, plan.condition, start_ns)
         self._events: deque[_Event] = deque()
         self._open_until_ns: int | None = None
         self.fired = self.merged = self.missed = 0
@@ -65,7 +68,7 @@ class TriggerCursor:
         self.fired += 1
         if self._is_open(trigger_ns):
             self.merged += 1
-        elif len(self._events) >= BACKLOG:
+        elif len(self._events) >= self._backlog:
             self.missed += 1
         else:
             self._open(trigger_ns)

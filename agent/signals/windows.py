@@ -164,7 +164,7 @@ class CountCursor:
         self._start_ns = start_ns
         self._account = Account(recording, plan.messages, start_ns)
         self._scan: SampleScan | None = None
-        self._hungry = False
+        self._cramped = False
 
     def track(self) -> None:
         """Look at what has come in."""
@@ -173,15 +173,15 @@ class CountCursor:
     def take(self) -> Window | None:
         """Return the next window and move past it; None if it is not complete.
 
-        Raises: WindowTooLarge, if its first rows were overwritten while it was being gathered.
+        Raises: WindowTooLarge, if what is kept turns out twice not to hold the window.
         """
         scan = self._scanning()
         if scan is None:
             return None
         row = scan.step(self._known_rows())
-        self._hungry = row is None
         if row is None:
             return None
+        self._cramped = False
         ring = self._recording.history.ring(self._plan.lead_message)
         stop_ns = int(ring.read(row, row + 1).time_ns[0]) + 1
         span = Span(self._start_ns, stop_ns, lead_stop=row + 1)
@@ -205,8 +205,9 @@ class CountCursor:
                 return None
             self._scan = SampleScan(self._recording, self._plan.lead, self._count, row)
         if self._scan.overtaken:
-            if self._hungry:
+            if self._cramped:
                 self._too_large()
+            self._cramped = True
             ring = self._recording.history.ring(message)
             self._start_ns = ring.oldest_ns or self._start_ns
             self._account.skip(self._start_ns)

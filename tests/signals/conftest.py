@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ class Car:
     def split(self, frames: Sequence[Frame], cuts: Sequence[int]) -> list[FrameBatch]:
         """Return the frames as batches that end at ``cuts``."""
         edges = sorted({0, len(frames), *(min(cut, len(frames)) for cut in cuts)})
-        return [batch_of(frames[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+        return [batch_of(frames[a:b]) for a, b in pairwise(edges)]
 
 
 @pytest.fixture(scope="session")

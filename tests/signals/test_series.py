@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from user_lib.contract.errors import ConfigError, UnknownSignal
 MS = 1_000_000
 
 
-def test_absent_values_are_no_samples(car) -> None:
+def test_absent_values_are_no_samples(car: Any) -> None:
     recording = car.recording()
     frames = [car.motion(0, 1000), car.motion(MS, 1100, length=1), car.motion(2 * MS, 1200)]
     recording.add(car.batch_of(frames))
@@ -19,7 +21,7 @@ def test_absent_values_are_no_samples(car) -> None:
     assert samples.seq.tolist() == [0, 2]
 
 
-def test_multiplexed_signals_have_samples_only_where_they_are_chosen(car) -> None:
+def test_multiplexed_signals_have_samples_only_where_they_are_chosen(car: Any) -> None:
     recording = car.recording()
     recording.add(car.batch_of([car.body(0, 0, 5), car.body(MS, 1, 6), car.body(2 * MS, 0, 7)]))
 
@@ -29,7 +31,7 @@ def test_multiplexed_signals_have_samples_only_where_they_are_chosen(car) -> Non
     assert recording.reader.rows(warmth, 0, 3).values.tolist() == [3.0]
 
 
-def test_several_signals_are_read_at_once_by_name(car) -> None:
+def test_several_signals_are_read_at_once_by_name(car: Any) -> None:
     recording = car.recording()
     recording.add(car.batch_of([car.motion(0, 1000, 50), car.brake(MS, 30)]))
     names = ("Motion.Accel", "Brake.Pressure", "Motion.Speed")
@@ -46,7 +48,7 @@ def test_several_signals_are_read_at_once_by_name(car) -> None:
     }
 
 
-def test_the_latest_value_is_held_even_from_far_back(car) -> None:
+def test_the_latest_value_is_held_even_from_far_back(car: Any) -> None:
     recording = car.recording()
     frames = [car.body(0, 0, 9)] + [car.body(i * MS, 1, 2) for i in range(1, 3000)]
     recording.add(car.batch_of(frames))
@@ -59,7 +61,7 @@ def test_the_latest_value_is_held_even_from_far_back(car) -> None:
     assert held.time_ns.tolist() == [0, 0]
 
 
-def test_before_the_first_value_there_is_nothing_to_hold(car) -> None:
+def test_before_the_first_value_there_is_nothing_to_hold(car: Any) -> None:
     recording = car.recording()
     recording.add(car.batch_of([car.motion(5 * MS, 1000)]))
 
@@ -72,7 +74,7 @@ def test_before_the_first_value_there_is_nothing_to_hold(car) -> None:
     assert held.seq.tolist() == [-1, 0]
 
 
-def test_a_derived_signal_follows_its_first_signal_and_holds_the_others(car) -> None:
+def test_a_derived_signal_follows_its_first_signal_and_holds_the_others(car: Any) -> None:
     recording = car.recording()
     frames = [
         car.motion(0, 1000),
@@ -88,7 +90,7 @@ def test_a_derived_signal_follows_its_first_signal_and_holds_the_others(car) -> 
     assert work.values.tolist() == [40.0]
 
 
-def test_signals_of_one_frame_go_together_though_stamps_repeat(car) -> None:
+def test_signals_of_one_frame_go_together_though_stamps_repeat(car: Any) -> None:
     derived = {"Twice": Derivation("Motion.Speed + Motion.Accel")}
     recording = car.recording()
     recording.names = SignalNames(recording.catalog, derived)
@@ -99,7 +101,7 @@ def test_signals_of_one_frame_go_together_though_stamps_repeat(car) -> None:
     assert twice.values.tolist() == pytest.approx([1.01, 2.02])
 
 
-def test_a_derived_signal_may_stand_on_another(car) -> None:
+def test_a_derived_signal_may_stand_on_another(car: Any) -> None:
     derived = {
         "Power": Derivation("Work2 / 10"),
         "Work2": Derivation("Brake.Pressure * Motion.Speed"),
@@ -114,7 +116,7 @@ def test_a_derived_signal_may_stand_on_another(car) -> None:
     assert recording.reader.hold(power, np.array([0, 5 * MS])).values.tolist()[1] == 2.0
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(car) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(car: Any) -> None:
     names = car.recording().names
 
     with pytest.raises(UnknownSignal) as caught:
@@ -133,12 +135,14 @@ def test_an_unknown_name_is_answered_with_the_nearest(car) -> None:
         ({"A": "__import__('os')"}, "__import__"),
     ],
 )
-def test_a_derived_signal_that_cannot_be_computed_is_refused(car, derived, complaint) -> None:
+def test_a_derived_signal_that_cannot_be_computed_is_refused(
+    car: Any, derived: dict[str, str], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
         SignalNames(car.catalog, {name: Derivation(text) for name, text in derived.items()})
 
 
-def test_derived_signals_are_described_with_the_others(car) -> None:
+def test_derived_signals_are_described_with_the_others(car: Any) -> None:
     infos = {info.name: info for info in car.recording().names.describe()}
 
     assert infos["Car.Work"].unit == "kN"

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +84,7 @@ cuts = st.lists(st.integers(0, 30), max_size=4)
 
 def split(values: list[int], at: list[int]) -> list[np.ndarray]:
     edges = sorted({0, len(values), *(min(a, len(values)) for a in at)})
-    return [times(*values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [times(*values[a:b]) for a, b in pairwise(edges)]
 
 
 @given(wild, cuts)
