@@ -12,7 +12,7 @@ from typing import Any, Self
 import yaml
 
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.contract.errors import LinkError
+from user_lib.contract.errors import LinkError, Rejected
 from user_lib.fleet import Fleet, connect
 
 __all__ = ["LocalFleet", "LocalVehicle", "simulated"]
@@ -169,7 +169,10 @@ class LocalFleet:
 
     def _is_ready(self, fleet: Fleet, vehicle_id: str) -> bool:
         online = {v.vehicle_id for v in fleet.vehicles() if v.online}
-        return vehicle_id in online and len(fleet.signals(vehicle_id)) > 0
+        try:
+            return vehicle_id in online and len(fleet.signals(vehicle_id)) > 0
+        except Rejected:  # its catalog is on the way
+            return False
 
     def _write_config(self, name: str, config: Mapping[str, Any]) -> Path:
         path = self.folder / f"{name}.yaml"
