@@ -13,7 +13,7 @@ from agent.signals.plan import plan_of
 from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from agent.signals.room import check_room
-from agent.signals.subscription import Delivery, Feed, SourceOver, WindowReady
+from agent.signals.subscription import Delivery, Feed, SourceOver, SubscriptionFailed, WindowReady
 from dbc import Catalog
 from hw.source import Source
 from user_lib.contract.assignment import Assignment
@@ -218,6 +218,7 @@ class SignalHub:
                 continue
             delivery = feed.look(self._over_for(feed))
             if delivery is not None:
+                self._failed_subscriptions += isinstance(delivery, SubscriptionFailed)
                 deliveries.append((feed, delivery))
 
     def _over_for(self, feed: Feed) -> str | None:

@@ -129,5 +129,5 @@ class Feed:
         if self.closed:
             return "has ended"
         if self._cursor is None:
-            return "no frame on any bus yet"
+            return "waits for the first frame"
         return self._cursor.progress()
