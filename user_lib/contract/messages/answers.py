@@ -156,6 +156,9 @@ class JobChanged(Message, frozen=True, kw_only=True, tag="job"):
     task_state: TaskState | None = None
     reason: str = ""
     detail: str = ""
+    path: str = ""
+    """For a refusal: the key of the assignment at fault."""
+    near: tuple[str, ...] = ()
 
 
 class Event(Record, frozen=True, kw_only=True):

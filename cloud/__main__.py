@@ -1,0 +1,72 @@
+"""The command ``oodida-cloud``. Exit codes: 0 after SIGTERM or SIGINT, 2 when it cannot start."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cloud.app import App, version
+from cloud.config import load
+from user_lib.contract.errors import OodidaError
+
+__all__ = ["main"]
+
+LOG = logging.getLogger("cloud")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cloud until it is told to end; return the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    try:
+        config = load(options.config, bind=options.bind, ledger=options.ledger)
+        logging.getLogger().setLevel(config.log_level.upper())
+        if options.check_config:
+            LOG.info("the configuration is right: %s", config)
+            return 0
+        app = App(config)
+    except OodidaError as error:
+        sys.stderr.write(f"oodida-cloud: {error}\n")
+        return 2
+    app.announce()
+    if options.ready_fd is not None:
+        _say_ready(options.ready_fd, app.endpoint)
+    app.run()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oodida-cloud",
+        description="The off-board side of OODIDA: takes assignments from analysts, gives them to "
+        "vehicles, keeps their results, and aggregates them.",
+        epilog="example: oodida-cloud --config cloud.yaml; without --config, the defaults: "
+        "tcp://127.0.0.1:5570 and a ledger in ~/.local/state/oodida",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="cloud.yaml")
+    parser.add_argument("--bind", metavar="ENDPOINT", help="such as tcp://127.0.0.1:5570")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="the SQLite file")
+    parser.add_argument("--check-config", action="store_true", help="check it, start nothing")
+    parser.add_argument(
+        "--ready-fd",
+        type=int,
+        metavar="N",
+        help="write the endpoint to this descriptor once ready, then close it",
+    )
+    parser.add_argument("--version", action="version", version=f"oodida-cloud {version()}")
+    return parser
+
+
+def _say_ready(fd: int, endpoint: str) -> None:
+    with os.fdopen(fd, "w", encoding="ascii") as pipe:
+        pipe.write(f"{endpoint}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

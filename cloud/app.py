@@ -1,0 +1,166 @@
+"""Builds the cloud and runs its loop; the only place that knows all parts."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from types import FrameType
+
+from cloud.auth import Peer
+from cloud.config import Config
+from cloud.ledger import Ledger, LedgerError
+from cloud.offboard import Workers
+from cloud.router import Router
+from cloud.service import Service
+from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.wire.socket import is_loopback
+
+__all__ = ["App", "version"]
+
+LOG = logging.getLogger(__name__)
+MESSAGES_A_TICK = 512
+WAIT_MS = 100
+FAILED_WAIT_S = 0.5
+METRICS_NS = 60 * SECOND
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return installed_version("oodida")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+class App:
+    """The process: a socket, a ledger, off-board threads, and one loop that owns them.
+
+    Raises: ConfigError or LedgerError, when the address or the ledger cannot be had.
+    """
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self._config, self._clock = config, clock or SystemClock()
+        self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stop_event = threading.Event()
+        self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
+        self._ledger = Ledger(config.ledger)
+        try:
+            self._service = Service(config, self._ledger, self._clock, version())
+            self._workers = Workers(config.ledger, config.offboard.workers)
+            try:
+                self._router = Router(
+                    config.bind,
+                    messages_per_peer=config.bounds.messages_per_peer,
+                    wake_fds=(self._workers.wake_fd, self._stop_fd),
+                )
+            except BaseException:
+                self._workers.close()
+                raise
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """The address that it listens on, with the real port."""
+        return self._router.endpoint
+
+    def announce(self) -> None:
+        """Say that it is ready, and what an operator must know."""
+        if not is_loopback(self.endpoint):
+            LOG.warning(
+                "INSECURE: %s can be reached from other machines and there are no keys: anybody "
+                "there can read results and run code on the vehicles",
+                self.endpoint,
+            )
+        LOG.info("no keys yet: every peer is taken for who it says it is")
+        LOG.info(
+            "listening on %s ledger %s (%d assignments go on)",
+            self.endpoint,
+            self._config.ledger,
+            self._service.running,
+        )
+
+    def stop(self) -> None:
+        """End the loop after its present turn; may be called from a signal handler."""
+        self._stop_event.set()
+        os.eventfd_write(self._stop_fd, 1)
+
+    def run(self) -> None:
+        """Turn the loop until `stop`; then close everything."""
+        try:
+            with self._signals():
+                while not self._stop_event.is_set():
+                    self._turn()
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._router.wait(WAIT_MS)
+        try:
+            for peer, frames in self._router.receive(MESSAGES_A_TICK):
+                self._service.receive(peer, frames)
+            for done in self._workers.take():
+                self._service.aggregated(done)
+            self._service.timers()
+            mail, works = self._service.finish()
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
+            self._recover(error)
+            return
+        for work in works:
+            self._workers.submit(work)
+        self._send(mail)
+        self._log_metrics()
+
+    def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
+        for peer, frames in mail:
+            if self._router.send(peer, frames) == "gone":
+                self._service.unreachable(peer)
+
+    def _recover(self, error: Exception) -> None:
+        """Go on from what the ledger knows, as soon as its disk allows; senders repeat the rest."""
+        complaints = self._service.complaints
+        bug = None if isinstance(error, LedgerError) else error
+        complaints.add("tick forgotten", "%s", error, error=bug)
+        self._workers.take()
+        while not self._stop_event.is_set():
+            self._stop_event.wait(FAILED_WAIT_S)
+            try:
+                self._service.recover()
+                return
+            except LedgerError as again:
+                complaints.add("ledger", "%s", again)
+
+    def _log_metrics(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._metrics_ns:
+            return
+        self._metrics_ns = now_ns + METRICS_NS
+        counts = {**self._router.counts, **self._service.complaints.counts}
+        LOG.info("counts: %s", " ".join(f"{k}={v}" for k, v in sorted(counts.items())))
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT end the loop, and put the old handlers back."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.stop()
+
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        old = [signal.signal(number, handle) for number in wanted]
+        try:
+            yield
+        finally:
+            for number, handler in zip(wanted, old, strict=True):
+                signal.signal(number, handler)
+
+    def _close(self) -> None:
+        self._router.close()
+        self._workers.close()
+        self._ledger.close()
+        os.close(self._stop_fd)
+        LOG.info("stopped")

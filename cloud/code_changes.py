@@ -1,0 +1,70 @@
+"""An analyst changes a code slot of their own, or asks how far a change got."""
+
+from typing import TypeAlias
+
+from cloud.context import Context
+from cloud.jobs import Jobs
+from cloud.selection import check_known
+from cloud.slot import Slot
+from user_lib.contract.code import check
+from user_lib.contract.errors import Rejected
+from user_lib.contract.ids import UserId
+from user_lib.contract.messages import (
+    CodeSlot,
+    CodeSlots,
+    PushCode,
+    RemoveCode,
+    RollbackCode,
+)
+
+__all__ = ["CodeChange", "change_code", "code_status"]
+
+CodeChange: TypeAlias = PushCode | RollbackCode | RemoveCode
+
+
+def change_code(context: Context, jobs: Jobs, user: UserId, ask: CodeChange) -> CodeSlot:
+    """Make a change and send it to every vehicle at once; a token's second use changes nothing.
+
+    Raises: CodeError, for a module that cannot work; Rejected, for unknown vehicles or an empty
+    slot.
+    """
+    changed = _change(context, user, ask)
+    if changed is not None:
+        context.news.code.add(user)
+        if ask.side == "onboard":
+            for order, vehicles in context.slots.orders(changed):
+                context.mail.to_vehicles(vehicles, order)
+            jobs.code_changed(user)
+    return context.slots.describe(context.slots.get(user, ask.side))
+
+
+def code_status(context: Context, user: UserId, *, final: bool) -> CodeSlots | None:
+    """Return both slots; None while vehicles that are online are pending, unless ``final``."""
+    slots = context.slots
+    onboard = slots.get(user, "onboard")
+    if not final and slots.pending(onboard):
+        return None
+    return CodeSlots(
+        onboard=slots.describe(onboard),
+        offboard=slots.describe(slots.get(user, "offboard")),
+    )
+
+
+def _change(context: Context, user: UserId, ask: CodeChange) -> Slot | None:
+    if isinstance(ask, PushCode):
+        _check_push(context, ask)
+        return context.slots.push(user, ask)
+    if isinstance(ask, RollbackCode):
+        return context.slots.rollback(user, ask.side, ask.token)
+    return context.slots.remove(user, ask.side, ask.token)
+
+
+def _check_push(context: Context, ask: PushCode) -> None:
+    check(ask.source)
+    if ask.vehicles is None:
+        return
+    if ask.side == "offboard":
+        raise Rejected("off-board code runs in the cloud; leave vehicles out", reason="invalid")
+    if not ask.vehicles:
+        raise Rejected("an empty list selects no vehicle", reason="invalid", path="vehicles")
+    check_known(ask.vehicles, context.registry.vehicles, path="vehicles")

@@ -1,0 +1,201 @@
+"""All running assignments, by id and by vehicle."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from cloud.context import Context
+from cloud.jobs import members
+from cloud.jobs.job import Job
+from cloud.jobs.restore import restore
+from cloud.ledger import AssignmentRow
+from cloud.offboard import Done
+from cloud.registry import Vehicle
+from cloud.rounds import Cancelled, Offline, Online
+from user_lib.contract.ids import AssignmentId, UserId, VehicleId
+from user_lib.contract.messages import Result, TaskEnded, TaskHeld, Withdraw
+from user_lib.contract.states import TASK_ENDS
+
+__all__ = ["Jobs"]
+
+MAX_WITHDRAWN = 1000
+"""Stale tasks that one heartbeat is answered for; the next one names the rest again."""
+
+
+class Jobs:
+    """Makes a handler when an assignment comes or the cloud starts, and lets it go at its end."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._live: dict[AssignmentId, Job] = {}
+        self._by_vehicle: dict[VehicleId, dict[AssignmentId, Job]] = defaultdict(dict)
+        self._spoken: dict[AssignmentId, set[VehicleId]] = {}
+        for row in context.ledger.assignments.live():
+            self._begin(row)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def get(self, assignment_id: AssignmentId) -> Job | None:
+        """Return the handler of a running assignment."""
+        return self._live.get(assignment_id)
+
+    def of_analyst(self, analyst: UserId) -> Iterator[Job]:
+        """Return an analyst's running assignments."""
+        return (job for job in list(self._live.values()) if job.row.analyst == analyst)
+
+    # --- from analysts and the clock -------------------------------------------------------------
+
+    def submit(self, row: AssignmentRow, token: str, vehicles: tuple[VehicleId, ...]) -> None:
+        """Keep a new assignment and give it to its vehicles."""
+        self._context.ledger.assignments.add(row, token, vehicles)
+        self._begin(row)
+
+    def cancel(self, job: Job) -> None:
+        """End an assignment."""
+        job.apply(Cancelled())
+        self._settle(job)
+
+    def code_changed(self, analyst: UserId) -> None:
+        """An analyst's on-board slot has a new content."""
+        for job in self.of_analyst(analyst):
+            job.expect()
+
+    def tick(self) -> None:
+        """Do what is due in any of them."""
+        now_ns = self._context.clock.monotonic_ns()
+        for job in list(self._live.values()):
+            if job.is_due(now_ns):
+                job.tick()
+                self._settle(job)
+
+    def aggregated(self, done: Done) -> None:
+        """The off-board method is through with a round."""
+        job = self._live.get(done.work.assignment_id)
+        if job is not None:
+            self._note_code(job, done)
+            job.aggregated(done)
+            self._settle(job)
+
+    # --- from vehicles ---------------------------------------------------------------------------
+
+    def result(self, result: Result) -> bool:
+        """Keep a result; False when it is a repeat or was not asked for."""
+        job = self._live.get(result.assignment_id)
+        if job is None:
+            return self._late_result(result)
+        if result.vehicle_id not in job.members:
+            return self._stranger(result)
+        new = members.deliver(job, result)
+        if new and result.code_version:
+            slot = self._context.slots.produced(job.row.analyst, result)
+            if slot is not None:
+                self._context.news.code.add(slot.analyst)
+        self._settle(job)
+        return new
+
+    def task_ended(self, ended: TaskEnded) -> None:
+        """A vehicle's task is over."""
+        job = self._live.get(ended.assignment_id)
+        if job is not None and ended.vehicle_id in job.members:
+            members.end(self._context, job, ended)
+            self._settle(job)
+            return
+        row = self._context.ledger.find(ended.assignment_id)
+        if row is not None:
+            self._context.ledger.assignments.task_ended(row.row, ended)
+
+    def presence(self, vehicle: VehicleId, *, online: bool) -> None:
+        """A vehicle's lease began or ran out."""
+        for job in list(self._by_vehicle[vehicle].values()):
+            job.apply(Online(vehicle) if online else Offline(vehicle))
+            self._settle(job)
+
+    def reconcile(self, vehicle: Vehicle) -> None:
+        """Compare what a vehicle holds with what it should, and send what is missing."""
+        name, held = vehicle.hello.vehicle_id, vehicle.tasks
+        wanted = self._by_vehicle[name]
+        for assignment_id, job in list(wanted.items()):
+            if name in job.state.members:
+                self._compare(job, name, held.get(assignment_id))
+        stale = [
+            t.assignment_id
+            for t in held.values()
+            if t.assignment_id not in wanted and t.state not in TASK_ENDS
+        ]
+        for assignment_id in stale[:MAX_WITHDRAWN]:
+            reason = "the cloud does not run this assignment any more"
+            self._context.mail.to_vehicle(
+                name, Withdraw(assignment_id=assignment_id, reason=reason)
+            )
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _begin(self, row: AssignmentRow) -> None:
+        job = restore(self._context, row)
+        self._live[row.assignment_id] = job
+        known = self._context.ledger.assignments.members(row.row)
+        self._spoken[row.assignment_id] = {m.vehicle_id for m in known if m.state is not None}
+        registry = self._context.registry
+        for vehicle in job.members:
+            self._by_vehicle[vehicle][row.assignment_id] = job
+        online = [v for v in job.members if registry.is_online(v)]
+        if online:
+            self._context.mail.to_vehicles(online, members.assign(job, online[0]))
+        for vehicle in online:
+            job.apply(Online(vehicle))
+        job.resume()
+        self._settle(job)
+
+    def _compare(self, job: Job, vehicle: VehicleId, held: TaskHeld | None) -> None:
+        mail = self._context.mail
+        if held is None:
+            mail.to_vehicle(vehicle, members.assign(job, vehicle))
+            return
+        spoken = self._spoken[job.row.assignment_id]
+        if vehicle not in spoken:
+            spoken.add(vehicle)
+            members.accepted(self._context, job, vehicle, held)
+        feedback = members.feedback_again(job, vehicle, held)
+        if feedback is not None:
+            mail.to_vehicle(vehicle, feedback)
+
+    def _late_result(self, result: Result) -> bool:
+        row = self._context.ledger.find(result.assignment_id)
+        if row is None or not self._context.ledger.assignments.is_member(
+            row.row, result.vehicle_id
+        ):
+            return self._stranger(result)
+        return members.deliver_late(self._context, row, result)
+
+    def _stranger(self, result: Result) -> bool:
+        self._context.complaints.add(
+            "unasked result",
+            "vehicle %s sent a result of %s, which it was not given",
+            result.vehicle_id,
+            result.assignment_id,
+        )
+        return False
+
+    def _note_code(self, job: Job, done: Done) -> None:
+        """Note whether the off-board version proved itself in its first round."""
+        source = done.work.source
+        if source is None or not done.values:
+            return
+        slots = self._context.slots
+        slot = slots.get(job.row.analyst, "offboard")
+        if done.failure:
+            slots.failed(slot, source.generation, done.failure)
+        elif all(value.outcome.ok for value in done.values):
+            slots.proved(slot, source.generation)
+        self._context.news.code.add(job.row.analyst)
+
+    def _settle(self, job: Job) -> None:
+        """Let a handler go once its assignment has ended."""
+        if not job.ended or job.row.assignment_id not in self._live:
+            return
+        del self._live[job.row.assignment_id]
+        del self._spoken[job.row.assignment_id]
+        for vehicle in job.members:
+            self._by_vehicle[vehicle].pop(job.row.assignment_id, None)
+            if not self._by_vehicle[vehicle]:
+                del self._by_vehicle[vehicle]

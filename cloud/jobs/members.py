@@ -1,0 +1,103 @@
+"""What a vehicle says of an assignment, turned into events of its handler."""
+
+import msgspec
+
+from cloud.context import Context
+from cloud.jobs.job import Job
+from cloud.jobs.stream import Stream
+from cloud.jobs.values import answer_of
+from cloud.ledger import AssignmentRow
+from cloud.rounds import Answered, Left, counts, first_iteration
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.messages import (
+    Assign,
+    Feedback,
+    JobChanged,
+    Result,
+    TaskEnded,
+    TaskHeld,
+)
+from user_lib.contract.states import TASK_ENDS, TaskState
+
+__all__ = ["accepted", "assign", "deliver", "deliver_late", "end", "feedback_again"]
+
+_WAITS_FOR_FEEDBACK = frozenset({TaskState.PENDING, TaskState.AWAITING})
+
+
+def assign(job: Job, vehicle: VehicleId) -> Assign:
+    """Return the task as a vehicle gets it.
+
+    A list of vehicles is nobody's business but the analyst's, and with thousands of ids would be
+    most of the message.
+    """
+    spec = job.row.spec
+    if isinstance(spec.vehicles, tuple):
+        spec = msgspec.structs.replace(spec, vehicles="all")
+    return Assign(
+        assignment_id=job.row.assignment_id,
+        analyst=job.row.analyst,
+        spec=spec,
+        first_iteration=first_iteration(job.state, vehicle),
+    )
+
+
+def deliver(job: Job, result: Result) -> bool:
+    """Keep a result and let it count, or be late; False for a repeat, which changes nothing."""
+    late = not counts(job.state, result.vehicle_id, result.iteration)
+    if not job.stream.result(msgspec.structs.replace(result, late=late)):
+        return False
+    job.start()
+    job.apply(Answered(answer_of(result)))
+    return True
+
+
+def deliver_late(context: Context, row: AssignmentRow, result: Result) -> bool:
+    """Keep a result of an assignment that has ended; False for a repeat."""
+    return Stream(context, row).result(msgspec.structs.replace(result, late=True))
+
+
+def end(context: Context, job: Job, ended: TaskEnded) -> None:
+    """A vehicle's task is over: tell the analyst, and take the vehicle out of the rounds."""
+    if not context.ledger.assignments.task_ended(job.row.row, ended):
+        return
+    lost = f"; {ended.lost_results} results were lost there" if ended.lost_results else ""
+    job.stream.changed(
+        JobChanged(
+            assignment_id=job.row.assignment_id,
+            state=job.row.state,
+            vehicle_id=ended.vehicle_id,
+            task_state=ended.state,
+            reason=ended.reason or ended.state,
+            detail=f"{ended.detail}{lost}",
+            path=ended.path,
+            near=ended.near,
+        )
+    )
+    words = ": ".join(part for part in (ended.reason, ended.detail) if part)
+    job.apply(Left(ended.vehicle_id, ended.state, words))
+
+
+def accepted(context: Context, job: Job, vehicle: VehicleId, held: TaskHeld) -> None:
+    """A vehicle speaks of the task for the first time."""
+    if held.state in TASK_ENDS:
+        return
+    context.ledger.assignments.accepted(job.row.row, vehicle, held.state)
+    job.stream.changed(
+        JobChanged(
+            assignment_id=job.row.assignment_id,
+            state=job.row.state,
+            vehicle_id=vehicle,
+            task_state=held.state,
+            reason="accepted",
+            detail=held.detail,
+        )
+    )
+
+
+def feedback_again(job: Job, vehicle: VehicleId, held: TaskHeld) -> Feedback | None:
+    """Return the present round's input when a member, by its heartbeat, has not begun with it."""
+    round_ = job.state.open.get(job.state.newest)
+    if not job.row.spec.feedback or round_ is None or vehicle not in round_.pending:
+        return None
+    begun = held.iteration == round_.number and held.state not in _WAITS_FOR_FEEDBACK
+    return None if begun else job.feedback(vehicle)

@@ -1,0 +1,72 @@
+"""What an assignment carries from one round to the next: feedback, state, the pinned generation."""
+
+from cloud.context import Context
+from cloud.ledger import AssignmentRow
+from cloud.offboard import Done, Source, Work
+from cloud.rounds import Closing
+from user_lib.contract.assignment import Json
+
+__all__ = ["Memory"]
+
+
+class Memory:
+    """Values by code version; the one that counts first also stands under ''.
+
+    A round whose method failed leaves everything as it was: the next one gets the last good value.
+    """
+
+    def __init__(self, context: Context, row: AssignmentRow, generation: int = 0) -> None:
+        self._context, self._row = context, row
+        self._feedback, self._states = context.ledger.assignments.memory(row.row)
+        self.generation = generation
+        """The on-board code generation that the present feedback round runs."""
+
+    def pin(self) -> None:
+        """Fix the generation for the round that begins."""
+        if self._row.spec.onboard == "custom":
+            self.generation = self._context.slots.get(self._row.analyst, "onboard").generation
+
+    def feedback(self, version: str) -> Json:
+        """Return the input of the present round for vehicles that run a version."""
+        return self._feedback.get(version, self._feedback.get(""))
+
+    def work(self, closing: Closing) -> Work:
+        """Return a closed round with all that the off-board method needs."""
+        row = self._row
+        source, fallback = self._sources() if row.spec.offboard == "custom" else (None, None)
+        return Work(
+            row=row.row,
+            assignment_id=row.assignment_id,
+            spec=row.spec,
+            closing=closing,
+            caps=self._context.config.offboard.caps,
+            source=source,
+            fallback=fallback,
+            feedback=dict(self._feedback),
+            states=dict(self._states),
+        )
+
+    def keep(self, done: Done) -> None:
+        """Take the values of a round over into the next."""
+        spec = self._row.spec
+        if not spec.feedback and spec.offboard != "custom":
+            return
+        good = [v for v in done.values if v.outcome.ok]
+        if not good:
+            return
+        if len(done.values) > 1:
+            self._feedback = {v.part.code_version: v.outcome.value for v in good}
+            self._states = {v.part.code_version: v.outcome.state for v in good}
+        self._feedback[""], self._states[""] = good[0].outcome.value, good[0].outcome.state
+        self._context.ledger.assignments.remember(self._row.row, self._feedback, self._states)
+
+    def _sources(self) -> tuple[Source | None, Source | None]:
+        slots = self._context.slots
+        slot = slots.get(self._row.analyst, "offboard")
+        version, last_good = slot.offboard_version, slot.content.last_good
+        if not version:
+            return None, None
+        source = Source(version, slots.source(version), slot.generation)
+        if slot.proven or version != slot.content.version or last_good in ("", version):
+            return source, None
+        return source, Source(last_good, slots.source(last_good), slot.generation)

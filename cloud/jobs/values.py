@@ -1,0 +1,87 @@
+"""A closed round and what the off-board method made of it, as the analyst is told."""
+
+from dataclasses import dataclass
+
+from agent.sandbox import Outcome
+from cloud.criterion import until_met
+from cloud.offboard import Done, GroupValue, Work, explain
+from cloud.rounds import Answer
+from user_lib.contract.errors import ExpressionError
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import Group, Result, RoundClosed
+
+__all__ = ["Stamps", "answer_of", "criterion", "round_closed", "skipped"]
+
+
+@dataclass(slots=True)
+class Stamps:
+    """When a round opened and closed, ns since the Unix epoch."""
+
+    opened_ns: int
+    closed_ns: int = 0
+
+
+def round_closed(assignment_id: AssignmentId, done: Done, stamps: Stamps) -> RoundClosed:
+    """Return the event of a round that has its value."""
+    closing = done.work.closing
+    return RoundClosed(
+        assignment_id=assignment_id,
+        round=closing.number,
+        state=closing.state,
+        groups=tuple(_group(value) for value in done.values),
+        missing=closing.missing,
+        failed=closing.failed,
+        not_counted=closing.not_counted,
+        offboard_method=done.work.spec.offboard,
+        offboard_version=done.version,
+        prints="".join(value.outcome.prints for value in done.values),
+        lost_frames=closing.lost_frames,
+        opened_ns=stamps.opened_ns,
+        closed_ns=stamps.closed_ns,
+    )
+
+
+def skipped(work: Work) -> Done:
+    """Return a round without values: more of them wait than the off-board method can take."""
+    lost = Outcome(
+        status="refused",
+        reason="overload",
+        detail="the off-board method is slower than the rounds come; this one was left out",
+    )
+    return Done(work=work, values=tuple(GroupValue(part, lost) for part in work.closing.parts))
+
+
+def criterion(done: Done) -> tuple[bool, str]:
+    """Return whether ``until`` holds on the value that counts first, and why it cannot be told."""
+    text = done.work.spec.until
+    if text is None or not done.values or not done.values[0].outcome.ok:
+        return False, ""
+    try:
+        return until_met(text, done.values[0].outcome.value, done.work.closing.number), ""
+    except ExpressionError as error:
+        return False, str(error)
+
+
+def answer_of(result: Result) -> Answer:
+    """Return a result as far as rounds care."""
+    return Answer(
+        vehicle=result.vehicle_id,
+        iteration=result.iteration,
+        ok=result.status == "ok",
+        reason=result.reason or result.status,
+        code_version=result.code_version,
+        generation=result.generation,
+        weight=result.weight,
+        lost_frames=result.lost_frames,
+    )
+
+
+def _group(value: GroupValue) -> Group:
+    outcome = value.outcome
+    return Group(
+        code_version=value.part.code_version,
+        vehicles=value.part.vehicles,
+        value=outcome.value if outcome.ok else None,
+        weight=value.part.weight,
+        error="" if outcome.ok else explain(outcome),
+    )

@@ -1,0 +1,28 @@
+"""The cloud's durable record: SQLite, one commit a loop tick; nothing is answered before it."""
+
+from cloud.ledger.assignments import AssignmentRow, Assignments, MemberRow
+from cloud.ledger.code import Code, GenerationRow, ReportRow
+from cloud.ledger.database import Database, LedgerError
+from cloud.ledger.events import EventPage, Events, read_inputs
+from cloud.ledger.fleet import Fleet, VehicleRow
+from cloud.ledger.ledger import Ledger
+from cloud.ledger.rounds import RoundRow, RoundsStore
+
+__all__ = [
+    "AssignmentRow",
+    "Assignments",
+    "Code",
+    "Database",
+    "EventPage",
+    "Events",
+    "Fleet",
+    "GenerationRow",
+    "Ledger",
+    "LedgerError",
+    "MemberRow",
+    "ReportRow",
+    "RoundRow",
+    "RoundsStore",
+    "VehicleRow",
+    "read_inputs",
+]

@@ -1,0 +1,228 @@
+"""Assignments and, for each, the vehicles it was given to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from cloud.ledger.database import Database
+from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.ids import AssignmentId, UserId, VehicleId
+from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.states import JobState, TaskState
+
+__all__ = ["AssignmentRow", "Assignments", "MemberRow"]
+
+_COLUMNS = (
+    "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
+    " last_seq, results, rounds_closed"
+)
+_MEMBER_COLUMNS = (
+    "vehicle_id, state, reason, detail, iteration, results, last_result_ns, last_failure, standing"
+)
+MAX_FAILURE_CHARS = 2000
+
+
+@dataclass(slots=True)
+class AssignmentRow:
+    """An assignment; ``last_seq``, ``results`` and ``rounds_closed`` count its events."""
+
+    row: int
+    assignment_id: AssignmentId
+    analyst: UserId
+    spec: Assignment
+    state: JobState
+    reason: str
+    detail: str
+    created_ns: int
+    started_ns: int | None
+    ended_ns: int | None
+    last_seq: int
+    results: int
+    rounds_closed: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One vehicle's part; ``standing`` is 0, 1 (missed the last round) or 2 (and was away)."""
+
+    vehicle_id: VehicleId
+    state: TaskState | None
+    reason: str
+    detail: str
+    iteration: int
+    results: int
+    last_result_ns: int | None
+    last_failure: str
+    standing: int
+
+
+class Assignments:
+    """The ledger's part on assignments and their members."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._specs = msgspec.json.Decoder(Assignment)
+
+    def add(self, row: AssignmentRow, token: str, vehicles: Iterable[VehicleId]) -> None:
+        """Keep a new assignment with its vehicles; sets ``row.row``."""
+        self._db.write(
+            "INSERT INTO assignments (assignment_id, analyst, token, spec, state, created_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                row.assignment_id,
+                row.analyst,
+                token,
+                msgspec.json.encode(row.spec),
+                row.state,
+                row.created_ns,
+            ),
+        )
+        row.row = self._db.read("SELECT last_insert_rowid()")[0][0]
+        self._db.write_many(
+            "INSERT INTO members (assignment, vehicle_id) VALUES (?, ?)",
+            [(row.row, v) for v in vehicles],
+        )
+
+    def get(self, assignment_id: AssignmentId) -> AssignmentRow | None:
+        """Return an assignment by its id."""
+        return self._one("assignment_id = ?", (assignment_id,))
+
+    def by_token(self, analyst: UserId, token: str) -> AssignmentRow | None:
+        """Return what an analyst submitted with a token."""
+        return self._one("analyst = ? AND token = ?", (analyst, token))
+
+    def live(self) -> list[AssignmentRow]:
+        """Return every assignment that has not ended, oldest first."""
+        return self._many("ended_ns IS NULL ORDER BY id", ())
+
+    def of_analyst(self, analyst: UserId, limit: int) -> list[AssignmentRow]:
+        """Return an analyst's assignments, newest first."""
+        return self._many("analyst = ? ORDER BY id DESC LIMIT ?", (analyst, limit))
+
+    def started(self, row: int, started_ns: int) -> None:
+        """Keep that an assignment began to run."""
+        self._db.write(
+            "UPDATE assignments SET state = ?, started_ns = ? WHERE id = ?",
+            (JobState.RUNNING, started_ns, row),
+        )
+
+    def ended(self, row: AssignmentRow) -> None:
+        """Keep how an assignment ended."""
+        self._db.write(
+            "UPDATE assignments SET state = ?, reason = ?, detail = ?, ended_ns = ? WHERE id = ?",
+            (row.state, row.reason, row.detail, row.ended_ns, row.row),
+        )
+
+    def count(self, rows: Iterable[AssignmentRow]) -> None:
+        """Keep the counters of assignments that got events."""
+        self._db.write_many(
+            "UPDATE assignments SET last_seq = ?, results = ?, rounds_closed = ? WHERE id = ?",
+            [(r.last_seq, r.results, r.rounds_closed, r.row) for r in rows],
+        )
+
+    def memory(self, row: int) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return the feedback of the last round and the off-board state, each by code version."""
+        found = self._db.read(
+            "SELECT feedback, offboard_state FROM assignments WHERE id = ?", (row,)
+        )
+        feedback, state = found[0]
+        return _unpack(feedback), _unpack(state)
+
+    def remember(self, row: int, feedback: dict[str, Json], state: dict[str, Json]) -> None:
+        """Keep what the next round needs of the last."""
+        self._db.write(
+            "UPDATE assignments SET feedback = ?, offboard_state = ? WHERE id = ?",
+            (msgspec.msgpack.encode(feedback), msgspec.msgpack.encode(state), row),
+        )
+
+    # --- members ---------------------------------------------------------------------------------
+
+    def members(self, row: int) -> list[MemberRow]:
+        """Return the vehicles of an assignment."""
+        rows = self._db.read(
+            f"SELECT {_MEMBER_COLUMNS} FROM members WHERE assignment = ? ORDER BY vehicle_id",  # noqa: S608 - a constant
+            (row,),
+        )
+        return [MemberRow(v, state and TaskState(state), *rest) for v, state, *rest in rows]
+
+    def vehicles(self, row: int) -> tuple[VehicleId, ...]:
+        """Return the ids of an assignment's vehicles."""
+        rows = self._db.read(
+            "SELECT vehicle_id FROM members WHERE assignment = ? ORDER BY vehicle_id", (row,)
+        )
+        return tuple(v for (v,) in rows)
+
+    def is_member(self, row: int, vehicle: VehicleId) -> bool:
+        """Whether an assignment was given to a vehicle."""
+        found = self._db.read_one(
+            "SELECT 1 FROM members WHERE assignment = ? AND vehicle_id = ?", (row, vehicle)
+        )
+        return found is not None
+
+    def accepted(self, row: int, vehicle: VehicleId, state: TaskState) -> None:
+        """Keep that a vehicle took the task."""
+        self._db.write(
+            "UPDATE members SET state = ? WHERE assignment = ? AND vehicle_id = ?",
+            (state, row, vehicle),
+        )
+
+    def answered(self, row: int, result: Result, seen_ns: int) -> None:
+        """Keep a member's position after a result."""
+        failure = "" if result.status == "ok" else f"{result.reason}: {result.detail}"
+        self._db.write(
+            "UPDATE members SET iteration = max(iteration, ?), results = results + 1,"
+            " last_result_ns = ?, last_failure = CASE WHEN ? <> '' THEN ? ELSE last_failure END,"
+            " standing = CASE WHEN ? THEN standing ELSE 0 END"
+            " WHERE assignment = ? AND vehicle_id = ?",
+            (
+                result.iteration,
+                seen_ns,
+                failure,
+                failure[:MAX_FAILURE_CHARS],
+                result.late,
+                row,
+                result.vehicle_id,
+            ),
+        )
+
+    def task_ended(self, row: int, ended: TaskEnded) -> bool:
+        """Keep how a member's task ended; False when that was known."""
+        changed = self._db.write(
+            "UPDATE members SET state = ?, reason = ?, detail = ?, lost_results = ?"
+            " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
+            " ('finished', 'failed', 'rejected', 'cancelled'))",
+            (
+                ended.state,
+                ended.reason,
+                ended.detail,
+                ended.lost_results,
+                row,
+                ended.vehicle_id,
+            ),
+        )
+        return changed > 0
+
+    def standing(self, row: int, standings: Iterable[tuple[VehicleId, int]]) -> None:
+        """Keep who missed the last round."""
+        self._db.write_many(
+            "UPDATE members SET standing = ? WHERE assignment = ? AND vehicle_id = ?",
+            [(standing, row, vehicle) for vehicle, standing in standings],
+        )
+
+    def _one(self, where: str, values: tuple[Any, ...]) -> AssignmentRow | None:
+        rows = self._many(where, values)
+        return rows[0] if rows else None
+
+    def _many(self, where: str, values: tuple[Any, ...]) -> list[AssignmentRow]:
+        rows = self._db.read(f"SELECT {_COLUMNS} FROM assignments WHERE {where}", values)  # noqa: S608 - constants
+        return [
+            AssignmentRow(r[0], r[1], r[2], self._specs.decode(r[3]), JobState(r[4]), *r[5:])
+            for r in rows
+        ]
+
+
+def _unpack(blob: bytes | None) -> dict[str, Json]:
+    found: dict[str, Json] = {} if blob is None else msgspec.msgpack.decode(blob)
+    return found

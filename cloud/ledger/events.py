@@ -1,0 +1,129 @@
+"""Each assignment's stream of events, numbered from 1 without gaps, and the index of results."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from cloud.ledger.assignments import AssignmentRow
+from cloud.ledger.database import Database
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed
+
+__all__ = ["EventPage", "Events", "Item", "read_inputs"]
+
+Item: TypeAlias = Result | RoundClosed | JobChanged
+
+PAGE_BYTES = 1024 * 1024
+"""A page of events ends after this much, so that one reply stays far below the message cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events after a position, and the position to go on from."""
+
+    events: tuple[Event, ...]
+    next_seq: int
+
+
+class Events:
+    """The ledger's part on events; counters are kept in the `AssignmentRow` until `flush`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._encoder = msgspec.msgpack.Encoder()
+        self._items: msgspec.msgpack.Decoder[Item] = msgspec.msgpack.Decoder(Item)
+        self._results = msgspec.msgpack.Decoder(Result)
+
+    def add_result(self, row: AssignmentRow, result: Result) -> bool:
+        """Keep a result under its identity; False, and nothing changes, for a repeat."""
+        new = self._db.write(
+            "INSERT OR IGNORE INTO results (assignment, iteration, vehicle_id, epoch, seq, late)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                row.row,
+                result.iteration,
+                result.vehicle_id,
+                result.epoch,
+                row.last_seq + 1,
+                result.late,
+            ),
+        )
+        if new:
+            self.append(row, "result", result)
+            row.results += 1
+        return bool(new)
+
+    def append(self, row: AssignmentRow, kind: str, item: Item) -> None:
+        """Put an event at the end of an assignment's stream."""
+        self._db.write(
+            "INSERT INTO events (assignment, seq, kind, body) VALUES (?, ?, ?, ?)",
+            (row.row, row.last_seq + 1, kind, self._encoder.encode(item)),
+        )
+        row.last_seq += 1
+
+    def page(
+        self, row: AssignmentRow, after_seq: int, limit: int, kinds: Iterable[str]
+    ) -> EventPage:
+        """Return up to ``limit`` events of some kinds after a position, and at most ~1 MB.
+
+        The page ends early at the size limit; ``next_seq`` skips what other kinds lie between.
+        """
+        wanted = _three(kinds)
+        found = self._db.read(
+            "SELECT seq, length(body) FROM events WHERE assignment = ? AND seq > ?"
+            " AND kind IN (?, ?, ?) ORDER BY seq LIMIT ?",
+            (row.row, after_seq, *wanted, limit),
+        )
+        taken, size = 0, 0
+        for _, length in found:
+            if taken and size + length > PAGE_BYTES:
+                break
+            taken, size = taken + 1, size + length
+        if taken < len(found) or len(found) == limit:
+            last = found[taken - 1][0]
+            return EventPage(self._read(row, after_seq, last, wanted), last)
+        return EventPage(
+            self._read(row, after_seq, row.last_seq, wanted) if found else (),
+            max(after_seq, row.last_seq),
+        )
+
+    def results_of(self, row: int, iteration: int) -> list[Result]:
+        """Return the results of an iteration that came in time."""
+        rows = self._db.read(_IN_TIME, (row, iteration))
+        return [self._results.decode(body) for (body,) in rows]
+
+    def _read(
+        self, row: AssignmentRow, after: int, last: int, kinds: tuple[str, str, str]
+    ) -> tuple[Event, ...]:
+        rows = self._db.read(
+            "SELECT seq, body FROM events WHERE assignment = ? AND seq > ? AND seq <= ?"
+            " AND kind IN (?, ?, ?) ORDER BY seq",
+            (row.row, after, last, *kinds),
+        )
+        return tuple(Event(seq=seq, item=self._items.decode(body)) for seq, body in rows)
+
+
+_IN_TIME = (
+    "SELECT events.body FROM results JOIN events"
+    " ON events.assignment = results.assignment AND events.seq = results.seq"
+    " WHERE results.assignment = ? AND results.iteration = ? AND NOT results.late"
+    " ORDER BY results.vehicle_id"
+)
+
+
+def _three(kinds: Iterable[str]) -> tuple[str, str, str]:
+    """Fill up to the three kinds that a query takes; there are no more."""
+    first, second, third, *_ = (*dict.fromkeys(kinds), "", "", "")
+    return first, second, third
+
+
+def read_inputs(
+    connection: sqlite3.Connection, row: int, iteration: int, vehicles: frozenset[VehicleId]
+) -> list[Result]:
+    """Return the successful results of some vehicles in an iteration, for another thread."""
+    rows = connection.execute(_IN_TIME, (row, iteration)).fetchall()
+    results = (msgspec.msgpack.decode(body, type=Result) for (body,) in rows)
+    return [r for r in results if r.vehicle_id in vehicles and r.status == "ok"]

@@ -1,0 +1,73 @@
+"""The ledger as the cloud holds it: its parts, and the commit that puts a tick on disk."""
+
+from pathlib import Path
+
+from cloud.ledger.assignments import AssignmentRow, Assignments
+from cloud.ledger.code import Code
+from cloud.ledger.database import Database
+from cloud.ledger.events import Events, Item
+from cloud.ledger.fleet import Fleet
+from cloud.ledger.rounds import RoundsStore
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import Result
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Everything durable of the cloud; belongs to the loop's thread.
+
+    Laws: what `commit` returned from survives a power cut; without it a tick leaves no trace.
+    Raises: LedgerError, from every method, when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        self.assignments = Assignments(self._database)
+        self.events = Events(self._database)
+        self.rounds = RoundsStore(self._database)
+        self.fleet = Fleet(self._database)
+        self.code = Code(self._database)
+        self._counted: dict[AssignmentId, AssignmentRow] = {}
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    def find(self, assignment_id: AssignmentId) -> AssignmentRow | None:
+        """Return an assignment, with what this tick added to its counters."""
+        counted = self._counted.get(assignment_id)
+        return self.assignments.get(assignment_id) if counted is None else counted
+
+    def add_result(self, row: AssignmentRow, result: Result, seen_ns: int) -> bool:
+        """Keep a result and its vehicle's position; False for a repeat."""
+        if not self.events.add_result(row, result):
+            return False
+        self.assignments.answered(row.row, result, seen_ns)
+        self._counted[row.assignment_id] = row
+        return True
+
+    def append(self, row: AssignmentRow, kind: str, item: Item) -> None:
+        """Put an event that is no result at the end of an assignment's stream."""
+        self.events.append(row, kind, item)
+        self._counted[row.assignment_id] = row
+
+    def commit(self) -> bool:
+        """Put the tick on disk; False when there was nothing to keep."""
+        if self._counted:
+            self.assignments.count(self._counted.values())
+            self._counted.clear()
+        if not self._database.dirty:
+            return False
+        self._database.commit()
+        return True
+
+    def rollback(self) -> None:
+        """Forget the tick; rows that were handed out before must be read again."""
+        self._counted.clear()
+        self._database.rollback()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()

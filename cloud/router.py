@@ -1,0 +1,99 @@
+"""The one ROUTER socket: bytes in, bytes out, nothing that blocks, every loss counted."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Literal, TypeAlias
+
+import zmq
+
+from cloud.auth import Peer
+from user_lib.contract.codec import MAX_BODY_BYTES
+from user_lib.contract.errors import ConfigError
+
+__all__ = ["Fate", "Router"]
+
+Fate: TypeAlias = Literal["sent", "slow", "gone"]
+BACKLOG = 4096
+"""At ZeroMQ's default of 100, a fleet that comes back at once takes five times as long."""
+HANDSHAKE_MS = 4000
+MAX_FRAMES = 4
+"""Two make a message; of what has more, the rest is thrown away as it is read."""
+
+
+class Router:
+    """Owns the socket; a peer is the random identity that the socket gave its connection.
+
+    Raises: ConfigError, when the address cannot be bound.
+    """
+
+    def __init__(self, bind: str, *, messages_per_peer: int, wake_fds: Sequence[int] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = _socket(self._context, messages_per_peer)
+        try:
+            self._socket.bind(bind)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigError(
+                f"bind: {bind} cannot be bound: {error.strerror}; is another oodida-cloud running "
+                "there? Give another address with --bind"
+            ) from None
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        for fd in wake_fds:
+            self._poller.register(fd, zmq.POLLIN)
+
+    def wait(self, timeout_ms: int) -> None:
+        """Return once there is something to read, or one of the wake descriptors is ready."""
+        self._poller.poll(timeout_ms)
+
+    def receive(self, limit: int) -> Iterator[tuple[Peer, list[bytes]]]:
+        """Yield what has arrived, at most ``limit`` messages: the peer and its frames."""
+        for _ in range(limit):
+            try:
+                peer = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            frames: list[bytes] = []
+            while self._socket.getsockopt(zmq.RCVMORE):
+                frame = self._socket.recv(zmq.NOBLOCK)
+                if len(frames) < MAX_FRAMES:
+                    frames.append(frame)
+            self.counts["received"] += 1
+            yield peer, frames
+
+    def send(self, peer: Peer, frames: Sequence[bytes]) -> Fate:
+        """Send, or say why not: the connection is gone, or too slow and its queue full."""
+        try:
+            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+        except zmq.Again:
+            self.counts["dropped.slow"] += 1
+            return "slow"
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self.counts["dropped.gone"] += 1
+            return "gone"
+        self.counts["sent"] += 1
+        return "sent"
+
+    def close(self) -> None:
+        """Close the socket; what was not sent yet is dropped."""
+        with suppress(zmq.ZMQError):
+            self._socket.close(linger=0)
+        self._context.term()
+
+
+def _socket(context: "zmq.Context[zmq.Socket[bytes]]", queued: int) -> "zmq.Socket[bytes]":
+    socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    # Without MANDATORY and NOBLOCK, what a slow or absent peer does not get vanishes uncounted.
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.SNDHWM, queued)
+    socket.setsockopt(zmq.RCVHWM, queued)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_BODY_BYTES)
+    socket.setsockopt(zmq.LINGER, 0)
+    return socket

@@ -1,0 +1,159 @@
+"""The cloud between the socket and the disk: frames in, a tick's decisions, frames out.
+
+A tick takes what has arrived, decides, commits once, and only then lets anything leave: so whoever
+got an answer can rely on it through a power cut. When the disk refuses a tick, the tick never was:
+its messages stay unacknowledged, and everything is read back from the ledger.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cloud.analysts import Analysts
+from cloud.auth import Peer
+from cloud.complaints import Complaints
+from cloud.config import Config
+from cloud.context import Context
+from cloud.jobs import Jobs
+from cloud.ledger import Ledger, LedgerError
+from cloud.mail import Mail
+from cloud.offboard import Done, Work
+from cloud.registry import Registry
+from cloud.slots import Slots
+from cloud.vehicles import Vehicles
+from cloud.waiting import Waiting
+from user_lib.contract.clock import MS, SECOND, Clock
+from user_lib.contract.codec import FROM_VEHICLE, REQUEST, direction
+from user_lib.contract.errors import ProtocolError
+from user_lib.contract.messages import Rejection
+
+__all__ = ["Service"]
+
+TIMERS_NS = 100 * MS
+"""How often leases, deadlines and waiting requests are looked at."""
+
+
+class _Numbered(msgspec.Struct):
+    number: int = 0
+
+
+class Service:
+    """Everything of the cloud but its socket and its threads."""
+
+    def __init__(self, config: Config, ledger: Ledger, clock: Clock, version: str) -> None:
+        self._config, self._ledger, self._clock = config, ledger, clock
+        self._version = version
+        self._registry = Registry(int(config.lease_s * SECOND))
+        self.complaints = Complaints(clock)
+        self._waiting = Waiting(config.bounds)
+        self._timers_ns = 0
+        self._tainted = False
+        """A message was handled halfway: memory must be built anew from the ledger."""
+        for row in ledger.fleet.vehicles():
+            self._registry.load(row.hello, row.last_seen_ns)
+        self._build()
+
+    @property
+    def running(self) -> int:
+        """How many assignments run."""
+        return len(self._jobs)
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is."""
+        return self._ledger.path
+
+    def receive(self, peer: Peer, frames: Sequence[bytes]) -> None:
+        """Handle one message; whatever it is, the next one is handled too."""
+        try:
+            self._dispatch(peer, frames)
+        except LedgerError:
+            raise
+        except ProtocolError as error:
+            self._malformed(peer, frames, error)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
+            self._tainted = True
+            self.complaints.add(
+                "internal error", "a message of %s was not handled", peer.hex(), error=error
+            )
+
+    def aggregated(self, done: Done) -> None:
+        """Take a round back from the off-board method."""
+        self._jobs.aggregated(done)
+
+    def timers(self) -> None:
+        """Do what time has made due."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._timers_ns:
+            return
+        self._timers_ns = now_ns + TIMERS_NS
+        self._vehicles.expire()
+        self._jobs.tick()
+        self._analysts.expire()
+
+    def finish(self) -> tuple[list[tuple[Peer, list[bytes]]], list[Work]]:
+        """Put the tick on disk; return what may leave now, and the off-board work it made.
+
+        Raises: LedgerError, when the disk does not take it; then call `recover`.
+        """
+        self._analysts.wake()
+        self._ledger.commit()
+        work = list(self._context.work)
+        self._context.work.clear()
+        mail = self._context.mail.take()
+        if self._tainted:
+            self._build()
+        return mail, work
+
+    def recover(self) -> None:
+        """Forget a tick that is not on disk: go back to what the ledger knows.
+
+        Raises: LedgerError, when not even that can be read.
+        """
+        self._ledger.rollback()
+        self._build()
+
+    def unreachable(self, peer: Peer) -> None:
+        """A connection is closed: its vehicle is offline, whatever its lease says."""
+        vehicle = self._registry.vehicle_of(peer)
+        if vehicle is not None:
+            self._registry.drop(vehicle)
+            self._vehicles.lost(vehicle)
+
+    def _build(self) -> None:
+        self._tainted = False
+        mail = Mail(self._registry)
+        slots = Slots(self._ledger, self._registry, self._clock)
+        self._context = Context(
+            config=self._config,
+            clock=self._clock,
+            ledger=self._ledger,
+            registry=self._registry,
+            mail=mail,
+            slots=slots,
+            complaints=self.complaints,
+        )
+        self._jobs = Jobs(self._context)
+        self._vehicles = Vehicles(self._context, self._jobs, self._version)
+        self._analysts = Analysts(self._context, self._jobs, self._waiting, self._version)
+
+    def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
+        if direction(frames) == b"v":
+            self._vehicles.receive(peer, FROM_VEHICLE.decode(frames))
+        else:
+            self._analysts.receive(peer, REQUEST.decode(frames))
+
+    def _malformed(self, peer: Peer, frames: Sequence[bytes], error: ProtocolError) -> None:
+        self.complaints.add("malformed message", "from peer %s: %s", peer.hex(), error)
+        if direction(frames) == b"a":
+            answer = Rejection(reason="malformed", message=str(error))
+            self._context.mail.reply(peer, _number_of(frames), answer)
+
+
+def _number_of(frames: Sequence[bytes]) -> int:
+    """Return the number of a request that otherwise makes no sense; 0 when even that is missing."""
+    try:
+        return msgspec.msgpack.decode(frames[-1], type=_Numbered).number
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return 0

@@ -1,0 +1,68 @@
+"""One code slot: its content in force, the one before, and what became of it where."""
+
+from dataclasses import dataclass, field
+
+from cloud.ledger import GenerationRow, ReportRow
+from user_lib.contract.ids import UserId, VehicleId
+from user_lib.contract.messages.records import Side
+
+__all__ = ["CLOUD", "NOTHING", "Slot"]
+
+CLOUD = "cloud"
+"""The vehicle id under which the off-board side's own state stands."""
+NOTHING = GenerationRow(
+    generation=0, action="remove", version="", overrides={}, token="", created_ns=0
+)
+
+
+@dataclass(slots=True)
+class Slot:
+    """One side's slot of an analyst."""
+
+    analyst: UserId
+    side: Side
+    content: GenerationRow = NOTHING
+    previous: GenerationRow = NOTHING
+    reports: dict[str, ReportRow] = field(default_factory=dict)
+    pushed_ns: int | None = None
+    """When this generation came, on the monotonic clock; None after a restart."""
+    seen_generation: int = 0
+    """The highest generation that a vehicle holds; more than ours after a loss of the ledger."""
+
+    @property
+    def generation(self) -> int:
+        """The number of the content in force."""
+        return self.content.generation
+
+    @property
+    def empty(self) -> bool:
+        """Whether no vehicle gets code from this slot."""
+        return not self.content.version and not self.content.overrides
+
+    def version_for(self, vehicle: VehicleId) -> str:
+        """Return the version that a vehicle gets; empty for none."""
+        return self.content.overrides.get(vehicle, self.content.version)
+
+    @property
+    def expected(self) -> dict[VehicleId, str] | None:
+        """The vehicles that get another version than the default; None without an A/B test."""
+        return self.content.overrides or None
+
+    def report_of(self, vehicle: str) -> ReportRow | None:
+        """Return what became of the present generation on a vehicle, when it is known."""
+        report = self.reports.get(vehicle)
+        return report if report is not None and report.generation == self.generation else None
+
+    @property
+    def offboard_version(self) -> str:
+        """The version that off-board work runs: the last good one after a rollback."""
+        report = self.report_of(CLOUD)
+        if report is not None and report.state == "rolled_back":
+            return self.content.last_good
+        return self.content.version
+
+    @property
+    def proven(self) -> bool:
+        """Whether the present off-board version has produced a value."""
+        report = self.report_of(CLOUD)
+        return report is not None and report.first_result_ms is not None

@@ -1,0 +1,267 @@
+"""The analysts' code slots: which version is in force where, and how far each vehicle got.
+
+A slot (analyst, side) holds a numbered *generation*: a default version and, for an A/B test, the
+vehicles that get another one. Every change is a new generation, taking back included. The on-board
+side is sent to all vehicles at once; the heartbeat's account of what a vehicle holds heals what got
+lost. The off-board side is armed here, and what became of it stands under the name `cloud`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias, cast
+
+from cloud.ledger import GenerationRow, Ledger, ReportRow
+from cloud.registry import Registry, Vehicle
+from cloud.slot import CLOUD, NOTHING, Slot
+from user_lib.contract.clock import MS, Clock
+from user_lib.contract.code import version_of
+from user_lib.contract.errors import Rejected
+from user_lib.contract.ids import UserId, VehicleId
+from user_lib.contract.messages import (
+    CodeReport,
+    CodeSlot,
+    CodeState,
+    PushCode,
+    Result,
+    SetCode,
+)
+from user_lib.contract.messages.records import Side
+
+__all__ = ["Slots"]
+
+_State: TypeAlias = Literal["pending", "offline", "armed", "refused", "rolled_back", "removed"]
+
+
+class Slots:
+    """All slots, kept in the ledger; `Rejected` says why a change is not made."""
+
+    def __init__(self, ledger: Ledger, registry: Registry, clock: Clock) -> None:
+        self._ledger, self._registry, self._clock = ledger, registry, clock
+        self._slots: dict[tuple[UserId, Side], Slot] = {}
+        for analyst, side in ledger.code.slots():
+            contents = [*ledger.code.latest(analyst, side, 2), NOTHING]
+            slot = Slot(analyst, side, contents[0], contents[1])
+            slot.reports = {r.vehicle_id: r for r in ledger.code.reports(analyst, side)}
+            self._slots[analyst, side] = slot
+
+    def get(self, analyst: UserId, side: Side) -> Slot:
+        """Return a slot; an empty one when nothing was ever pushed."""
+        return self._slots.get((analyst, side)) or Slot(analyst, side)
+
+    def analysts(self) -> set[UserId]:
+        """Return everybody who ever pushed code."""
+        return {analyst for analyst, _ in self._slots}
+
+    def source(self, version: str) -> str:
+        """Return the source of a version; empty for no version."""
+        return (self._ledger.code.source(version) or "") if version else ""
+
+    # --- changes ---------------------------------------------------------------------------------
+
+    def push(self, analyst: UserId, ask: PushCode) -> Slot | None:
+        """Put a module in a slot; None when this token was used before."""
+        slot = self.get(analyst, ask.side)
+        version = version_of(ask.source)
+        self._ledger.code.put_source(analyst, version, ask.source, self._clock.unix_ns())
+        overrides: dict[VehicleId, str] = {}
+        default = version
+        if ask.vehicles is not None:
+            default = slot.content.version
+            overrides = {**slot.content.overrides, **dict.fromkeys(ask.vehicles, version)}
+        return self._change(slot, "push", ask.token, default, overrides)
+
+    def rollback(self, analyst: UserId, side: Side, token: str) -> Slot | None:
+        """Put the previous content back, as a new generation; None for a repeat."""
+        slot = self.get(analyst, side)
+        old = slot.previous
+        if not self._used(slot, token) and old.generation == 0:
+            raise Rejected(
+                f"the {side} slot has no previous code to go back to", reason="no_previous"
+            )
+        return self._change(slot, "rollback", token, old.version, old.overrides)
+
+    def remove(self, analyst: UserId, side: Side, token: str) -> Slot | None:
+        """Empty a slot; None for a repeat."""
+        slot = self.get(analyst, side)
+        if not self._used(slot, token) and slot.empty:
+            raise Rejected(f"the {side} slot is empty already", reason="no_code")
+        return self._change(slot, "remove", token, "", {})
+
+    def _used(self, slot: Slot, token: str) -> bool:
+        return self._ledger.code.by_token(slot.analyst, slot.side, token) is not None
+
+    def _change(
+        self, slot: Slot, action: str, token: str, version: str, overrides: dict[VehicleId, str]
+    ) -> Slot | None:
+        if self._used(slot, token):
+            return None
+        last_good = slot.content.version if slot.proven else slot.content.last_good
+        row = GenerationRow(
+            generation=max(slot.generation, slot.seen_generation) + 1,
+            action=action,
+            version=version,
+            overrides=overrides,
+            token=token,
+            created_ns=self._clock.unix_ns(),
+            last_good=last_good,
+        )
+        self._ledger.code.add(slot.analyst, slot.side, row)
+        self._slots[slot.analyst, slot.side] = slot
+        slot.previous, slot.content = slot.content, row
+        slot.pushed_ns = self._clock.monotonic_ns()
+        if slot.side == "offboard":
+            state = "armed" if version else "removed"
+            self._put(slot, ReportRow(CLOUD, row.generation, version, state, swap_ms=0.0))
+        return slot
+
+    # --- what becomes of them --------------------------------------------------------------------
+
+    def reported(self, vehicle: VehicleId, report: CodeReport) -> Slot | None:
+        """Keep what a vehicle says of a generation; None when it is not about the present one."""
+        slot = self.get(report.analyst, "onboard")
+        if report.generation != slot.generation:
+            return None
+        known = slot.report_of(vehicle)
+        row = ReportRow(
+            vehicle,
+            report.generation,
+            report.version,
+            report.state,
+            report.detail,
+            known.swap_ms if known is not None else self._since_push_ms(slot),
+            known.first_result_ms if known is not None else None,
+        )
+        self._put(slot, row)
+        return slot
+
+    def produced(self, analyst: UserId, result: Result) -> Slot | None:
+        """Note the first result of the present generation on a vehicle."""
+        slot = self._slots.get((analyst, "onboard"))
+        if slot is None or result.generation != slot.generation:
+            return None
+        row = slot.report_of(result.vehicle_id)
+        if row is None:
+            row = ReportRow(result.vehicle_id, slot.generation, result.code_version, "armed")
+        if row.first_result_ms is not None or row.version != result.code_version:
+            return None
+        row.first_result_ms = self._since_push_ms(slot)
+        self._put(slot, row)
+        return slot
+
+    def proved(self, slot: Slot, generation: int) -> None:
+        """The off-board version of a generation produced its first value."""
+        row = slot.report_of(CLOUD)
+        if row is not None and row.generation == generation and row.first_result_ms is None:
+            row.first_result_ms = self._since_push_ms(slot) or 0.0
+            self._put(slot, row)
+
+    def failed(self, slot: Slot, generation: int, detail: str) -> bool:
+        """The first work of an off-board version failed: fall back; False when it may not."""
+        row = slot.report_of(CLOUD)
+        if row is None or row.generation != generation or slot.proven:
+            return False
+        if row.state == "rolled_back" or not slot.content.last_good:
+            return False
+        row.state, row.detail = "rolled_back", detail
+        self._put(slot, row)
+        return True
+
+    def forget(self, vehicle: VehicleId) -> None:
+        """A vehicle began a new life: it holds no code."""
+        self._ledger.code.forget_reports(vehicle)
+        for slot in self._slots.values():
+            slot.reports.pop(vehicle, None)
+
+    def _put(self, slot: Slot, row: ReportRow) -> None:
+        slot.reports[row.vehicle_id] = row
+        self._ledger.code.put_report(slot.analyst, slot.side, row)
+
+    def _since_push_ms(self, slot: Slot) -> float | None:
+        if slot.pushed_ns is None:
+            return None
+        return (self._clock.monotonic_ns() - slot.pushed_ns) / MS
+
+    # --- what vehicles should hold ---------------------------------------------------------------
+
+    def orders(self, slot: Slot) -> Iterator[tuple[SetCode, list[VehicleId]]]:
+        """Yield what to send to the vehicles that are online, once for each version."""
+        by_version: dict[str, list[VehicleId]] = {}
+        for name, vehicle in self._registry.vehicles.items():
+            if vehicle.online:
+                by_version.setdefault(slot.version_for(name), []).append(name)
+        for version, names in by_version.items():
+            yield self._order(slot, version), names
+
+    def stale(self, vehicle: Vehicle) -> Iterator[SetCode]:
+        """Yield what a vehicle, by its own account, holds no more or not yet."""
+        name = vehicle.hello.vehicle_id
+        for (analyst, side), slot in self._slots.items():
+            if side != "onboard":
+                continue
+            held = vehicle.code.get(analyst)
+            generation = 0 if held is None else held.generation
+            slot.seen_generation = max(slot.seen_generation, generation)
+            if generation >= slot.generation or self._settled(slot, name):
+                continue
+            version = slot.version_for(name)
+            if version or held is not None:
+                yield self._order(slot, version)
+
+    def _settled(self, slot: Slot, vehicle: VehicleId) -> bool:
+        report = slot.report_of(vehicle)
+        return report is not None and report.state in ("refused", "rolled_back", "removed")
+
+    def _order(self, slot: Slot, version: str) -> SetCode:
+        return SetCode(
+            analyst=slot.analyst,
+            generation=slot.generation,
+            version=version,
+            source=self.source(version),
+        )
+
+    # --- what analysts are told ------------------------------------------------------------------
+
+    def describe(self, slot: Slot) -> CodeSlot:
+        """Return a slot with the state of every vehicle that has to do with it."""
+        return CodeSlot(
+            side=slot.side,
+            generation=slot.generation,
+            version=slot.content.version,
+            overrides=slot.content.overrides,
+            previous_version=slot.previous.version,
+            vehicles=tuple(self._states(slot)),
+        )
+
+    def pending(self, slot: Slot) -> bool:
+        """Whether a vehicle that is online has not said what became of the code."""
+        return any(state.state == "pending" for state in self._states(slot))
+
+    def _states(self, slot: Slot) -> Iterator[CodeState]:
+        if slot.side == "offboard":
+            names = [CLOUD] if slot.generation else []
+        else:
+            names = sorted(self._registry.vehicles) if slot.generation else []
+        for name in names:
+            report = slot.report_of(name)
+            if report is not None:
+                yield _told(report)
+            elif version := slot.version_for(name):
+                yield CodeState(vehicle_id=name, version=version, state=self._guess(slot, name))
+
+    def _guess(self, slot: Slot, name: VehicleId) -> _State:
+        """Without a report of its own (it may be lost), a vehicle's heartbeat tells."""
+        vehicle = self._registry.vehicles[name]
+        held = vehicle.code.get(slot.analyst)
+        if held is not None and held.generation == slot.generation:
+            return "armed"
+        return "pending" if vehicle.online else "offline"
+
+
+def _told(report: ReportRow) -> CodeState:
+    return CodeState(
+        vehicle_id=report.vehicle_id,
+        version=report.version,
+        state=cast(_State, report.state),
+        swap_ms=report.swap_ms,
+        first_result_ms=report.first_result_ms,
+        detail=report.detail,
+    )

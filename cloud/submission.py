@@ -1,0 +1,80 @@
+"""A new assignment: checked once more, its vehicles chosen, kept, and given to them."""
+
+from agent.sandbox import check_params
+from cloud.context import Context
+from cloud.jobs import Jobs
+from cloud.ledger import AssignmentRow
+from cloud.selection import check_methods, select
+from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.errors import Rejected
+from user_lib.contract.ids import UserId, VehicleId, new_id
+from user_lib.contract.messages import Submit, Submitted
+from user_lib.contract.states import JobState
+
+__all__ = ["submit"]
+
+
+def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted:
+    """Take an assignment; the same token again answers with the same assignment.
+
+    Raises: AssignmentError or Rejected, with the key at fault and the nearest valid names.
+    """
+    known = context.ledger.assignments.by_token(user, ask.token)
+    if known is not None:
+        vehicles = context.ledger.assignments.vehicles(known.row)
+        return Submitted(assignment_id=known.assignment_id, vehicles=vehicles)
+    spec = parse(ask.spec)
+    check_params("onboard", spec.onboard, spec.onboard_params)
+    check_params("offboard", spec.offboard, spec.offboard_params)
+    _check_room(context, jobs, user)
+    vehicles = select(spec, context.registry.vehicles)
+    check_methods(spec, vehicles, context.registry.vehicles)
+    _check_code(context, user, spec, vehicles)
+    row = _new_row(user, spec, context.clock.unix_ns())
+    jobs.submit(row, ask.token, vehicles)
+    return Submitted(assignment_id=row.assignment_id, vehicles=vehicles)
+
+
+def _check_room(context: Context, jobs: Jobs, user: UserId) -> None:
+    most = context.config.bounds.live_assignments_per_analyst
+    if sum(1 for _ in jobs.of_analyst(user)) >= most:
+        raise Rejected(
+            f"{most} assignments of yours are running already; cancel one first",
+            reason="too_many",
+        )
+
+
+def _check_code(
+    context: Context, user: UserId, spec: Assignment, vehicles: tuple[VehicleId, ...]
+) -> None:
+    onboard = context.slots.get(user, "onboard")
+    missing = ""
+    if spec.onboard == "custom" and not any(onboard.version_for(v) for v in vehicles):
+        missing = "onboard"
+    elif spec.offboard == "custom":
+        missing = "" if context.slots.get(user, "offboard").offboard_version else "offboard"
+    if missing:
+        raise Rejected(
+            f"your {missing} slot holds no code for it; "
+            f"fleet.update_code(FILE, side={missing!r}) first",
+            reason="no_code",
+            path=missing,
+        )
+
+
+def _new_row(user: UserId, spec: Assignment, created_ns: int) -> AssignmentRow:
+    return AssignmentRow(
+        row=0,
+        assignment_id=new_id("job"),
+        analyst=user,
+        spec=spec,
+        state=JobState.SCHEDULED,
+        reason="",
+        detail="",
+        created_ns=created_ns,
+        started_ns=None,
+        ended_ns=None,
+        last_seq=0,
+        results=0,
+        rounds_closed=0,
+    )

@@ -1,0 +1,157 @@
+"""What vehicles say, and what they are answered."""
+
+import logging
+
+import msgspec
+
+from cloud.auth import Peer, identify
+from cloud.context import Context
+from cloud.jobs import Jobs
+from cloud.registry import Vehicle
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.messages import (
+    Catalog,
+    CodeReport,
+    Deliver,
+    FromVehicle,
+    Heartbeat,
+    Hello,
+    Result,
+    SendCatalog,
+    SendHello,
+    TaskEnded,
+    Welcome,
+)
+
+__all__ = ["Vehicles"]
+
+LOG = logging.getLogger(__name__)
+
+
+class Vehicles:
+    """Handles messages of vehicles; every one of them may come twice."""
+
+    def __init__(self, context: Context, jobs: Jobs, version: str) -> None:
+        self._context, self._jobs, self._version = context, jobs, version
+
+    def receive(self, peer: Peer, message: FromVehicle) -> None:
+        """Handle one message of a connection."""
+        context = self._context
+        if isinstance(message, Hello):
+            self._hello(peer, message)
+            return
+        now_ns, unix_ns = context.clock.monotonic_ns(), context.clock.unix_ns()
+        vehicle = context.registry.speaker(peer, now_ns, unix_ns)
+        if vehicle is None:
+            context.mail.to_peer(peer, SendHello())
+            return
+        self._of_vehicle(peer, vehicle, message)
+
+    def expire(self) -> None:
+        """Take the vehicles offline whose lease ran out."""
+        context = self._context
+        for name in context.registry.expire(context.clock.monotonic_ns()):
+            self.lost(name)
+
+    def lost(self, name: VehicleId) -> None:
+        """A vehicle went offline."""
+        LOG.info("vehicle %s went offline", name)
+        seen_ns = self._context.registry.vehicles[name].seen_unix_ns
+        self._context.ledger.fleet.seen([(name, seen_ns)])
+        self._jobs.presence(name, online=False)
+        self._context.news.code.update(self._context.slots.analysts())
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _of_vehicle(self, peer: Peer, vehicle: Vehicle, message: FromVehicle) -> None:
+        match message:
+            case Heartbeat():
+                self._heartbeat(vehicle, message)
+            case Deliver(seq=seq, item=item):
+                self._item(vehicle, item)
+                self._context.mail.ack(peer, seq)
+            case CodeReport():
+                self._code_report(vehicle, message)
+            case Catalog(dbc_hash=dbc_hash, signals=signals):
+                if dbc_hash == vehicle.hello.dbc_hash:
+                    self._context.ledger.fleet.put_catalog(dbc_hash, signals)
+            case Hello():
+                self._hello(peer, message)
+
+    def _hello(self, peer: Peer, hello: Hello) -> None:
+        context = self._context
+        name = hello.vehicle_id
+        if not self._admitted(peer, name):
+            return
+        known = context.registry.vehicles.get(name)
+        before = None if known is None else known.hello
+        was_online = context.registry.is_online(name)
+        now_ns, unix_ns = context.clock.monotonic_ns(), context.clock.unix_ns()
+        instead_of = context.registry.vehicle_of(peer)
+        if not context.registry.claim(peer, hello, now_ns, unix_ns):
+            context.complaints.add(
+                "vehicle id taken",
+                "a second machine claims to be vehicle %s while the first is online; give each "
+                "its own vehicle_id",
+                name,
+            )
+            return
+        if instead_of is not None and instead_of != name:
+            self.lost(instead_of)
+        if before is None or before.epoch != hello.epoch:
+            context.slots.forget(name)
+        context.ledger.fleet.put(hello, unix_ns)
+        self._welcome(peer, hello)
+        if not was_online:
+            LOG.info("vehicle %s is online (%s, agent %s)", name, hello.model, hello.agent_version)
+            self._jobs.presence(name, online=True)
+
+    def _admitted(self, peer: Peer, name: VehicleId) -> bool:
+        context = self._context
+        if identify(peer, "vehicle", name) is None:
+            context.complaints.add("refused vehicle", "a connection may not speak for %s", name)
+            return False
+        most = context.config.bounds.vehicles
+        if name not in context.registry.vehicles and len(context.registry.vehicles) >= most:
+            context.complaints.add(
+                "too many vehicles", "vehicle %s is one more than bounds.vehicles: %d", name, most
+            )
+            return False
+        return True
+
+    def _welcome(self, peer: Peer, hello: Hello) -> None:
+        context = self._context
+        lease_s = context.config.lease_s
+        context.mail.to_peer(peer, Welcome(lease_s=lease_s, cloud_version=self._version))
+        if not context.ledger.fleet.has_catalog(hello.dbc_hash):
+            context.mail.to_peer(peer, SendCatalog(dbc_hash=hello.dbc_hash))
+
+    def _heartbeat(self, vehicle: Vehicle, heartbeat: Heartbeat) -> None:
+        context = self._context
+        context.registry.heard(vehicle, heartbeat)
+        name = vehicle.hello.vehicle_id
+        for order in context.slots.stale(vehicle):
+            context.mail.to_vehicle(name, order)
+        self._jobs.reconcile(vehicle)
+        context.news.code.update(m.analyst for m in heartbeat.code)
+
+    def _item(self, vehicle: Vehicle, item: Result | TaskEnded) -> None:
+        name = vehicle.hello.vehicle_id
+        if isinstance(item, Result):
+            self._jobs.result(_of(item, name))
+        else:
+            self._jobs.task_ended(_ended_of(item, name))
+
+    def _code_report(self, vehicle: Vehicle, report: CodeReport) -> None:
+        slot = self._context.slots.reported(vehicle.hello.vehicle_id, report)
+        if slot is not None:
+            self._context.news.code.add(slot.analyst)
+
+
+def _of(result: Result, name: VehicleId) -> Result:
+    """Whose a result is, the connection says, not the result."""
+    return msgspec.structs.replace(result, vehicle_id=name)
+
+
+def _ended_of(ended: TaskEnded, name: VehicleId) -> TaskEnded:
+    return msgspec.structs.replace(ended, vehicle_id=name)
