@@ -10,7 +10,7 @@ import numpy as np
 
 def custom(data, params):
     acceleration = data["Vehicle.Acceleration.Longitudinal"]
-    return {"hardest_braking": float(-np.min(acceleration))}
+    return {"hardest_braking": float(max(0.0, -np.min(acceleration)))}
 '''
 
 SECOND_VERSION = '''\
@@ -26,7 +26,7 @@ def custom(data, params):
     seconds = data.seconds("Vehicle.Acceleration.Longitudinal")
     jerk = np.diff(acceleration) / np.maximum(np.diff(seconds), 1e-3)
     value = {
-        "hardest_braking": float(-np.min(acceleration)),
+        "hardest_braking": float(max(0.0, -np.min(acceleration))),
         "mean_jerk": float(np.mean(np.abs(jerk))),
     }
     windows = (params.state or 0) + 1

@@ -21,7 +21,7 @@ from user_lib.settings import DEFAULT_CLOUD
 __all__ = ["USER", "run_demo", "summary"]
 
 USER = "demo"
-SPEED = 4.0
+SPEED = 8.0
 """The cars drive faster than the clock, so that a minute shows something."""
 VEHICLES = (
     simulated("compact-1", "compact", seed=1, speed=SPEED),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed, VehicleInfo
 from user_lib.contract.states import TASK_ENDS, TaskState
 from user_lib.results import SHORT_VERSION, Round, VehicleResult
@@ -78,7 +80,7 @@ class Scene:
             case RoundClosed() as closed:
                 job.rounds += 1
                 job.round_versions.append(closed.groups[0].code_version if closed.groups else "")
-                job.last = repr(Round(closed))
+                job.last = _say_round(closed)
                 self.tell(f"   cloud ▶ analyst    {job.label:<8} {job.last}")
             case JobChanged() as changed:
                 self._see_change(job, changed)
@@ -113,19 +115,29 @@ class Scene:
             why = f": {say(why, width=80)}" if why else ""
             self.tell(f"   {changed.vehicle_id:<9} {job.label} {changed.task_state}{why}")
         elif not changed.vehicle_id:
-            self.tell(f"   cloud     {job.label} {changed.state} {changed.reason}".rstrip())
+            why = f" ({changed.reason})" if changed.reason not in ("", str(changed.state)) else ""
+            self.tell(f"   cloud     {job.label} {changed.state}{why}")
+
+
+def _say_round(closed: RoundClosed) -> str:
+    short = tuple(msgspec.structs.replace(g, value=_in_short(g.value)) for g in closed.groups)
+    return repr(Round(msgspec.structs.replace(closed, groups=short)))
 
 
 def _in_short(value: object) -> object:
-    """Return how many samples there are in place of the samples themselves."""
+    """Return how many samples there are in place of them, and the ends of signals' long names."""
     if isinstance(value, Mapping) and "times_ns" in value:
         kept = value.get("values")
         count = len(kept) if isinstance(kept, list) else 0
         highest = f", up to {max(kept):.1f}" if isinstance(kept, list) and kept else ""
         return f"{count} of {value.get('of', count)} samples{highest}"
     if isinstance(value, Mapping):
-        return {key: _in_short(inner) for key, inner in value.items()}
+        return {_tail(str(key)): _in_short(inner) for key, inner in value.items()}
     return value
+
+
+def _tail(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def _say_tasks(vehicle: VehicleInfo, labels: Mapping[str, str]) -> str:
