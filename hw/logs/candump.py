@@ -20,9 +20,9 @@ from string import hexdigits
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.logs.digits import decimal, fraction_ns, hexadecimal, pair_bytes
+from hw.logs.digits import decimal, first_characters, fraction_ns, hex_bytes, hexadecimal
 from hw.logs.reading import Reading
-from hw.logs.text import Lines, Positions, Words, in_pieces, reread
+from hw.logs.text import Lines, Positions, in_pieces, reread
 from user_lib.contract.frames import (
     BRS,
     ERROR,
@@ -73,9 +73,20 @@ class _Block:
 
     def __init__(self, lines: Lines, reading: Reading) -> None:
         self.lines, self.text, self.reading = lines, lines.text, reading
-        self.close = lines.first(b")", lines.start)
+        self.close = self._closing(lines)
         self.hash_at = lines.first(b"#", self.close)
         self.fd = self.text.bytes[self.hash_at + 1] == ord("#")
+
+    def _closing(self, lines: Lines) -> Positions:
+        """Return where each time ends: as far in as on the first line, or by search.
+
+        An earlier ``)`` cannot hide from this: a time that has one inside is not regular.
+        """
+        first = lines.line(0).find(b")")
+        guess = np.minimum(lines.start + max(first, 0), lines.stop)
+        if (self.text.bytes[guess] == ord(")")).all():
+            return guess
+        return lines.first(b")", lines.start)
 
     def frames(self) -> FrameBatch:
         batch = FrameBatch.zeros(len(self.lines), MAX_PAYLOAD if self.fd.any() else 8)
@@ -114,8 +125,8 @@ class _Block:
         text = self.text
         length = stop - start
         good = ok & (length > 0) & (length <= _LONGEST_NAME)
-        low = text.word(start) & _mask_first(length)
-        high = text.word(start + 8) & _mask_first(length - 8)
+        low = text.word(start) & first_characters(length)
+        high = text.word(start + 8) & first_characters(length - 8)
         unnamed = good.copy()
         while unnamed.any():
             row = int(np.argmax(unnamed))
@@ -163,23 +174,15 @@ class _Block:
         length: NDArray[np.int64],
         good: NDArray[np.bool_],
     ) -> None:
-        """Fill in payload bytes column by column; rows with a byte that is none turn not good."""
+        """Fill in payloads four bytes at a time; rows with a byte that is none turn not good."""
+        fours = data.view("<u4")
         rows: NDArray[np.intp] | slice = slice(None)
-        for i in range(int(length.max(initial=0))):
-            if i == 8:  # few rows of most logs are longer: from here on only they are touched
+        for i in range(-(-int(length.max(initial=0)) // 4)):
+            if i == 2:  # few rows of most logs are longer: from here on only they are touched
                 rows = np.flatnonzero(length > 8)
-            at = np.minimum(first[rows] + 2 * i, self.lines.stop[rows])
-            value = pair_bytes(self.text.pair(at))
-            has = length[rows] > i
-            good[rows] &= ~has | (value < 0x100)
-            data[rows, i] = np.where(has, value, 0)
-
-
-def _mask_first(count: Positions) -> Words:
-    """Return words that keep their first ``count`` characters (below 1: none, above 7: all)."""
-    shift = (8 * (8 - np.clip(count, 1, 8))).astype(np.uint64)
-    kept: Words = np.where(count > 0, np.uint64(0xFFFF_FFFF_FFFF_FFFF) >> shift, np.uint64(0))
-    return kept
+            at = np.minimum(first[rows] + 8 * i, self.lines.stop[rows])
+            fours[rows, i], ok = hex_bytes(self.text, at, 2 * length[rows] - 8 * i)
+            good[rows] &= ok
 
 
 def _read_line(reading: Reading, line: bytes) -> FrameBatch | None:

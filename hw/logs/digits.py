@@ -1,8 +1,8 @@
 """Numbers out of text without a loop: eight characters at a time in one 64-bit word.
 
 A block of text is loaded as overlapping little-endian words, so the first character is the lowest
-byte. All functions take words and how many of their characters count, and return the numbers
-beside a mask of the rows in which every counted character was a digit.
+byte. All functions take positions and how many characters count, and return the numbers beside a
+mask of the rows in which every counted character was a digit.
 """
 
 import numpy as np
@@ -10,38 +10,40 @@ from numpy.typing import NDArray
 
 from hw.logs.text import Positions, Text, Words
 
-__all__ = ["decimal", "fraction_ns", "hexadecimal", "pair_bytes"]
+__all__ = ["decimal", "first_characters", "fraction_ns", "hex_bytes", "hexadecimal"]
 
 _ONES = np.uint64(0x0101010101010101)
 _LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
+_HIGH = np.uint64(0xF0F0F0F0F0F0F0F0)
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _ZEROS = np.uint64(0x3030303030303030)
 _NOT_NINE = np.uint64(0x7676767676767676)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_SIXES = np.uint64(0x0606060606060606)
+
+_ALL = (1 << 64) - 1
+_FIRST = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+_LAST = np.array([_ALL ^ ((1 << 8 * (8 - n)) - 1) for n in range(9)], np.uint64)
+"""Masks of the first and the last n characters of a word."""
+
+_S4, _S5, _S6, _S8, _S16, _S32 = (np.uint64(n) for n in (4, 5, 6, 8, 16, 32))
+_EVERY_2ND = np.uint64(0x00FF00FF00FF00FF)
+_EVERY_4TH = np.uint64(0x0000FFFF0000FFFF)
+_EVERY_8TH = np.uint64(0x00000000FFFFFFFF)
 
 
-def _u64(number: int) -> np.uint64:
-    return np.uint64(number)
+def first_characters(count: NDArray[np.int64]) -> Words:
+    """Return masks that keep the first ``count`` characters of a word; clipped to 0 to 8."""
+    return _FIRST.take(count, mode="clip")
 
 
-def _keep_last(words: Words, count: NDArray[np.int64]) -> Words:
-    """Zero all but the last ``count`` (0 to 8) characters of each word."""
-    shift = (8 * (8 - count)).astype(np.uint64)
-    kept = np.where(count > 0, _ALL << np.minimum(shift, _u64(63)), _u64(0))
-    return words & kept
-
-
-def _digit_values(words: Words, counted: Words) -> tuple[Words, NDArray[np.bool_]]:
+def _decimal_digits(words: Words, counted: Words) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the number that the counted characters spell, the others taken as 0."""
     values = (words ^ _ZEROS) & counted
-    wrong = ((values + _NOT_NINE) | values) & _HIGH_BITS
-    return values, wrong == 0
-
-
-def _join_decimal(values: Words) -> NDArray[np.int64]:
-    pairs = (values * _u64(10) + (values >> _u64(8))) & _u64(0x00FF00FF00FF00FF)
-    fours = (pairs * _u64(100) + (pairs >> _u64(16))) & _u64(0x0000FFFF0000FFFF)
-    eight = (fours * _u64(10_000) + (fours >> _u64(32))) & _u64(0xFFFFFFFF)
-    return eight.view(np.int64)
+    ok = (((values + _NOT_NINE) | values) & _HIGH_BITS) == 0
+    values = (values * np.uint64(10) + (values >> _S8)) & _EVERY_2ND
+    values = (values * np.uint64(100) + (values >> _S16)) & _EVERY_4TH
+    values = (values * np.uint64(10_000) + (values >> _S32)) & _EVERY_8TH
+    return values.view(np.int64), ok
 
 
 def decimal(
@@ -51,16 +53,13 @@ def decimal(
 
     Shapes: all (n,). A number has 1 to 16 digits; others are not ok.
     """
-    low_count = np.minimum(count, 8)
-    counted = _keep_last(np.full(len(stop), _ALL), np.maximum(low_count, 0))
-    low, ok = _digit_values(text.word(stop - 8), counted)
-    number = _join_decimal(low)
+    number, ok = _decimal_digits(text.word(stop - 8), _LAST.take(count, mode="clip"))
     ok &= (count > 0) & (count <= 16)
-    if len(count) and count.max() > 8:
-        counted = _keep_last(np.full(len(stop), _ALL), np.clip(count - 8, 0, 8))
-        high, high_ok = _digit_values(text.word(stop - 16), counted)
-        number = number + _join_decimal(high) * 100_000_000
-        ok &= high_ok
+    if count.max(initial=0) > 8:
+        counted = _LAST.take(count - 8, mode="clip")
+        high, good = _decimal_digits(text.word(stop - 16), counted)
+        number = number + high * 100_000_000
+        ok &= good
     return number, ok
 
 
@@ -68,50 +67,50 @@ def fraction_ns(
     text: Text, start: Positions, count: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return decimal fractions of a second of 1 to 9 digits from ``start`` on, as nanoseconds."""
-    eight = np.clip(count, 0, 8)
-    shift = np.minimum(8 * (8 - eight), 63).astype(np.uint64)
-    counted = np.where(eight > 0, _ALL >> shift, _u64(0))
-    values, ok = _digit_values(text.word(start), counted)
-    number = _join_decimal(values) * 10
+    number, ok = _decimal_digits(text.word(start), _FIRST.take(count, mode="clip"))
+    number = number * 10
     ok &= (count > 0) & (count <= 9)
-    if len(count) and count.max() > 8:
+    if count.max(initial=0) > 8:
         ninth = text.bytes[start + 8].astype(np.int64) - ord("0")
         nine = count == 9
-        number = number + np.where(nine, ninth, 0)
+        number += np.where(nine, ninth, 0)
         ok &= ~nine | ((ninth >= 0) & (ninth <= 9))
     return number, ok
+
+
+def _hex_digits(words: Words, counted: Words) -> tuple[Words, NDArray[np.bool_]]:
+    """Return the value of each character in its byte, 0 where it does not count."""
+    characters = (words & counted) | (_ZEROS & ~counted)
+    letter = (characters >> _S6) & _ONES
+    values = (characters & _LOW) + letter * np.uint64(9)
+    # A digit is 3x, a letter 4x or 6x; a digit's value is below 10, a letter's from there to 15.
+    wrong = (characters & (_HIGH ^ (letter << _S5))) ^ _ZEROS ^ (letter * np.uint64(0x70))
+    wrong |= (((values + _SIXES) >> _S4) & _ONES) ^ letter
+    wrong |= values & _HIGH
+    return values, wrong == 0
 
 
 def hexadecimal(
     text: Text, stop: Positions, count: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Return the hexadecimal numbers of 1 to 8 digits that end before ``stop``."""
-    counted = _keep_last(np.full(len(stop), _ALL), np.clip(count, 0, 8))
-    characters = (text.word(stop - 8) & counted) | (_ZEROS & ~counted)
-    letter = (characters >> _u64(6)) & _ONES
-    values = (characters & _LOW) + letter * _u64(9)
-    upper = characters & ~((characters & (_ONES << _u64(6))) >> _u64(1))
-    above_nine = ((values + _ONES * _u64(6)) >> _u64(4)) & _ONES
-    spelled = values + _ZEROS + above_nine * _u64(7)
-    ok = (upper == spelled) & ((values & ~_LOW) == 0) & (count > 0) & (count <= 8)
-    pairs = (values * _u64(16) + (values >> _u64(8))) & _u64(0x00FF00FF00FF00FF)
-    fours = (pairs * _u64(256) + (pairs >> _u64(16))) & _u64(0x0000FFFF0000FFFF)
-    eight = (fours * _u64(65_536) + (fours >> _u64(32))) & _u64(0xFFFFFFFF)
-    return eight.astype(np.uint32), ok
+    values, ok = _hex_digits(text.word(stop - 8), _LAST.take(count, mode="clip"))
+    values = (values * np.uint64(16) + (values >> _S8)) & _EVERY_2ND
+    values = (values * np.uint64(256) + (values >> _S16)) & _EVERY_4TH
+    values = (values * np.uint64(65_536) + (values >> _S32)) & _EVERY_8TH
+    return values.astype(np.uint32), ok & (count > 0) & (count <= 8)
 
 
-def _pair_table() -> NDArray[np.uint16]:
-    table = np.full(1 << 16, 0x100, np.uint16)
-    digits = {ord(c): int(c, 16) for c in "0123456789abcdefABCDEF"}
-    for first, high in digits.items():
-        for second, low in digits.items():
-            table[first | second << 8] = high << 4 | low
-    return table
+def hex_bytes(
+    text: Text, start: Positions, count: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Return four bytes from eight hexadecimal digits, or fewer, from ``start`` on.
 
-
-_PAIRS = _pair_table()
-
-
-def pair_bytes(pairs: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Return the byte that two hexadecimal characters spell; 0x100 where they spell none."""
-    return _PAIRS[pairs]
+    ``count`` of digits is clipped to 0 to 8. The first byte is the lowest: as little-endian
+    memory, the result is the bytes in order, zero after the last.
+    """
+    values, ok = _hex_digits(text.word(start), _FIRST.take(count, mode="clip"))
+    values = ((values << _S4) | (values >> _S8)) & _EVERY_2ND
+    values = (values | (values >> _S8)) & _EVERY_4TH
+    values = values | (values >> _S16)
+    return values.astype(np.uint32), ok

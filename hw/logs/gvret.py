@@ -11,11 +11,12 @@ Times are microseconds; one with a decimal point is seconds. Data bytes are hexa
 
 from collections.abc import Iterator
 from functools import partial
+from string import hexdigits
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.logs.digits import decimal, hexadecimal, pair_bytes
+from hw.logs.digits import decimal, hexadecimal
 from hw.logs.reading import Reading
 from hw.logs.text import Lines, Positions, in_pieces, reread
 from user_lib.contract.errors import SourceError
@@ -145,10 +146,23 @@ class _Rows:
         for i in range(int(length.max(initial=0))):
             has = length > i
             at = np.minimum(first + 3 * i, stop)
-            value = pair_bytes(text.pair(at))
+            value = _PAIRS.take(text.pair(at))
             good &= ~has | ((value < 0x100) & (text.bytes[at - 1] == ord(",")))
             data[:, i] = np.where(has, value, 0)
         return good
+
+
+def _pair_table() -> NDArray[np.uint16]:
+    """Return the byte that two hexadecimal characters spell, 0x100 where they spell none."""
+    table = np.full(1 << 16, 0x100, np.uint16)
+    digits = {ord(c): int(c, 16) for c in hexdigits}
+    for first, high in digits.items():
+        for second, low in digits.items():
+            table[first | second << 8] = high << 4 | low
+    return table
+
+
+_PAIRS = _pair_table()
 
 
 def _read_row(reading: Reading, directed: bool, line: bytes) -> FrameBatch | None:
