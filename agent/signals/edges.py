@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from agent.signals.names import Derived, Direct, Signal, direct_parts
 from agent.signals.plan import Condition
 from agent.signals.recording import Recording
+from agent.signals.ring import Rows
 
 __all__ = ["EdgeDetector"]
 
@@ -65,6 +66,8 @@ class EdgeDetector:
         """Return the times of the edges in rows before ``known_ns`` not looked at before."""
         if not self._next and not self._begin(known_ns):
             return []
+        if not self._has_news(known_ns):
+            return []
         events, columns = self._new_rows(known_ns)
         if not len(events.time_ns):
             return []
@@ -99,16 +102,24 @@ class EdgeDetector:
         if not np.isnan(value):
             self._held[signal.name] = value
 
+    def _has_news(self, known_ns: int) -> bool:
+        rings = ((m, self._recording.history.ring(m)) for m in self._parts)
+        return any(
+            ring.head > self._next[m] and ring.seq_at(known_ns) > self._next[m] for m, ring in rings
+        )
+
+    def _new_rows_of(self, message: int, known_ns: int) -> Rows:
+        ring, start = self._recording.history.ring(message), self._next[message]
+        stop = self._next[message] = max(ring.seq_at(known_ns), start)
+        self.unseen += max(min(ring.tail, stop) - start, 0)
+        return ring.read(start, stop)
+
     def _new_rows(self, known_ns: int) -> tuple[_Events, dict[str, NDArray[np.float64]]]:
         """Return the rows not seen before, and the column that each direct signal has in them."""
         times, messages, ordinals = [], [], []
         columns: dict[str, NDArray[np.float64]] = {}
         for message, parts in self._parts.items():
-            ring = self._recording.history.ring(message)
-            stop = max(ring.seq_at(known_ns), self._next[message])
-            self.unseen += max(min(ring.tail, stop) - self._next[message], 0)
-            rows = ring.read(self._next[message], stop)
-            self._next[message] = stop
+            rows = self._new_rows_of(message, known_ns)
             values = self._recording.reader.decode_many(parts, rows)
             columns.update({part.name: values[:, k] for k, part in enumerate(parts)})
             times.append(rows.time_ns)

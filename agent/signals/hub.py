@@ -103,7 +103,7 @@ class SignalHub:
         """Stop the pump and close the sources; nothing is delivered afterwards."""
         self._stop.set()
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
         self._intake.close()
 
@@ -205,7 +205,8 @@ class SignalHub:
                 self._look(deliveries)
             if self._intake.over:
                 self._recording.finish()
-            self._look(deliveries)
+            if self._intake.over or not len(batch):
+                self._look(deliveries)
             self._review()
             self._remove_closed()
         for feed, delivery in deliveries:

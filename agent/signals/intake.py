@@ -23,7 +23,8 @@ class _Inlet:
         self.source, self.first_bus = source, first_bus
         self.time = SourceTime()
         self.ended = ""
-        self._dropped = 0
+        self.counts = SourceStats()
+        """As of the latest reading."""
 
     def read(self) -> FrameBatch:
         if self.ended:
@@ -40,8 +41,8 @@ class _Inlet:
 
     def newly_dropped(self) -> int:
         """How many frames the source has lost since the last call."""
-        before, self._dropped = self._dropped, self.source.stats().dropped
-        return self._dropped - before
+        before, self.counts = self.counts, self.source.stats()
+        return self.counts.dropped - before.dropped
 
 
 class Intake:
@@ -92,7 +93,7 @@ class Intake:
 
     def stats(self) -> dict[str, float]:
         """Return the sources' counts, added up."""
-        total = sum((inlet.source.stats() for inlet in self._inlets), SourceStats())
+        total = sum((inlet.counts for inlet in self._inlets), SourceStats())
         return {
             "frames.dropped": total.dropped,
             "frames.errors": total.error_frames,
@@ -102,7 +103,7 @@ class Intake:
             "source.loops": total.loops,
             "source.reconnects": total.reconnects,
             "source.ended": sum(1 for inlet in self._inlets if inlet.ended),
-            "source.disconnected": sum(1 for i in self._inlets if not i.source.stats().connected),
+            "source.disconnected": sum(1 for i in self._inlets if not i.counts.connected),
             "time.restarts": sum(inlet.time.restarts for inlet in self._inlets),
         }
 

@@ -1,11 +1,11 @@
 """The same windows over a log, offline: deterministic, all of them, nothing lost."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.signals.cursors import open_cursor
-from agent.signals.names import Derivation
 from agent.signals.plan import plan_of
+from agent.signals.profile import Profile
 from agent.signals.recording import Recording, slices
 from agent.signals.timeline import SourceTime
 from agent.signals.windows import Cursor
@@ -19,11 +19,10 @@ __all__ = ["run_on_log"]
 
 def run_on_log(
     assignment: Assignment,
-    catalog: Catalog,
+    vehicle: Profile | Catalog,
     batches: Iterable[FrameBatch],
     channels: Sequence[str],
     *,
-    derived: Mapping[str, Derivation] | None = None,
     history_mb: float = 256.0,
 ) -> Iterator[Window]:
     """Yield every window that the assignment would get if it ran from the log's first frame on.
@@ -34,6 +33,10 @@ def run_on_log(
     Raises: UnknownSignal, ExpressionError; WindowTooLarge, if a window needs more than
             ``history_mb``.
     """
+    if isinstance(vehicle, Profile):
+        catalog, derived = vehicle.load_catalog(), vehicle.derived
+    else:
+        catalog, derived = vehicle, {}
     recording = Recording(catalog, channels, derived=derived, history_mb=history_mb)
     plan = plan_of(assignment, recording.names)
     source_time = SourceTime()

@@ -72,8 +72,8 @@ class Recording:
             yield
 
     def note_dropped(self, frames: int) -> None:
-        """Remember that the sources lost frames about now."""
-        self._drops.append((self.timeline.latest_ns or 0, frames))
+        """Remember that the sources lost frames between the newest frame and the next one."""
+        self._drops.append((self.next_ns() or 0, frames))
 
     def dropped_between(self, start_ns: int, stop_ns: int) -> int:
         """How many frames the sources lost in that time, of whatever message."""

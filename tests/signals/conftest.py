@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent.signals.names import Derivation
+from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from agent.signals.timeline import LATENESS_NS
 from dbc import Catalog, DatabaseRef, load
@@ -144,6 +145,12 @@ class Car:
 
     def __init__(self, dbc: Path) -> None:
         self.dbc = dbc
+        self.profile = Profile(
+            name="test",
+            model="test",
+            databases=(DatabaseRef(path=dbc, channel="can0"),),
+            derived=dict(DERIVED),
+        )
         self.catalog: Catalog = load([DatabaseRef(path=dbc, channel="can0")])
 
     def recording(self, history_mb: float = 1.0) -> Recording:

@@ -17,7 +17,6 @@ from agent.signals import (
 )
 from agent.signals.intake import Intake
 from agent.signals.names import Derivation
-from dbc import DatabaseRef
 from hw import ReplayConfig, SimulatedConfig, SourceEnded, SourceStats, open_source, write_candump
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import MS, SECOND
@@ -75,21 +74,11 @@ def assignment(**keys: Any) -> Assignment:
 
 
 @pytest.fixture
-def profile(car: Any) -> Profile:
-    return Profile(
-        name="test",
-        model="test",
-        databases=(DatabaseRef(path=car.dbc, channel="can0"),),
-        derived=dict(car.derived),
-    )
-
-
-@pytest.fixture
-def opened(profile: Profile) -> Iterator[Callable[..., SignalHub]]:
+def opened(car: Any) -> Iterator[Callable[..., SignalHub]]:
     hubs: list[SignalHub] = []
 
     def open_hub(*sources: Any, start: bool = True, **settings: Any) -> SignalHub:
-        hub = SignalHub(profile, sources, **{"history_mb": 1.0, "tick_ms": 5.0, **settings})
+        hub = SignalHub(car.profile, sources, **{"history_mb": 1.0, "tick_ms": 5.0, **settings})
         hubs.append(hub)
         if start:
             hub.start()
@@ -346,9 +335,9 @@ def test_channels_that_no_source_brings_are_said(
     assert "databases for channel 'can0', but the sources bring only 'can7'" in caplog.text
 
 
-def test_the_hash_covers_derived_signals(car: Any, profile: Profile) -> None:
+def test_the_hash_covers_derived_signals(car: Any) -> None:
     def digest(derived: dict[str, Derivation]) -> str:
-        changed = Profile("p", "p", profile.databases, derived=derived)
+        changed = Profile("p", "p", car.profile.databases, derived=derived)
         return SignalHub(changed, [Fed("can0")], history_mb=1).catalog_hash
 
     assert digest({}) == car.catalog.hash

@@ -112,7 +112,7 @@ def spec_of(when: Any, window: Mapping[str, float], **more: Any) -> Assignment:
 
 
 def bounds_of(car: Any, spec: Assignment, batches: list[Any]) -> list[tuple[int, int, int]]:
-    found = run_on_log(spec, car.catalog, batches, car.channels, derived=car.derived, history_mb=2)
+    found = run_on_log(spec, car.profile, batches, car.channels, history_mb=2)
     return [(w.trigger_ns, w.start_ns, w.stop_ns) for w in found if check_content(w)]
 
 

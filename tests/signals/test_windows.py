@@ -139,7 +139,7 @@ def frames_of(car: Any, stream: list[tuple[int, str, int, bool]]) -> list[Any]:
 
 
 def windows_of(car: Any, spec: Assignment, batches: list[Any]) -> list[dict[str, Any]]:
-    found = run_on_log(spec, car.catalog, batches, car.channels, derived=car.derived, history_mb=2)
+    found = run_on_log(spec, car.profile, batches, car.channels, history_mb=2)
     return [plain(window) for window in found]
 
 
