@@ -27,6 +27,7 @@ _FULL_ENOUGH = 0.7
 _CHUNK_VALUES = 1 << 14
 """So many values are computed at a time: the matrix and its tables stay in the cache."""
 _WORD = 8
+_NO_LIMIT = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,18 +102,23 @@ class BatchPlan:
         length_of = length.take(frame_of) if short else None
         begins = ends - rows
         filled = []
+        unavailable = np.zeros(len(groups.counts))
         for matrix in self._matrices:
             part = slice(int(begins[matrix.first]), int(ends[matrix.last]))
             lanes = lane_of[part] - matrix.first
             short_of = None if length_of is None else length_of[part]
-            filled.append(_fill(matrix, words[part], lanes, short_of))
+            values, missing = _fill(matrix, words[part], lanes, short_of)
+            filled.append(values)
+            if missing is not None:
+                of_row = self._message_of.take(lane_of[part])
+                unavailable += np.bincount(of_row, missing, minlength=len(unavailable))
             begins[matrix.first : matrix.last + 1] -= part.start
         apart = {
             message: self._decode_apart(message, data, length, int(starts[message]), count)
             for message in self.apart
             if (count := int(groups.counts[message]))
         }
-        return DecodedBatch(self, groups, starts, _Rows(filled, begins), apart)
+        return DecodedBatch(self, groups, starts, _Rows(filled, begins, unavailable), apart)
 
     def _words(
         self, data: NDArray[np.uint64], frame_of: NDArray[np.intp], lane_of: NDArray[np.intp]
@@ -173,10 +179,17 @@ class DecodedBatch(Sequence[Decoded]):
     ) -> None:
         self.groups = groups
         self.apart = apart
+        self.extra: list[Decoded] = []
+        """What came in several frames each; these entries follow the others."""
         self._plan, self._starts, self._rows = plan, starts, rows
 
+    @property
+    def unavailable(self) -> NDArray[np.float64]:
+        """For each message of the catalog how many values J1939 called missing."""
+        return self._rows.unavailable
+
     def __len__(self) -> int:
-        return len(self.groups.message)
+        return len(self.groups.message) + len(self.extra)
 
     @overload
     def __getitem__(self, index: int) -> Decoded: ...
@@ -186,6 +199,10 @@ class DecodedBatch(Sequence[Decoded]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         groups = self.groups
+        if index < 0:
+            index += len(self)
+        if index >= len(groups.message):
+            return self.extra[index - len(groups.message)]
         message, source = int(groups.message[index]), int(groups.source[index])
         start, stop = int(groups.start[index]), int(groups.stop[index])
         first = int(self._starts[message])
@@ -221,6 +238,8 @@ class _Rows:
 
     matrices: list[NDArray[np.float64]]
     begins: NDArray[np.intp]
+    unavailable: NDArray[np.float64]
+    """For each message how many of its values said that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +274,7 @@ class _Matrix:
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
     needed_bytes: NDArray[np.uint16]
+    limit: NDArray[np.uint64] | None
     longest: NDArray[np.uint16]
 
 
@@ -294,6 +314,7 @@ def _matrix(rows: Sequence[_Row], start: int, stop: int) -> _Matrix:
         return values
 
     needed = table("needed_bytes", np.uint16, 0)
+    j1939 = any(row.block.limit is not None for row in rows[start:stop])
     return _Matrix(
         first=start,
         last=stop - 1,
@@ -303,6 +324,7 @@ def _matrix(rows: Sequence[_Row], start: int, stop: int) -> _Matrix:
         scale=table("scale", np.float64, 1.0),
         offset=table("offset", np.float64, 0.0),
         needed_bytes=needed,
+        limit=table("limit", np.uint64, _NO_LIMIT) if j1939 else None,
         longest=needed.max(axis=1),
     )
 
@@ -312,31 +334,39 @@ def _fill(
     words: NDArray[np.uint64],
     lane_of: NDArray[np.intp],
     length: NDArray[np.integer] | None,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
     """Cut every field of every row out of its word and scale it; `dbc.plan` says how.
 
-    Shapes: words, lane_of, length (m,); result (m, width), NaN beyond a short payload; ``length``
-            None: there is none.
+    Shapes: words, lane_of, length (m,); values (m, width), NaN beyond a short payload and where a
+            J1939 signal has no value; the number of the latter (m,), None without J1939. ``length``
+            None: no payload is short.
     """
     width = matrix.shift.shape[1]
     values = np.empty((len(words), width))
     bits = values.view(np.uint64)
+    unavailable = None if matrix.limit is None else np.zeros(len(words), np.intp)
     step = max(1, _CHUNK_VALUES // width)
     for start in range(0, len(words), step):
         part = slice(start, start + step)
         lane, cut, value = lane_of[part], bits[part], values[part]
         np.right_shift(words[part, None], matrix.shift.take(lane, axis=0), out=cut)
         cut &= matrix.mask.take(lane, axis=0)
+        says_no = None if matrix.limit is None else cut >= matrix.limit.take(lane, axis=0)
         flip = matrix.flip.take(lane, axis=0)
         cut ^= flip
         value -= flip.view(np.float64)
         value *= matrix.scale.take(lane, axis=0)
         value += matrix.offset.take(lane, axis=0)
+        if says_no is not None and unavailable is not None:
+            if length is not None:
+                says_no &= matrix.needed_bytes.take(lane, axis=0) <= length[part, None]
+            unavailable[part] = np.count_nonzero(says_no, axis=1)
+            value[says_no] = np.nan
     if length is not None:
         cropped = np.flatnonzero(matrix.longest.take(lane_of) > length)
         absent = matrix.needed_bytes.take(lane_of[cropped], axis=0) > length[cropped, None]
         values[cropped] = np.where(absent, np.nan, values[cropped])
-    return values
+    return values, unavailable
 
 
 def _whole_words(data: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint64]:

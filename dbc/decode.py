@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.bits import decode_exact, raw_integers, window_words
+from dbc.bits import WORD_BITS, decode_exact, raw_bits, raw_integers, window_words
 from dbc.model import SignalDef
 from dbc.plan import Block, Branch, Node
 
@@ -25,8 +25,8 @@ class Absent:
     """Counts why values were absent while a batch was decoded."""
 
     def __init__(self) -> None:
-        self.short_frames = 0
         self.unknown_switch_frames = 0
+        self.unavailable_values = 0
 
 
 def padded(rows: int, n: int) -> NDArray[np.float64]:
@@ -47,7 +47,7 @@ def decode_node(
     Shapes: data (n, stride) C-contiguous; length (n,); out (k, n), its rows the plan's places.
     Gaps:   where a branch does not lead, ``out`` keeps what it held: fill it with NaN beforehand.
     """
-    _decode_block(node.block, data, length, out)
+    _decode_block(node.block, data, length, out, absent or Absent())
     for branch in node.branches:
         _follow(branch, data, length, out, absent)
 
@@ -79,7 +79,7 @@ def _follow(
 
 def _all_places(node: Node) -> NDArray[np.intp]:
     """Return every row of the result that a node or its branches may write."""
-    found = [node.block.places, np.array([p for p, _ in node.block.wide], np.intp)]
+    found = [node.block.places, np.array([p for p, _, _ in node.block.wide], np.intp)]
     found += [_all_places(n) for branch in node.branches for n in branch.nodes]
     return np.concatenate(found)
 
@@ -99,11 +99,10 @@ def _decode_block(
     data: NDArray[np.uint8],
     length: NDArray[np.integer],
     out: NDArray[np.float64],
+    absent: Absent,
 ) -> None:
+    _decode_wide(block, data, length, out, absent)
     n, k = len(data), len(block.places)
-    for place, signal in block.wide:
-        out[place] = decode_exact(data, signal)
-        out[place, length < signal.needed_bytes] = np.nan
     if not k or not n:
         return
     words = [window_words(data, lane.first_byte, big=lane.big) for lane in block.lanes]
@@ -112,25 +111,52 @@ def _decode_block(
     for start in range(0, n, step):
         chunk = slice(start, min(start + step, n))
         target = out[:, chunk] if block.in_order else np.empty((k, chunk.stop - start))
-        _scale_block(block, [w[chunk] for w in words], target)
+        unavailable = _scale_block(block, [w[chunk] for w in words], target)
+        if unavailable is not None:
+            unavailable &= block.needed_bytes <= length[chunk]
+            absent.unavailable_values += int(np.count_nonzero(unavailable))
+            target[unavailable] = np.nan
         if short:
             target[block.needed_bytes > length[chunk]] = np.nan
         if not block.in_order:
             out[block.places, chunk] = target
 
 
+def _decode_wide(
+    block: Block,
+    data: NDArray[np.uint8],
+    length: NDArray[np.integer],
+    out: NDArray[np.float64],
+    absent: Absent,
+) -> None:
+    """Decode floats and the fields that are too wide to be taken together."""
+    for place, signal, limit in block.wide:
+        out[place] = decode_exact(data, signal)
+        here = np.asarray(length >= signal.needed_bytes)
+        if limit is not None and signal.length <= WORD_BITS:
+            unavailable = here & (raw_bits(data, signal) >= np.uint64(limit))
+            absent.unavailable_values += int(np.count_nonzero(unavailable))
+            here = here & ~unavailable
+        out[place, ~here] = np.nan
+
+
 def _scale_block(
     block: Block, words: Sequence[NDArray[np.uint64]], out: NDArray[np.float64]
-) -> None:
-    """Cut the fields out of their words and turn them into values; `dbc.plan` says how."""
+) -> NDArray[np.bool_] | None:
+    """Cut the fields out of their words and turn them into values; `dbc.plan` says how.
+
+    Returns where a J1939 signal says that it has no value; None for other messages.
+    """
     bits = out.view(np.uint64)
     for lane, word in zip(block.lanes, words, strict=True):
         part = slice(lane.start, lane.stop)
         np.right_shift(word, block.shift[part], out=bits[part])
     bits &= block.mask
+    unavailable = None if block.limit is None else bits >= block.limit
     bits ^= block.flip
     out -= block.bias
     if block.scale is not None:
         out *= block.scale
     if block.offset is not None:
         out += block.offset
+    return unavailable

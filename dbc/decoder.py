@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.batch import BatchPlan, DecodedBatch, Groups
+from dbc.batch import BatchPlan, Decoded, DecodedBatch, Groups
 from dbc.bits import raw_integers
 from dbc.catalog import Catalog
-from dbc.decode import decode_node, padded
+from dbc.decode import Absent, decode_node, padded
 from dbc.match import Matcher
 from dbc.model import MessageDef
 from dbc.plan import Node, compile_node
+from dbc.reassembly import Reassembled, Reassembler
+from dbc.transport import TransportStats
 from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 
 __all__ = ["DecodeStats", "Decoder", "MessageStats"]
@@ -32,6 +34,8 @@ class MessageStats:
     """Payloads with more bytes than the message has; the rest was ignored."""
     unknown_switch_frames: int = 0
     """Frames with a multiplexer value that the database does not know."""
+    unavailable_values: int = 0
+    """Values by which J1939 says "error" or "not available"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class DecodeStats:
     unmatched_frames: int = 0
     remote_frames: int = 0
     error_frames: int = 0
+    transport_frames: int = 0
+    """Parts of longer payloads, not decoded by themselves."""
+    transfers: TransportStats = field(default_factory=TransportStats)
+    """Longer payloads that were put together, and those that were dropped on the way."""
     messages: Mapping[int, MessageStats] = field(default_factory=dict)
 
 
@@ -60,6 +68,9 @@ class Decoder:
         self._plans: dict[tuple[int, tuple[int, ...] | None], Node] = {}
         everything = {i: range(len(m.signals)) for i, m in enumerate(self.messages)}
         self._everything = BatchPlan(self.messages, everything)
+        self._reassembler = Reassembler(self.messages, channels)
+        j1939 = np.array([m.j1939 for m in self.messages] + [False], np.bool_)
+        self._j1939 = j1939 if j1939.any() else None  # the last entry is for frames without match
         self._counts = _Counts(self.messages)
 
     def match(self, batch: FrameBatch) -> NDArray[np.int32]:
@@ -83,13 +94,7 @@ class Decoder:
         Units:  each signal's own; a value table's value is its number.
         Gaps:   NaN beyond a short payload, and where the multiplexer chose other signals.
         """
-        node = self._plan(message, columns)
-        width = len(self.messages[message].signals) if columns is None else len(columns)
-        out = padded(width, len(data))
-        if node.branches or len(node.block.places) + len(node.block.wide) < width:
-            out.fill(np.nan)
-        decode_node(node, np.ascontiguousarray(data), length, out)
-        return out.T
+        return self._decode(message, data, length, columns)
 
     def decode_raw(
         self, message: int, column: int, data: NDArray[np.uint8], length: NDArray[np.integer]
@@ -111,25 +116,66 @@ class Decoder:
         The result has one entry a message met (and source address, for J1939), in catalog order.
         """
         found = self.match(batch)
+        parts = np.zeros(len(batch), np.bool_)
+        whole: list[Reassembled] = []
+        if self._reassembler.needed:
+            whole, parts = self._reassembler.add(batch, found)
+            found = np.where(parts, np.int32(-1), found)
         groups = self._group(batch, found)
         decoded = self._everything.decode(batch, groups)
-        self._counts.add(batch, found, decoded)
+        self._counts.add(batch, groups, decoded, int(np.count_nonzero(parts)))
+        decoded.extra += [self._decode_whole(long) for long in whole]
         return decoded
+
+    def _decode_whole(self, long: Reassembled) -> Decoded:
+        absent = Absent()
+        data = np.frombuffer(long.payload, np.uint8)[None, :]
+        length = np.array([len(long.payload)], np.uint16)
+        values = self._decode(long.message, data, length, None, absent)
+        self._counts.add_one(long.message, len(long.payload), absent)
+        return Decoded(long.message, np.array([long.row], np.intp), values, long.source)
 
     def stats(self) -> DecodeStats:
         """Return what `decode_batch` met so far."""
-        return self._counts.snapshot()
+        return self._counts.snapshot(self._reassembler.stats())
 
     def _group(self, batch: FrameBatch, found: NDArray[np.int32]) -> Groups:
         counts = np.bincount(found + 1, minlength=len(self.messages) + 1)
         # numpy sorts 16-bit keys by radix, three times faster than wider ones
         key = (found + 1).astype(np.uint16) if len(self.messages) < _RADIX_KEYS else found
-        order = np.argsort(key, kind="stable")[counts[0] :]
-        counts = counts[1:]
-        message = np.flatnonzero(counts)
-        stop = np.cumsum(counts[message])
-        source = np.full(len(message), -1, np.int16)
-        return Groups(order, counts, message, stop - counts[message], stop, source)
+        if self._j1939 is None:
+            order = np.argsort(key, kind="stable")[counts[0] :]
+            counts = counts[1:]
+            message = np.flatnonzero(counts)
+            stop = np.cumsum(counts[message])
+            source = np.full(len(message), -1, np.int16)
+            return Groups(order, counts, message, stop - counts[message], stop, source)
+        sender = np.where(self._j1939[found], batch.can_id & np.uint32(0xFF), 0).astype(np.uint16)
+        by_sender = np.argsort(sender, kind="stable")
+        order = by_sender[np.argsort(key[by_sender], kind="stable")][counts[0] :]
+        message_of, sender_of = found[order], sender[order]
+        changes = (np.diff(message_of) != 0) | (np.diff(sender_of.astype(np.int32)) != 0)
+        start = np.flatnonzero(np.concatenate([np.ones(min(len(order), 1), np.bool_), changes]))
+        stop = np.append(start[1:], len(order))[: len(start)]
+        message = message_of[start].astype(np.intp)
+        source = np.where(self._j1939[message], sender_of[start], -1).astype(np.int16)
+        return Groups(order, counts[1:], message, start, stop, source)
+
+    def _decode(
+        self,
+        message: int,
+        data: NDArray[np.uint8],
+        length: NDArray[np.integer],
+        columns: Sequence[int] | None,
+        absent: Absent | None = None,
+    ) -> NDArray[np.float64]:
+        node = self._plan(message, columns)
+        width = len(self.messages[message].signals) if columns is None else len(columns)
+        out = padded(width, len(data))
+        if node.branches or len(node.block.places) + len(node.block.wide) < width:
+            out.fill(np.nan)
+        decode_node(node, np.ascontiguousarray(data), length, out, absent)
+        return out.T
 
     def _plan(self, message: int, columns: Sequence[int] | None) -> Node:
         key = (message, None if columns is None else tuple(columns))
@@ -151,38 +197,56 @@ class _Counts:
             [max((s.needed_bytes for s in m.signals), default=0) for m in messages], np.int64
         )
         self._length = np.array([m.length for m in messages], np.int64)
-        self._frames, self._short, self._long, self._unknown_switch = (
-            np.zeros(len(messages), np.int64) for _ in range(4)
+        self._frames, self._short, self._long, self._unknown_switch, self._unavailable = (
+            np.zeros(len(messages), np.int64) for _ in range(5)
         )
-        self._seen = self._unmatched = self._remote = self._error = 0
+        self._seen = self._unmatched = self._remote = self._error = self._parts = 0
 
-    def add(self, batch: FrameBatch, found: NDArray[np.int32], decoded: DecodedBatch) -> None:
-        """Count a batch."""
-        groups = decoded.groups
+    def add(self, batch: FrameBatch, groups: Groups, decoded: DecodedBatch, parts: int) -> None:
+        """Count a batch of which ``parts`` frames were not decoded by themselves."""
         self._seen += len(batch)
-        self._unmatched += len(batch) - len(groups.order)
+        self._parts += parts
+        self._unmatched += len(batch) - len(groups.order) - parts
         if batch.flags.max(initial=0) >= REMOTE:
             self._remote += int(np.count_nonzero(batch.flags & REMOTE))
             self._error += int(np.count_nonzero(batch.flags & ERROR))
         self._frames += groups.counts
-        message = found.take(groups.order)
+        message = np.repeat(groups.message, groups.stop - groups.start)
         length = batch.length.take(groups.order)
         self._short += self._per_message(message[length < self._needed.take(message)])
         self._long += self._per_message(message[length > self._length.take(message)])
+        self._unavailable += decoded.unavailable.astype(np.int64)
         for index, (_, absent) in decoded.apart.items():
             self._unknown_switch[index] += absent.unknown_switch_frames
+            self._unavailable[index] += absent.unavailable_values
 
-    def _per_message(self, messages: NDArray[np.int32]) -> NDArray[np.intp] | int:
+    def add_one(self, message: int, length: int, absent: Absent) -> None:
+        """Count a payload that came in several frames."""
+        self._frames[message] += 1
+        self._short[message] += length < self._needed[message]
+        self._long[message] += length > self._length[message]
+        self._unknown_switch[message] += absent.unknown_switch_frames
+        self._unavailable[message] += absent.unavailable_values
+
+    def _per_message(self, messages: NDArray[np.intp]) -> NDArray[np.intp] | int:
         return np.bincount(messages, minlength=len(self._frames)) if len(messages) else 0
 
-    def snapshot(self) -> DecodeStats:
+    def snapshot(self, transfers: TransportStats) -> DecodeStats:
         """Return the counts so far; messages never met are left out."""
-        columns = (self._frames, self._short, self._long, self._unknown_switch)
+        columns = (
+            self._frames,
+            self._short,
+            self._long,
+            self._unknown_switch,
+            self._unavailable,
+        )
         return DecodeStats(
             frames=self._seen,
             unmatched_frames=self._unmatched,
             remote_frames=self._remote,
             error_frames=self._error,
+            transport_frames=self._parts,
+            transfers=transfers,
             messages={
                 index: MessageStats(*(int(column[index]) for column in columns))
                 for index in np.flatnonzero(self._frames).tolist()

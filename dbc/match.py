@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dbc.j1939 import parameter_group
 from dbc.model import MessageDef
 from user_lib.contract.frames import ERROR, EXTENDED, REMOTE, FrameBatch
 
-__all__ = ["Matcher", "parameter_group"]
+__all__ = ["Matcher"]
 
 _EXTENDED_BIT = 1 << 29
 _BUS_SHIFT = np.uint64(30)
@@ -16,7 +17,6 @@ _NEVER = 1 << 62
 _EMPTY = np.uint64((1 << 63) | 1)
 _MULTIPLIERS = 24
 _ROOM = 8
-_PDU1_LIMIT = 0xF0
 
 
 def _key_of_flags() -> NDArray[np.uint64]:
@@ -28,13 +28,6 @@ def _key_of_flags() -> NDArray[np.uint64]:
 
 
 _KEY_OF_FLAGS = _key_of_flags()
-
-
-def parameter_group(can_id: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the J1939 parameter group number of 29-bit ids, without destination, 18 bits."""
-    group = (can_id >> np.uint32(8)) & np.uint32(0x3FFFF)
-    addressed = ((group >> np.uint32(8)) & np.uint32(0xFF)) < _PDU1_LIMIT
-    return np.where(addressed, group & np.uint32(0x3FF00), group)
 
 
 class _Table:

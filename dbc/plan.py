@@ -9,7 +9,7 @@ Multiplexing makes a tree: a node has columns that are there whenever the node i
 a switch, that lead to further nodes by ranges of the switch's value.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc.bits import WORD_BYTES
+from dbc.j1939 import absent_from
 from dbc.model import MessageDef, SignalDef
 
 __all__ = ["Block", "Branch", "Lane", "Node", "compile_node"]
@@ -24,6 +25,7 @@ __all__ = ["Block", "Branch", "Lane", "Node", "compile_node"]
 NARROW_BITS = 52
 _TWO_52 = np.uint64(0x4330000000000000)
 """The bits of the float64 2**52."""
+_NO_LIMIT = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,12 @@ class Block:
     bias: NDArray[np.float64]
     scale: NDArray[np.float64] | None
     offset: NDArray[np.float64] | None
+    limit: NDArray[np.uint64] | None
+    """The raw value from which on a J1939 signal says that it has none."""
     needed_bytes: NDArray[np.uint16]
     longest: int
-    wide: tuple[tuple[int, SignalDef], ...]
+    wide: tuple[tuple[int, SignalDef, int | None], ...]
+    """Place, signal, and limit of each field that is taken by itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,68 +88,59 @@ class Node:
 
 def compile_node(message: MessageDef, columns: Sequence[int]) -> Node:
     """Plan the decoding of some columns of a message; row i of the result is ``columns[i]``."""
-    places: dict[str, list[int]] = {}
-    for place, column in enumerate(columns):
-        places.setdefault(message.signals[column].name, []).append(place)
-    children: dict[str, list[SignalDef]] = {}
-    for signal in message.signals:
-        for layout in (signal, *signal.variants):
-            children.setdefault(layout.multiplexed_by, []).append(layout)
-    return _node(children.get("", []), places, children, len(columns))
+    return _Compiler(message, columns).root()
 
 
-def _node(
-    signals: Iterable[SignalDef],
-    places: dict[str, list[int]],
-    children: dict[str, list[SignalDef]],
-    total: int,
-) -> Node:
-    here = list(signals)
-    wanted = [(place, s) for s in here for place in places.get(s.name, ())]
-    branches = [
-        branch
-        for s in here
-        if s.is_switch and (branch := _branch(s, places, children, total)) is not None
-    ]
-    return Node(_block(wanted, total), tuple(branches))
+class _Compiler:
+    """Builds the tree of one message for the columns that are wanted of it."""
 
+    def __init__(self, message: MessageDef, columns: Sequence[int]) -> None:
+        self._total = len(columns)
+        self._j1939 = message.j1939
+        self._places: dict[str, list[int]] = {}
+        for place, column in enumerate(columns):
+            self._places.setdefault(message.signals[column].name, []).append(place)
+        self._children: dict[str, list[SignalDef]] = {}
+        for signal in message.signals:
+            for layout in (signal, *signal.variants):
+                self._children.setdefault(layout.multiplexed_by, []).append(layout)
 
-def _branch(
-    switch: SignalDef,
-    places: dict[str, list[int]],
-    children: dict[str, list[SignalDef]],
-    total: int,
-) -> Branch | None:
-    followers = children.get(switch.name, [])
-    if not any(_reaches(follower, places, children) for follower in followers):
-        return None
-    nodes: dict[tuple[tuple[str, int], ...], Node] = {}
-    low, high, target = [], [], []
-    for start, stop, present in _segments(switch, followers):
-        names = tuple((s.name, s.start) for s in present)
-        if names and names not in nodes:
-            nodes[names] = _node(present, places, children, total)
-        low.append(start)
-        high.append(stop)
-        target.append(list(nodes).index(names) if names else -1)
-    return Branch(
-        switch=switch,
-        low=np.array(low, np.int64),
-        high=np.array(high, np.int64),
-        target=np.array(target, np.int64),
-        nodes=tuple(nodes.values()),
-    )
+    def root(self) -> Node:
+        return self._node(self._children.get("", []))
 
+    def _node(self, signals: Sequence[SignalDef]) -> Node:
+        wanted = [(place, s) for s in signals for place in self._places.get(s.name, ())]
+        found = [self._branch(s) for s in signals if s.is_switch]
+        block = _block(wanted, self._total, j1939=self._j1939)
+        return Node(block, tuple(branch for branch in found if branch is not None))
 
-def _reaches(
-    signal: SignalDef, places: dict[str, list[int]], children: dict[str, list[SignalDef]]
-) -> bool:
-    """Whether a signal, or one that depends on it, is wanted."""
-    if signal.name in places:
-        return True
-    return signal.is_switch and any(
-        _reaches(follower, places, children) for follower in children.get(signal.name, ())
-    )
+    def _branch(self, switch: SignalDef) -> Branch | None:
+        followers = self._children.get(switch.name, [])
+        if not any(self._leads_somewhere(follower) for follower in followers):
+            return None
+        nodes: dict[tuple[tuple[str, int], ...], Node] = {}
+        low, high, target = [], [], []
+        for start, stop, present in _segments(switch, followers):
+            names = tuple((s.name, s.start) for s in present)
+            if names and names not in nodes:
+                nodes[names] = self._node(present)
+            low.append(start)
+            high.append(stop)
+            target.append(list(nodes).index(names) if names else -1)
+        return Branch(
+            switch=switch,
+            low=np.array(low, np.int64),
+            high=np.array(high, np.int64),
+            target=np.array(target, np.int64),
+            nodes=tuple(nodes.values()),
+        )
+
+    def _leads_somewhere(self, signal: SignalDef) -> bool:
+        """Whether a signal, or one that depends on it, is wanted."""
+        if signal.name in self._places:
+            return True
+        followers = self._children.get(signal.name, ()) if signal.is_switch else ()
+        return any(self._leads_somewhere(follower) for follower in followers)
 
 
 def _segments(
@@ -169,9 +165,13 @@ def _segments(
     return segments
 
 
-def _block(wanted: list[tuple[int, SignalDef]], total: int) -> Block:
+def _block(wanted: list[tuple[int, SignalDef]], total: int, *, j1939: bool) -> Block:
     narrow = [(p, s) for p, s in wanted if not s.is_float and s.length <= NARROW_BITS]
-    wide = tuple((p, s) for p, s in wanted if s.is_float or s.length > NARROW_BITS)
+    wide = tuple(
+        (p, s, absent_from(s) if j1939 else None)
+        for p, s in wanted
+        if s.is_float or s.length > NARROW_BITS
+    )
     lanes, ordered = _lanes(narrow)
     signals = [s for _, s in ordered]
     places = np.array([p for p, _ in ordered], np.intp)
@@ -188,6 +188,9 @@ def _block(wanted: list[tuple[int, SignalDef]], total: int) -> Block:
         bias=_floats([float(2**52 + bit) for bit in sign]),
         scale=None if set(scale) <= {1.0} else _floats(scale),
         offset=None if set(offset) <= {0.0} else _floats(offset),
+        limit=_words([_NO_LIMIT if (n := absent_from(s)) is None else n for s in signals])
+        if j1939
+        else None,
         needed_bytes=np.array([s.needed_bytes for s in signals], np.uint16).reshape(-1, 1),
         longest=max((s.needed_bytes for s in signals), default=0),
         wide=wide,

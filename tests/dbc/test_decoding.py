@@ -128,7 +128,7 @@ def messages(draw: st.DrawFn) -> MessageDef:
         fields = {f: getattr(signal, f) for f in signal.__struct_fields__}
         result.append(SignalDef(**{**fields, **changes}))
     return MessageDef(
-        name="M", can_id=draw(st.sampled_from([0, 5, 0x7FF])), extended=draw(st.booleans()),
+        name="M", can_id=draw(st.sampled_from([0, 5, 0x6FF])), extended=draw(st.booleans()),
         length=length, signals=tuple(result), channel="c",
     )  # fmt: skip
 
