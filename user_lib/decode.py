@@ -8,7 +8,7 @@ is counted in the `DecodeSummary`.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc import (
-    Catalog,
     DatabaseRef,
     Decoded,
     Decoder,
-    DecodeStats,
     MessageDef,
     MessageStats,
     Transform,
@@ -39,6 +37,8 @@ Progress = Callable[[int, float], None]
 """Told after every batch: frames so far, and the share of the log that was read, 0 to 1."""
 
 BATCH_FRAMES = 16_384
+_SCAN_SHARE = 0.1
+"""How much of the work the first pass is."""
 
 
 class MessageSummary(msgspec.Struct, frozen=True):
@@ -56,13 +56,15 @@ class MessageSummary(msgspec.Struct, frozen=True):
 
 
 class AbsentSummary(msgspec.Struct, frozen=True):
-    """Frames of one message that did not hold all it has, or held more."""
+    """Frames of one message that did not hold all it has, or held more than it has."""
 
     channel: str
     message: str
     short_frames: int
     long_frames: int
     unknown_switch_frames: int
+    unavailable_values: int
+    """Values by which J1939 says "error" or "not available"."""
 
 
 class DecodeSummary(msgspec.Struct, frozen=True):
@@ -78,6 +80,11 @@ class DecodeSummary(msgspec.Struct, frozen=True):
     """Frames with an identifier that no database has on that channel."""
     remote_frames: int
     error_frames: int
+    transport_frames: int
+    """Parts of payloads longer than a frame (J1939 transport, ISO-TP)."""
+    transfers_completed: int
+    transfers_dropped: int
+    """Longer payloads of which a part was missing or out of order."""
     malformed: int
     """Lines or records of the log that hold no readable frame."""
     first_malformed: str
@@ -114,12 +121,16 @@ def decode_log(
         )
     catalog = load(databases, mapping=mapping, strict=strict)
     log = read_log(log_path, batch_frames=BATCH_FRAMES)
-    decoding = _Decoding(catalog)
+    tell = progress or (lambda frames, share: None)
+    # A first pass finds the channels: a decoder that changed with them would lose the transfers
+    # that are under way when a new one appears.
+    for _ in log:
+        tell(0, _SCAN_SHARE * log.fraction_read)
+    decoding = _Decoding(Decoder(catalog, log.channels))
     with open_output(out) as output:
         for batch in log:
-            output.add(decoding.parts(batch, log.channels))
-            if progress is not None:
-                progress(decoding.frames, log.fraction_read)
+            output.add(decoding.parts(batch))
+            tell(decoding.frames, _SCAN_SHARE + (1 - _SCAN_SHARE) * log.fraction_read)
     return DecodeSummary(
         log=str(log.path),
         format=log.format,
@@ -224,69 +235,62 @@ class _SeriesCount:
 
 
 class _Decoding:
-    """Decodes batch after batch; compiles anew when the log names another channel."""
+    """Decodes batch after batch and counts what becomes of the frames."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._decoder = Decoder(catalog, ())
-        self._layouts = _layouts(self._decoder)
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._layouts = _layouts(decoder)
         self._series: dict[tuple[str, str, str], _SeriesCount] = {}
-        self._before = DecodeStats()
-        self._absent: dict[tuple[str, str], MessageStats] = {}
         self.frames = 0
 
-    def parts(self, batch: FrameBatch, channels: tuple[str, ...]) -> list[Part]:
+    def parts(self, batch: FrameBatch) -> list[Part]:
         """Decode a batch into a part for each message (and source) in it."""
-        if channels != self._decoder.channels:
-            self._fold()
-            self._decoder = Decoder(self._catalog, channels)
-            self._layouts = _layouts(self._decoder)
         self.frames += len(batch)
-        parts = [
-            self._layouts[decoded.message].part(decoded, batch.time_ns[decoded.rows])
-            for decoded in self._decoder.decode_batch(batch)
-        ]
-        for part in parts:
+        parts = []
+        for decoded in _joined(self._decoder.decode_batch(batch)):
+            layout = self._layouts[decoded.message]
+            part = layout.part(decoded, batch.time_ns[decoded.rows])
             key = (part.channel, part.message, part.source)
             self._series.setdefault(key, _SeriesCount(len(part.signals))).add(part)
+            parts.append(part)
         return parts
 
-    def _fold(self) -> None:
-        """Keep the counts of a decoder that another one follows."""
-        stats, before = self._decoder.stats(), self._before
-        for index, counts in stats.messages.items():
-            key = (self._layouts[index].channel, self._layouts[index].label)
-            self._absent[key] = _sum(self._absent.get(key, MessageStats()), counts)
-        self._before = DecodeStats(
-            frames=before.frames + stats.frames,
-            unmatched_frames=before.unmatched_frames + stats.unmatched_frames,
-            remote_frames=before.remote_frames + stats.remote_frames,
-            error_frames=before.error_frames + stats.error_frames,
-        )
-
     def counts(self) -> dict[str, Any]:
-        """Return the counts of a `DecodeSummary`, once, at the end."""
-        self._fold()
-        stats = self._before
-        not_data = stats.remote_frames + stats.error_frames
+        """Return the counts of a `DecodeSummary`."""
+        stats = self._decoder.stats()
+        other = stats.remote_frames + stats.error_frames
         return {
             "frames": stats.frames,
-            "decoded_frames": stats.frames - stats.unmatched_frames,
-            "unmatched_frames": stats.unmatched_frames - not_data,
+            "decoded_frames": stats.frames - stats.unmatched_frames - stats.transport_frames,
+            "unmatched_frames": stats.unmatched_frames - other,
             "remote_frames": stats.remote_frames,
             "error_frames": stats.error_frames,
+            "transport_frames": stats.transport_frames,
+            "transfers_completed": stats.transfers.completed,
+            "transfers_dropped": stats.transfers.dropped,
             "messages": tuple(
                 MessageSummary(*key, *astuple(count)) for key, count in sorted(self._series.items())
             ),
-            "absent": tuple(
-                AbsentSummary(
-                    *key, counts.short_frames, counts.long_frames, counts.unknown_switch_frames
-                )
-                for key, counts in sorted(self._absent.items())
-                if counts.short_frames or counts.long_frames or counts.unknown_switch_frames
-            ),
+            "absent": tuple(self._absent(stats.messages)),
         }
 
+    def _absent(self, messages: Mapping[int, MessageStats]) -> Iterator[AbsentSummary]:
+        for index, (frames, *absent) in ((i, astuple(m)) for i, m in messages.items()):
+            if frames and any(absent):
+                layout = self._layouts[index]
+                yield AbsentSummary(layout.channel, layout.label, *absent)
 
-def _sum(one: MessageStats, other: MessageStats) -> MessageStats:
-    return MessageStats(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
+
+def _joined(decoded: Sequence[Decoded]) -> Iterator[Decoded]:
+    """Put together what one batch holds of one series: its frames, and its longer payloads."""
+    by_series: dict[tuple[int, int | None], list[Decoded]] = {}
+    for each in decoded:
+        by_series.setdefault((each.message, each.source), []).append(each)
+    for (message, source), several in by_series.items():
+        if len(several) == 1:
+            yield several[0]
+            continue
+        rows = np.concatenate([each.rows for each in several])
+        order = np.argsort(rows, kind="stable")
+        values = np.concatenate([each.values for each in several])
+        yield Decoded(message, rows[order], values[order], source)

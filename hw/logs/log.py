@@ -91,6 +91,7 @@ class Log:
         Raises: SourceError, when the file cannot be read or nothing in it is of its format.
         """
         reading = self._new_pass()
+        reading.damage.told = bool(self._reading.damage.first)
         # Indices must not change between passes: a second one starts with the names of the first.
         reading.channels.extend(self._reading.channels)
         self._reading = reading

@@ -37,6 +37,8 @@ class Damage:
     expected: str
     malformed: int = 0
     first: str = ""
+    told: bool = False
+    """Whether an earlier pass over the log has warned already."""
 
     def report(self, where: str, found: str | bytes, *, count: int = 1) -> None:
         """Count ``count`` damaged pieces, the first of them at ``where``."""
@@ -45,6 +47,8 @@ class Damage:
             return
         text = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
         self.first = f"{where}: {text[:_SHOWN_CHARACTERS]!r}"
+        if self.told:
+            return
         log.warning(
             "%s, %s: expected %s, found %r; skipped, and so is further damage, which is counted",
             self.path,

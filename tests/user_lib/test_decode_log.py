@@ -75,6 +75,30 @@ def test_every_value_agrees_with_the_independent_decoder(drive: str, tmp_path: P
 
 
 @recorded
+def test_j1939_series_stand_apart_by_source_with_transfers_put_together(tmp_path: Path) -> None:
+    expected = told("johndeere_j1939_tp")
+    out = tmp_path / "out.npz"
+    summary = decode_log(log_of(expected), databases_of(expected), out=out)
+    theirs = np.load(DATA / "expected/johndeere_j1939_tp.npz")
+    ours = np.load(out)
+
+    for series in expected["messages"]:
+        name = f"{series['channel']}/{series['message']}@{series['id'][-2:]}"
+        times, seconds = ours[f"{name}/time_ns"], theirs[f"{series['key']}_t"]
+        assert len(times) == series["frames"]
+        assert abs(times / 1e9 - seconds).max() <= np.spacing(seconds.max())
+        for column, signal in enumerate(series["columns"]):
+            there = ~np.isnan(ours[f"{name}/{signal}"])
+            values = theirs[f"{series['key']}_v"][:, column]
+            np.testing.assert_allclose(ours[f"{name}/{signal}"][there], values[there], rtol=1e-9)
+            # What they keep as a number and we do not is "not available": all ones.
+            assert (values[~there] >= 8190).all()
+    assert summary.transfers_completed == expected["frames"]["bam"]["complete"]
+    assert summary.transfers_dropped == expected["frames"]["bam"]["unfinished"]
+    assert len(expected["messages"]) == len(summary.messages)
+
+
+@recorded
 def test_mapped_signals_stand_under_their_vss_paths(tmp_path: Path) -> None:
     expected = json.loads((DATA / "expected/vss_tesla_m3_drive.json").read_text())
     mapping = DATA / "mapping/kuksa_dbc2vss.vspec"
@@ -161,7 +185,7 @@ def test_long_outputs_hold_the_same_values_in_time_order(
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
 
 
-def test_a_channel_named_in_the_middle_of_a_log_is_decoded_from_there(tmp_path: Path) -> None:
+def test_a_channel_first_named_late_in_a_log_is_decoded_like_any(tmp_path: Path) -> None:
     simulated = simulate("wagon", 5, 30)
     early, late = tmp_path / "early.log", tmp_path / "late.log"
     write_candump(early, simulated, ("can0", "can1"))

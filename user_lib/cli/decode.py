@@ -124,12 +124,20 @@ def _totals(summary: "DecodeSummary") -> list[str]:
         f"{summary.decoded_frames} decoded in {summary.seconds:.1f} s to {summary.out}"
     ]
     lines += [f"  {n} frames {what}" for n, what in counted if n]
+    if summary.transport_frames:
+        lines.append(
+            f"  {summary.transport_frames} frames were parts of longer payloads: "
+            f"{summary.transfers_completed} of these put together, "
+            f"{summary.transfers_dropped} dropped for a missing part"
+        )
     for each in summary.absent:
         reasons = [
             (each.short_frames, "shorter than the database says (what is missing is absent)"),
             (each.long_frames, "longer (the rest is ignored)"),
             (each.unknown_switch_frames, "with an unknown multiplexer value (its signals absent)"),
         ]
+        reasons = [(n, f"frames {what}") for n, what in reasons]
+        reasons.append((each.unavailable_values, 'values "not available" or "error" (absent)'))
         said = ", ".join(f"{n} {what}" for n, what in reasons if n)
         lines.append(f"  {_channel(each.channel)} {each.message}: {said}")
     if summary.malformed:
