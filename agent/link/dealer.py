@@ -51,6 +51,8 @@ class Dealer:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
         self._socket = dealer(context, endpoint)
         self._monitor = self._socket.get_monitor_socket(WATCHED)
+        # The connection may have come about before there was a monitor to tell of it.
+        self._missed = bool(self._socket.poll(0, zmq.POLLOUT))
         self.malformed = 0
         self.connects = 0
         self.unsent = 0
@@ -95,6 +97,10 @@ class Dealer:
         self._socket.close(0)
 
     def _changes(self) -> Iterator[Change]:
+        if self._missed:
+            self._missed = False
+            self.connects += 1
+            yield Change.CONNECTED
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

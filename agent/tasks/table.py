@@ -152,6 +152,8 @@ class Table:
     def _step(self, live: Live, cause: Cause, now: Now) -> None:
         if live.task.assignment_id in self._uncommitted:
             self.flush(now)
+        if live.task.ended:
+            return
         event: Event
         slot: CodeSlot | None = None
         if isinstance(cause, Finished):

@@ -1,16 +1,32 @@
 """Ready-made assignments, messages and moments for the tests of the agent."""
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
+import zmq
 
 from agent.tasks.task import Now, Position, Task
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.code import version_of
-from user_lib.contract.messages import Result, SetCode
+from user_lib.contract.codec import FROM_VEHICLE, TO_VEHICLE
+from user_lib.contract.messages import (
+    Ack,
+    Deliver,
+    FromVehicle,
+    Heartbeat,
+    Hello,
+    Result,
+    SetCode,
+    TaskEnded,
+    TaskHeld,
+    ToVehicle,
+    Welcome,
+)
 
+T = TypeVar("T")
 SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}
 
 
@@ -61,3 +77,113 @@ def result() -> Callable[..., Result]:
         return Result(**{**plain, **changes})
 
     return make
+
+
+class ScriptedCloud:
+    """The cloud's end of the link, scripted by a test: a real ROUTER that speaks the contract.
+
+    It welcomes every Hello; acknowledges what is delivered while ``acks`` is set; the rest is the
+    test's to say.
+    """
+
+    def __init__(self, lease_s: float = 1.5) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.lease_s = lease_s
+        self.acks = True
+        self.welcomes = True
+        self.heard: list[FromVehicle] = []
+        self.delivered: dict[int, Result | TaskEnded] = {}
+        self.peer: bytes | None = None
+        self.endpoint = "tcp://127.0.0.1:*"
+        self.open()
+
+    def open(self) -> None:
+        """Begin to listen, where it listened before if it did."""
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        deadline = time.monotonic() + 10
+        while not self._bind():
+            assert time.monotonic() < deadline, f"{self.endpoint} stays in use"
+        self.endpoint = self.socket.getsockopt(zmq.LAST_ENDPOINT).decode()
+
+    def _bind(self) -> bool:
+        """Bind; False while a socket that was closed is still on its way out."""
+        try:
+            self.socket.bind(self.endpoint)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Go away, as a killed cloud does."""
+        self.peer = None
+        self.socket.close(0)
+
+    def send(self, *messages: ToVehicle) -> None:
+        """Say something to the vehicle that spoke last."""
+        assert self.peer is not None, "no vehicle has spoken yet"
+        for message in messages:
+            self.socket.send_multipart([self.peer, *TO_VEHICLE.encode(message)])
+
+    def send_raw(self, *frames: bytes) -> None:
+        """Say something that is no message."""
+        assert self.peer is not None
+        self.socket.send_multipart([self.peer, *frames])
+
+    def until(self, found: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+        """Listen until something holds; return it. Fails, telling what was heard, after a while."""
+        deadline = time.monotonic() + timeout_s
+        while not (what := found()):
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"not in {timeout_s} s; heard last: {self.heard[-8:]}"
+            if self.socket.poll(int(min(left_s, 0.2) * 1000)):
+                self._hear(self.socket.recv_multipart())
+        return what
+
+    def _hear(self, frames: list[bytes]) -> None:
+        self.peer, message = frames[0], FROM_VEHICLE.decode(frames[1:])
+        self.heard.append(message)
+        if isinstance(message, Hello) and self.welcomes:
+            self.send(Welcome(lease_s=self.lease_s, cloud_version="0"))
+        if isinstance(message, Deliver):
+            self.delivered[message.seq] = message.item
+            if self.acks:
+                self.send(Ack(seqs=(message.seq,)))
+
+    # --- what was heard --------------------------------------------------------------------------
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Return all messages of a kind."""
+        return [m for m in self.heard if isinstance(m, kind)]
+
+    def last(self, kind: type[T]) -> T | None:
+        """Return the latest message of a kind."""
+        return next((m for m in reversed(self.heard) if isinstance(m, kind)), None)
+
+    def results(self, assignment_id: str) -> list[Result]:
+        """Return what was delivered of a task, in the order of its sequence numbers, each once."""
+        items = (self.delivered[seq] for seq in sorted(self.delivered))
+        return [i for i in items if isinstance(i, Result) and i.assignment_id == assignment_id]
+
+    def end(self, assignment_id: str) -> TaskEnded | None:
+        """Return how a task ended, once it did."""
+        items = self.delivered.values()
+        ends = [i for i in items if isinstance(i, TaskEnded) and i.assignment_id == assignment_id]
+        return ends[0] if ends else None
+
+    def held(self, assignment_id: str) -> TaskHeld | None:
+        """Return where a task stands by the latest heartbeat."""
+        beat = self.last(Heartbeat)
+        tasks = beat.tasks if beat else ()
+        return next((t for t in tasks if t.assignment_id == assignment_id), None)
+
+
+@pytest.fixture
+def cloud() -> Iterator[ScriptedCloud]:
+    """Return a scripted cloud that listens."""
+    cloud = ScriptedCloud()
+    yield cloud
+    cloud.close()
+    cloud.context.term()
