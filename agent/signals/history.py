@@ -117,12 +117,24 @@ class History:
             return
         which = message[order]
         source = batch.can_id[order].astype(np.uint8)  # the low byte
-        times, lengths, data = time_ns[order], batch.length[order], batch.data[order]
+        times, lengths = time_ns[order], batch.length[order].astype(np.uint16)
+        data = batch.data[order]
         edges = (np.flatnonzero(np.diff(which)) + 1).tolist()
         for start, stop in zip([0, *edges], [*edges, len(which)], strict=True):
             part = slice(start, stop)
             rows = Rows(0, times[part], lengths[part], source[part], data[part])
             self.ring(int(which[start])).append(rows)
+
+    def append_long(self, message: int, time_ns: int, source: int, payload: bytes) -> None:
+        """Keep a payload that was put together from several frames."""
+        rows = Rows(
+            0,
+            np.array([time_ns], np.int64),
+            np.array([len(payload)], np.uint16),
+            np.array([source], np.uint8),
+            np.frombuffer(payload, np.uint8)[None, :],
+        )
+        self.ring(message).append(rows)
 
     def read(self, message: int, start: int, stop: int) -> Rows:
         """Return the rows ``start <= number < stop`` of a message that are kept."""

@@ -4,12 +4,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.signals.history import History
 from agent.signals.names import Derivation, SignalNames
 from agent.signals.series import SeriesReader
 from agent.signals.timeline import Timeline
 from dbc import Catalog, Decoder
+from dbc.reassembly import Reassembler
 from user_lib.contract.clock import SECOND
 from user_lib.contract.frames import FrameBatch
 
@@ -45,13 +47,16 @@ class Recording:
         self.channels = tuple(channels)
         self.decoder = Decoder(catalog, self.channels)
         self.catalog = self.decoder.catalog
+        self._reassembler = Reassembler(self.catalog.messages, self.channels)
         self.names = SignalNames(self.catalog, derived)
         lengths = [message.length for message in self.catalog.messages]
         self.history = History(lengths, history_mb=history_mb)
         self.timeline = Timeline()
         self.reader = SeriesReader(self.history, self.decoder)
         self.frames = 0
-        self.unmatched = 0
+        self.transport_frames = 0
+        """Parts of payloads longer than a frame."""
+        self._matched = 0
         self.bus_frames = np.zeros(len(self.channels), np.int64)
         self._drops: deque[tuple[int, int]] = deque(maxlen=_DROPS_KEPT)
 
@@ -60,10 +65,35 @@ class Recording:
         if not len(batch):
             return
         message = self.decoder.match(batch)
+        time_ns = self.timeline.place(batch.time_ns)
         self.frames += len(batch)
-        self.unmatched += int(np.count_nonzero(message < 0))
         self.bus_frames += np.bincount(batch.bus, minlength=len(self.channels))
-        self.history.append(batch, self.timeline.place(batch.time_ns), message)
+        done = 0
+        if self._reassembler.needed:
+            whole, parts = self._reassembler.add(batch, message)
+            message = np.where(parts, np.int32(-1), message)
+            self.transport_frames += int(np.count_nonzero(parts))
+            for long in whole:  # each takes its place in the order of arrival
+                stop = long.row + 1
+                self._keep(batch, time_ns, message, slice(done, stop))
+                source = int(batch.can_id[long.row]) & 0xFF
+                at_ns = int(time_ns[long.row])
+                self.history.append_long(long.message, at_ns, source, long.payload)
+                done = stop
+        self._matched += int(np.count_nonzero(message >= 0))
+        self._keep(batch, time_ns, message, slice(done, len(batch)))
+
+    def _keep(
+        self,
+        batch: FrameBatch,
+        time_ns: NDArray[np.int64],
+        message: NDArray[np.int32],
+        which: slice,
+    ) -> None:
+        if which.start == 0 and which.stop == len(batch):
+            self.history.append(batch, time_ns, message)
+        else:
+            self.history.append(batch.take(which), time_ns[which], message[which])
 
     def add_in_slices(self, batch: FrameBatch) -> Iterator[None]:
         """Take frames in, giving way after every slice so that cursors can look."""
@@ -106,7 +136,8 @@ class Recording:
         history, timeline = self.history, self.timeline
         found = {
             "frames.total": self.frames,
-            "frames.unmatched": self.unmatched,
+            "frames.unmatched": self.frames - self._matched - self.transport_frames,
+            "transfers.dropped": self._reassembler.stats().dropped,
             "history.mb": history.used_bytes / (1 << 20),
             "history.overwritten": history.overwritten,
             "history.depth_s": history.depth_ns(timeline.latest_ns or 0) / SECOND,

@@ -12,7 +12,7 @@ __all__ = ["Page", "Ring", "Rows", "row_bytes"]
 
 def row_bytes(stride: int) -> int:
     """How many bytes of a page a row takes: its time, length, source address and payload."""
-    return 8 + 1 + 1 + stride
+    return 8 + 2 + 1 + stride
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Rows:
 
     start: int
     time_ns: NDArray[np.int64]
-    length: NDArray[np.uint8]
+    length: NDArray[np.uint16]
     source: NDArray[np.uint8]
     data: NDArray[np.uint8]
 
@@ -36,7 +36,8 @@ class Rows:
     def none(cls, start: int, stride: int) -> "Rows":
         """Return no rows."""
         nothing = np.zeros(0, np.uint8)
-        return cls(start, np.zeros(0, np.int64), nothing, nothing, np.zeros((0, stride), np.uint8))
+        length = np.zeros(0, np.uint16)
+        return cls(start, np.zeros(0, np.int64), length, nothing, np.zeros((0, stride), np.uint8))
 
 
 class Page:
@@ -48,9 +49,9 @@ class Page:
         self.slot, self.first, self.count = slot, first, 0
         self.rows = rows = len(memory) // row_bytes(stride)
         self.time_ns = memory[: 8 * rows].view(np.int64)
-        self.data = memory[8 * rows : (8 + stride) * rows].reshape(rows, stride)
-        self.length = memory[(8 + stride) * rows : (9 + stride) * rows]
-        self.source = memory[(9 + stride) * rows : (10 + stride) * rows]
+        self.length = memory[8 * rows : 10 * rows].view(np.uint16)
+        self.source = memory[10 * rows : 11 * rows]
+        self.data = memory[11 * rows : (11 + stride) * rows].reshape(rows, stride)
 
     def view(self, start: int, stop: int) -> Rows:
         """Return the rows ``start <= number < stop`` that this page holds, without a copy."""

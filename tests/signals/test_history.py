@@ -98,7 +98,7 @@ def test_memory_never_exceeds_the_budget() -> None:
 
 def test_a_chatty_message_leaves_a_quiet_one_its_floor() -> None:
     history = History([8, 8], history_mb=0.25)
-    rows_a_page = history.page_bytes // 18
+    rows_a_page = history.page_bytes // 19
     fill(history, 1, FLOOR_PAGES * rows_a_page)
 
     fill(history, 0, 100 * rows_a_page, start_ns=10**12)
@@ -116,13 +116,13 @@ def test_messages_reach_back_equally_far_in_time() -> None:
 
     assert fast.tail > 0
     assert slow.tail > 0
-    page_of_slow_ns = history.page_bytes // 18 * 10 * MS
+    page_of_slow_ns = history.page_bytes // 19 * 10 * MS
     assert abs(fast.oldest_ns - slow.oldest_ns) <= 2 * page_of_slow_ns
 
 
 def test_a_reservation_holds_its_rows_against_everyone() -> None:
     history = History([8, 8], history_mb=0.25)
-    rows = 5 * (history.page_bytes // 18)
+    rows = 5 * (history.page_bytes // 19)
     reservation = history.reserve({1: rows})
     fill(history, 1, rows)
 
@@ -137,7 +137,7 @@ def test_a_reservation_holds_its_rows_against_everyone() -> None:
 
 def test_a_reservation_is_fulfilled_though_others_have_taken_all_pages() -> None:
     history = History([8, 8], history_mb=0.25)
-    rows = 5 * (history.page_bytes // 18)
+    rows = 5 * (history.page_bytes // 19)
     fill(history, 0, 20 * rows)
     assert history.reserve({1: rows}) is not None
 
@@ -148,7 +148,7 @@ def test_a_reservation_is_fulfilled_though_others_have_taken_all_pages() -> None
 
 def test_what_cannot_be_held_is_not_promised() -> None:
     history = History([8, 8], history_mb=0.25)
-    all_rows = history.total_pages * history.page_bytes // 18
+    all_rows = history.total_pages * history.page_bytes // 19
 
     assert history.reserve({0: all_rows}) is None
     assert history.reserve({0: all_rows // 3}) is not None

@@ -17,7 +17,13 @@ from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
-LOGS = {"tesla": "tesla_m3_drive", "kona": "kona_power_on_off", "seat": "seat_obd2_gps"}
+LOGS = {
+    "tesla": "tesla_m3_drive",
+    "kona": "kona_power_on_off",
+    "seat": "seat_obd2_gps",
+    "johndeere": "johndeere_j1939_tp",
+}
+CARS = ("tesla", "kona", "seat")
 
 
 @cache
@@ -45,7 +51,7 @@ def windows(name: str, signals: list[str], window: dict[str, float], **more: Any
     return list(run_on_log(spec, profile, batches, channels))
 
 
-@pytest.mark.parametrize("name", list(LOGS))
+@pytest.mark.parametrize("name", CARS)
 def test_consecutive_windows_hold_exactly_the_samples_of_the_drive(
     name: str, shared_data: Path
 ) -> None:
@@ -67,7 +73,7 @@ def test_consecutive_windows_hold_exactly_the_samples_of_the_drive(
         assert not any(w.lost_frames for w in taken)
 
 
-@pytest.mark.parametrize("name", list(LOGS))
+@pytest.mark.parametrize("name", CARS)
 def test_windows_by_time_partition_the_drive(name: str, shared_data: Path) -> None:
     most: dict[str, tuple[str, int]] = {}
     for signal, times_s, _ in expected(shared_data, name):
@@ -91,6 +97,31 @@ def last_times(shared_data: Path, name: str, wanted: str) -> np.ndarray:
         if signal == wanted:
             return np.rint(times_s * SECOND)
     raise AssertionError(wanted)
+
+
+@pytest.mark.parametrize(
+    ("signal", "plain", "samples"),
+    [
+        ("1:EEC1@00.EngineSpeed", "EEC1.EngineSpeed", 100),
+        ("1:CCVS1@47.WheelBasedVehicleSpeed", "CCVS1.WheelBasedVehicleSpeed", 40),
+        ("1:EC1.EngineSpeedAtPoint5", "EC1.EngineSpeedAtPoint5", 13),
+    ],
+)
+def test_the_tractor_is_read_by_source_address_and_over_transport(
+    signal: str, plain: str, samples: int, shared_data: Path
+) -> None:
+    (times_s, values), *_ = [
+        (times_s, values)
+        for name, times_s, values in expected(shared_data, "johndeere")
+        if name == plain
+    ]
+    taken = windows("johndeere", [signal], {"samples": samples})
+
+    assert taken
+    n = samples * len(taken)
+    np.testing.assert_allclose(np.concatenate([w[signal] for w in taken]), values[:n])
+    times_ns = np.concatenate([w.times[signal] for w in taken])
+    np.testing.assert_allclose(times_ns / SECOND, times_s[:n], atol=1e-6)
 
 
 def test_the_tesla_is_read_by_its_vss_paths(shared_data: Path) -> None:
