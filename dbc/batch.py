@@ -9,25 +9,20 @@ wider than 52 bits, are decoded one message at a time instead.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dbc.decode import Absent, decode_node, padded
+from dbc.matrix import all_lanes, build_matrix, fill, width_classes
 from dbc.model import MessageDef
-from dbc.plan import Block, Lane, Node, compile_node
+from dbc.plan import Lane, Node, compile_node
 from user_lib.contract.frames import FrameBatch
 
 __all__ = ["BatchPlan", "Decoded", "DecodedBatch", "Groups"]
 
-_SMALLEST_MATRIX = 8
-_FULL_ENOUGH = 0.7
-"""Rows with fewer fields than this share of a matrix's width go into a narrower one."""
-_CHUNK_VALUES = 1 << 14
-"""So many values are computed at a time: the matrix and its tables stay in the cache."""
 _WORD = 8
-_NO_LIMIT = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +66,13 @@ class BatchPlan:
         self.nodes = {i: compile_node(messages[i], list(c)) for i, c in columns.items()}
         self.widths = {i: len(c) for i, c in columns.items()}
         self.apart = [i for i, node in self.nodes.items() if not _is_plain(node, self.widths[i])]
-        lanes = _all_lanes({i: n for i, n in self.nodes.items() if i not in set(self.apart)})
+        lanes = all_lanes({i: n for i, n in self.nodes.items() if i not in set(self.apart)})
         self._message_of = np.array([r.message for r in lanes], np.intp)
         self._first_byte = np.array([r.lane.first_byte for r in lanes], np.intp)
         self._big = np.array([r.lane.big for r in lanes], np.bool_)
         self._longest = np.array([r.longest for r in lanes], np.intp)
         self._aligned = not (self._first_byte % _WORD).any()
-        self._matrices = [_matrix(lanes, start, stop) for start, stop in _classes(lanes)]
+        self._matrices = [build_matrix(lanes, start, stop) for start, stop in width_classes(lanes)]
         self.matrix_of = [
             number
             for number, matrix in enumerate(self._matrices)
@@ -107,7 +102,7 @@ class BatchPlan:
             part = slice(int(begins[matrix.first]), int(ends[matrix.last]))
             lanes = lane_of[part] - matrix.first
             short_of = None if length_of is None else length_of[part]
-            values, missing = _fill(matrix, words[part], lanes, short_of)
+            values, missing = fill(matrix, words[part], lanes, short_of)
             filled.append(values)
             if missing is not None:
                 of_row = self._message_of.take(lane_of[part])
@@ -136,11 +131,9 @@ class BatchPlan:
             words = flat.take(place, mode="clip")
             if not self._aligned:
                 skip = (first % _WORD * 8).astype(np.uint64)
-                # two shifts, since one by 64 has no defined result
-                above = (flat.take(place + 1, mode="clip") << np.uint64(1)) << (
-                    np.uint64(63) - skip
-                )
-                words = np.where(skip == 0, words, (words >> skip) | above)
+                following = flat.take(place + 1, mode="clip") << np.uint64(1)
+                # in two steps, since a shift by 64 has no defined result
+                words = (words >> skip) | (following << (np.uint64(63) - skip))
         if self._big.any():
             words = np.where(self._big.take(lane_of), words.byteswap(), words)
         return words
@@ -199,8 +192,7 @@ class DecodedBatch(Sequence[Decoded]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         groups = self.groups
-        if index < 0:
-            index += len(self)
+        index = range(len(self))[index]
         if index >= len(groups.message):
             return self.extra[index - len(groups.message)]
         message, source = int(groups.message[index]), int(groups.source[index])
@@ -242,131 +234,8 @@ class _Rows:
     """For each message how many of its values said that there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One word of one message: what a row of a matrix is made from."""
-
-    message: int
-    lane: Lane
-    block: Block
-
-    @property
-    def width(self) -> int:
-        return self.lane.stop - self.lane.start
-
-    @property
-    def longest(self) -> int:
-        return int(self.block.needed_bytes[self.lane.start : self.lane.stop].max())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Matrix:
-    """The tables of all words with about as many fields; ``first`` and ``last`` are lane numbers.
-
-    Shapes: (lanes, width) each, but longest (lanes,).
-    """
-
-    first: int
-    last: int
-    shift: NDArray[np.uint64]
-    mask: NDArray[np.uint64]
-    flip: NDArray[np.uint64]
-    scale: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    needed_bytes: NDArray[np.uint16]
-    limit: NDArray[np.uint64] | None
-    longest: NDArray[np.uint16]
-
-
 def _is_plain(node: Node, width: int) -> bool:
     return not node.branches and not node.block.wide and len(node.block.places) == width
-
-
-def _all_lanes(nodes: Mapping[int, Node]) -> list[_Row]:
-    """Return the words of all messages, those with fewer fields first."""
-    rows = [_Row(i, lane, node.block) for i, node in nodes.items() for lane in node.block.lanes]
-    return sorted(rows, key=lambda row: row.width)
-
-
-def _classes(rows: Sequence[_Row]) -> list[tuple[int, int]]:
-    """Cut the words, ordered by width, into runs of about the same width."""
-    runs: list[tuple[int, int]] = []
-    stop = len(rows)
-    while stop:
-        least = rows[stop - 1].width * _FULL_ENOUGH
-        if rows[stop - 1].width <= _SMALLEST_MATRIX:
-            least = 0
-        start = next(i for i in range(stop) if rows[i].width >= least)
-        runs.append((start, stop))
-        stop = start
-    return runs[::-1]
-
-
-def _matrix(rows: Sequence[_Row], start: int, stop: int) -> _Matrix:
-    width = rows[stop - 1].width
-
-    def table(field: str, kind: type, empty: float) -> NDArray[Any]:
-        values: NDArray[Any] = np.full((stop - start, width), empty, kind)
-        for i, row in enumerate(rows[start:stop]):
-            column = getattr(row.block, field)
-            if column is not None:
-                values[i, : row.width] = column[row.lane.start : row.lane.stop, 0]
-        return values
-
-    needed = table("needed_bytes", np.uint16, 0)
-    j1939 = any(row.block.limit is not None for row in rows[start:stop])
-    return _Matrix(
-        first=start,
-        last=stop - 1,
-        shift=table("shift", np.uint64, 0),
-        mask=table("mask", np.uint64, 0),
-        flip=table("flip", np.uint64, 0),
-        scale=table("scale", np.float64, 1.0),
-        offset=table("offset", np.float64, 0.0),
-        needed_bytes=needed,
-        limit=table("limit", np.uint64, _NO_LIMIT) if j1939 else None,
-        longest=needed.max(axis=1),
-    )
-
-
-def _fill(
-    matrix: _Matrix,
-    words: NDArray[np.uint64],
-    lane_of: NDArray[np.intp],
-    length: NDArray[np.integer] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
-    """Cut every field of every row out of its word and scale it; `dbc.plan` says how.
-
-    Shapes: words, lane_of, length (m,); values (m, width), NaN beyond a short payload and where a
-            J1939 signal has no value; the number of the latter (m,), None without J1939. ``length``
-            None: no payload is short.
-    """
-    width = matrix.shift.shape[1]
-    values = np.empty((len(words), width))
-    bits = values.view(np.uint64)
-    unavailable = None if matrix.limit is None else np.zeros(len(words), np.intp)
-    step = max(1, _CHUNK_VALUES // width)
-    for start in range(0, len(words), step):
-        part = slice(start, start + step)
-        lane, cut, value = lane_of[part], bits[part], values[part]
-        np.right_shift(words[part, None], matrix.shift.take(lane, axis=0), out=cut)
-        cut &= matrix.mask.take(lane, axis=0)
-        says_no = None if matrix.limit is None else cut >= matrix.limit.take(lane, axis=0)
-        flip = matrix.flip.take(lane, axis=0)
-        cut ^= flip
-        value -= flip.view(np.float64)
-        value *= matrix.scale.take(lane, axis=0)
-        value += matrix.offset.take(lane, axis=0)
-        if says_no is not None and unavailable is not None:
-            if length is not None:
-                says_no &= matrix.needed_bytes.take(lane, axis=0) <= length[part, None]
-            unavailable[part] = np.count_nonzero(says_no, axis=1)
-            value[says_no] = np.nan
-    if length is not None:
-        cropped = np.flatnonzero(matrix.longest.take(lane_of) > length)
-        absent = matrix.needed_bytes.take(lane_of[cropped], axis=0) > length[cropped, None]
-        values[cropped] = np.where(absent, np.nan, values[cropped])
-    return values, unavailable
 
 
 def _whole_words(data: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint64]:
