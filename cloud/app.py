@@ -114,7 +114,10 @@ class App:
         for work in works:
             self._workers.submit(work)
         self._send(mail)
-        self._log_metrics()
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._metrics_ns:
+            self._metrics_ns = now_ns + METRICS_NS
+            self._log_counts()
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:
@@ -135,13 +138,9 @@ class App:
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 
-    def _log_metrics(self) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._metrics_ns:
-            return
-        self._metrics_ns = now_ns + METRICS_NS
+    def _log_counts(self) -> None:
         counts = {**self._router.counts, **self._service.complaints.counts}
-        LOG.info("counts: %s", " ".join(f"{k}={v}" for k, v in sorted(counts.items())))
+        LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -159,6 +158,7 @@ class App:
                 signal.signal(number, handler)
 
     def _close(self) -> None:
+        self._log_counts()
         self._router.close()
         self._workers.close()
         self._ledger.close()

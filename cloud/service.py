@@ -30,6 +30,8 @@ from user_lib.contract.messages import Rejection
 
 __all__ = ["Service"]
 
+DAY_NS = 24 * 3600 * SECOND
+PRUNE_NS = 600 * SECOND
 TIMERS_NS = 100 * MS
 """How often leases, deadlines and waiting requests are looked at."""
 
@@ -47,7 +49,7 @@ class Service:
         self._registry = Registry(int(config.lease_s * SECOND))
         self.complaints = Complaints(clock)
         self._waiting = Waiting(config.bounds)
-        self._timers_ns = 0
+        self._timers_ns = self._prune_ns = 0
         self._tainted = False
         """A message was handled halfway: memory must be built anew from the ledger."""
         for row in ledger.fleet.vehicles():
@@ -91,6 +93,7 @@ class Service:
         self._vehicles.expire()
         self._jobs.tick()
         self._analysts.expire()
+        self._prune(now_ns)
 
     def finish(self) -> tuple[list[tuple[Peer, list[bytes]]], list[Work]]:
         """Put the tick on disk; return what may leave now, and the off-board work it made.
@@ -137,6 +140,15 @@ class Service:
         self._jobs = Jobs(self._context)
         self._vehicles = Vehicles(self._context, self._jobs, self._version)
         self._analysts = Analysts(self._context, self._jobs, self._waiting, self._version)
+
+    def _prune(self, now_ns: int) -> None:
+        """Remove what is older than the operator wants to keep, a little each time."""
+        days = self._config.keep_ended_days
+        if days is None or now_ns < self._prune_ns:
+            return
+        before_ns = self._clock.unix_ns() - int(days * DAY_NS)
+        if not self._ledger.prune(before_ns=before_ns):
+            self._prune_ns = now_ns + PRUNE_NS
 
     def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
         if direction(frames) == b"v":

@@ -137,6 +137,18 @@ class Assignments:
             (msgspec.msgpack.encode(feedback), msgspec.msgpack.encode(state), row),
         )
 
+    def ended_before(self, before_ns: int) -> int | None:
+        """Return the row of an assignment that ended before a time."""
+        found = self._db.read_one(
+            "SELECT id FROM assignments WHERE ended_ns < ? ORDER BY id LIMIT 1", (before_ns,)
+        )
+        return None if found is None else int(found[0])
+
+    def remove(self, row: int) -> None:
+        """Forget an assignment and its members."""
+        self._db.write("DELETE FROM members WHERE assignment = ?", (row,))
+        self._db.write("DELETE FROM assignments WHERE id = ?", (row,))
+
     # --- members ---------------------------------------------------------------------------------
 
     def members(self, row: int) -> list[MemberRow]:

@@ -95,6 +95,17 @@ class Events:
         rows = self._db.read(_IN_TIME, (row, iteration))
         return [self._results.decode(body) for (body,) in rows]
 
+    def remove_some(self, row: int, count: int) -> bool:
+        """Remove up to ``count`` events of an assignment; False when it has none any more."""
+        removed = self._db.write(
+            "DELETE FROM events WHERE id IN"
+            " (SELECT id FROM events WHERE assignment = ? ORDER BY seq LIMIT ?)",
+            (row, count),
+        )
+        if not removed:
+            self._db.write("DELETE FROM results WHERE assignment = ?", (row,))
+        return removed > 0
+
     def _read(
         self, row: AssignmentRow, after: int, last: int, kinds: tuple[str, str, str]
     ) -> tuple[Event, ...]:

@@ -13,6 +13,8 @@ from user_lib.contract.messages import Result
 
 __all__ = ["Ledger"]
 
+EVENTS_A_STEP = 2000
+
 
 class Ledger:
     """Everything durable of the cloud; belongs to the loop's thread.
@@ -52,6 +54,19 @@ class Ledger:
         """Put an event that is no result at the end of an assignment's stream."""
         self.events.append(row, kind, item)
         self._counted[row.assignment_id] = row
+
+    def prune(self, *, before_ns: int, events: int = EVENTS_A_STEP) -> bool:
+        """Remove a bit of an assignment that ended before a time; False when none is left.
+
+        A stream of a million events would hold up the loop for seconds; so ``events`` at a time.
+        """
+        old = self.assignments.ended_before(before_ns)
+        if old is None:
+            return False
+        if not self.events.remove_some(old, events):
+            self.rounds.remove(old)
+            self.assignments.remove(old)
+        return True
 
     def commit(self) -> bool:
         """Put the tick on disk; False when there was nothing to keep."""

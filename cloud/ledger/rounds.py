@@ -63,6 +63,10 @@ class RoundsStore:
             (row, number),
         )
 
+    def remove(self, row: int) -> None:
+        """Forget the rounds of an assignment."""
+        self._db.write("DELETE FROM rounds WHERE assignment = ?", (row,))
+
     def newest(self, row: int) -> int:
         """Return the highest round that ever opened; 0 without any."""
         found = self._db.read("SELECT max(number) FROM rounds WHERE assignment = ?", (row,))

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import zmq
 
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST, TO_VEHICLE
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
@@ -172,10 +173,18 @@ class Vehicle(Peer):
             case SendCatalog(dbc_hash=dbc_hash):
                 signals = (SignalInfo(name="Vehicle.Speed", unit="km/h"),)
                 self.send(Catalog(dbc_hash=dbc_hash, signals=signals))
-            case Assign(assignment_id=job):
+            case Ack(seqs=seqs):
+                for seq in seqs:
+                    self.outbox.pop(seq, None)
+            case _:
+                self._order(message)
+
+    def _order(self, message: ToVehicle) -> None:
+        match message:
+            case Assign(assignment_id=job, first_iteration=first):
                 self.assigned.append(message)
                 if job not in self.tasks:
-                    self.hold(job, message.first_iteration)
+                    self.hold(job, first)
             case Withdraw(assignment_id=job):
                 self.withdrawn.append(message)
                 self.tasks.pop(job, None)
@@ -185,11 +194,6 @@ class Vehicle(Peer):
                     self.report(message, "armed" if message.source else "removed")
             case Feedback():
                 self.feedback.append(message)
-            case Ack(seqs=seqs):
-                for seq in seqs:
-                    self.outbox.pop(seq, None)
-            case _:
-                pass
 
     def hold(
         self, job: str, iteration: int, state: TaskState = TaskState.GATHERING, detail: str = ""
@@ -251,9 +255,7 @@ class Vehicle(Peer):
 
     def end(self, job: str, state: TaskState, **more: Any) -> None:
         self.tasks.pop(job, None)
-        self.deliver(
-            TaskEnded(assignment_id=job, epoch=self.hello.epoch, state=state, **more)
-        )
+        self.deliver(TaskEnded(assignment_id=job, epoch=self.hello.epoch, state=state, **more))
 
     def settle(self) -> None:
         """Wait until everything in the outbox is acknowledged."""
@@ -292,9 +294,7 @@ class Analyst(Peer):
         return answer
 
     def try_submit(self, **spec: Any) -> Submitted | Rejection:
-        from user_lib.contract.assignment import Assignment
-
-        plain = {
+        plain: dict[str, Any] = {
             "signals": ["Vehicle.Speed"],
             "onboard": "mean",
             "offboard": "mean",

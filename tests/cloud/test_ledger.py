@@ -1,0 +1,236 @@
+"""The ledger keeps what it committed, once, in order; and says clearly when it cannot."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cloud.ledger import AssignmentRow, Ledger, LedgerError
+from cloud.ledger.schema import VERSION
+from user_lib.contract.assignment import parse
+from user_lib.contract.messages import JobChanged, Result, TaskEnded
+from user_lib.contract.states import JobState, TaskState
+
+SPEC = parse({"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "cloud.db")
+    yield opened
+    opened.close()
+
+
+def row_of(name: str = "job-1") -> AssignmentRow:
+    return AssignmentRow(
+        row=0,
+        assignment_id=name,
+        analyst="ada",
+        spec=SPEC,
+        state=JobState.RUNNING,
+        reason="",
+        detail="",
+        created_ns=1,
+        started_ns=None,
+        ended_ns=None,
+        last_seq=0,
+        results=0,
+        rounds_closed=0,
+    )
+
+
+def result_of(iteration: int, vehicle: str = "kona-1", **more: Any) -> Result:
+    fields: dict[str, Any] = {
+        "assignment_id": "job-1",
+        "vehicle_id": vehicle,
+        "epoch": "e1",
+        "iteration": iteration,
+        "status": "ok",
+        "value": float(iteration),
+        "method": "mean",
+        "dbc_hash": "d",
+        "window_start_ns": 0,
+        "window_stop_ns": 1,
+        "agent_version": "1",
+        "created_ns": 0,
+    }
+    return Result(**{**fields, **more})
+
+
+def added(ledger: Ledger, name: str = "job-1") -> AssignmentRow:
+    row = row_of(name)
+    ledger.assignments.add(row, f"token-{name}", ["kona-1", "leaf-1"])
+    ledger.commit()
+    return row
+
+
+def test_a_result_is_kept_once_under_its_identity(ledger: Ledger) -> None:
+    row = added(ledger)
+
+    assert ledger.add_result(row, result_of(1), 5)
+    assert not ledger.add_result(row, result_of(1, value=99.0), 6)
+    assert ledger.add_result(row, result_of(1, epoch="e2"), 7)
+    assert ledger.add_result(row, result_of(1, vehicle="leaf-1"), 8)
+    ledger.commit()
+
+    values = [e.item.value for e in ledger.events.page(row, 0, 10, ("result",)).events]
+    assert values == [1.0, 1.0, 1.0]
+    member, _ = ledger.assignments.members(row.row)
+    assert (member.results, member.iteration, member.last_result_ns) == (2, 1, 7)
+
+
+def test_events_are_numbered_without_gaps_and_survive_reopening(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "cloud.db")
+    row = added(ledger)
+    for i in range(1, 4):
+        ledger.add_result(row, result_of(i), i)
+        change = JobChanged(assignment_id="job-1", state=JobState.RUNNING, reason=str(i))
+        ledger.append(row, "job", change)
+    ledger.commit()
+    ledger.close()
+
+    again = Ledger(tmp_path / "cloud.db")
+    found = again.find("job-1")
+    assert found is not None
+    assert (found.last_seq, found.results) == (6, 3)
+    page = again.events.page(found, 0, 100, ("result", "job"))
+    assert [e.seq for e in page.events] == [1, 2, 3, 4, 5, 6]
+    assert again.events.page(found, 2, 2, ("job",)).next_seq == 6
+    again.close()
+
+
+def test_what_was_not_committed_leaves_no_trace(ledger: Ledger) -> None:
+    row = added(ledger)
+    ledger.add_result(row, result_of(1), 5)
+
+    ledger.rollback()
+
+    found = ledger.find("job-1")
+    assert found is not None
+    assert (found.last_seq, found.results) == (0, 0)
+    assert ledger.events.page(found, 0, 10, ("result",)).events == ()
+
+
+def test_an_assignment_found_in_the_same_tick_knows_its_newest_event(ledger: Ledger) -> None:
+    row = added(ledger)
+    ledger.add_result(row, result_of(1), 5)
+
+    assert ledger.find("job-1") is row
+
+
+def test_a_page_of_large_events_ends_early_and_goes_on_where_it_ended(ledger: Ledger) -> None:
+    row = added(ledger)
+    for i in range(1, 8):
+        ledger.add_result(row, result_of(i, value="x" * 400_000), i)
+
+    after, seen = 0, []
+    while after < row.last_seq:
+        page = ledger.events.page(row, after, 100, ("result",))
+        assert 1 <= len(page.events) <= 3
+        seen += [e.item.iteration for e in page.events]
+        after = page.next_seq
+
+    assert seen == list(range(1, 8))
+
+
+def test_the_end_of_a_task_is_kept_once(ledger: Ledger) -> None:
+    row = added(ledger)
+    end = TaskEnded(
+        assignment_id="job-1",
+        vehicle_id="kona-1",
+        epoch="e",
+        state=TaskState.FAILED,
+        reason="no_code",
+    )
+
+    assert ledger.assignments.task_ended(row.row, end)
+    assert not ledger.assignments.task_ended(row.row, msgspec.structs.replace(end, reason="x"))
+    assert ledger.assignments.members(row.row)[0].reason == "no_code"
+
+
+def test_a_second_cloud_is_kept_off_the_ledger(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="in use by another oodida-cloud"):
+        Ledger(ledger.path)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    path.write_bytes(b"these are my holiday pictures" * 100)
+
+    with pytest.raises(LedgerError, match="damaged or no ledger"):
+        Ledger(path)
+
+    assert path.read_bytes().startswith(b"these are my holiday")
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE recipes (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+
+    with pytest.raises(LedgerError, match="of another program"):
+        Ledger(path)
+
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    ledger = Ledger(path)
+    row = added(ledger)
+    for i in range(1, 200):
+        ledger.add_result(row, result_of(i, value="x" * 1000), i)
+    ledger.commit()
+    ledger.close()
+    damaged = bytearray(path.read_bytes())
+    for start in range(len(damaged) // 2, len(damaged), 4096):
+        damaged[start : start + 64] = b"\x00" * 64
+    path.write_bytes(damaged)
+
+    with pytest.raises(LedgerError, match="restore a copy"):
+        Ledger(path)
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    Ledger(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(f"PRAGMA user_version = {VERSION + 1}")
+    raw.close()
+
+    with pytest.raises(LedgerError, match="upgrade it"):
+        Ledger(path)
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+
+    with pytest.raises(LedgerError, match="--ledger"):
+        Ledger(blocked / "cloud.db")
+
+
+def test_old_ended_assignments_are_removed_bit_by_bit_and_others_stay(ledger: Ledger) -> None:
+    old, young, live = added(ledger, "job-1"), added(ledger, "job-2"), added(ledger, "job-3")
+    for row in (old, young, live):
+        for i in range(1, 6):
+            ledger.add_result(row, result_of(i, assignment_id=row.assignment_id), i)
+    for row, ended_ns in ((old, 100), (young, 900)):
+        row.state, row.ended_ns = JobState.FINISHED, ended_ns
+        ledger.assignments.ended(row)
+    ledger.commit()
+
+    turns = 0
+    while ledger.prune(before_ns=500, events=2):
+        ledger.commit()
+        turns += 1
+
+    assert turns > 1
+    assert ledger.find("job-1") is None
+    assert len(ledger.events.page(young, 0, 10, ("result",)).events) == 5
+    assert ledger.find("job-3") is not None
