@@ -1,5 +1,6 @@
 """Run one job in this process and turn whatever it does into an answer."""
 
+import platform
 import random
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def warm_up() -> None:
     np.median(square)
     np.quantile(square, 0.5)
     traceback.format_exc()
+    vars(platform)["_uname_cache"] = None  # numpy asked for the machine; the host's name came along
 
 
 def rehearsal() -> Job:

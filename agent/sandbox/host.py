@@ -167,6 +167,11 @@ class Sandbox:
         return max(0, self._starts - 1)
 
     @property
+    def problem(self) -> str:
+        """What keeps this machine from the configured level; custom code is refused with it."""
+        return self._problem
+
+    @property
     def running(self) -> int:
         """How many jobs have a worker now."""
         with self._lock:

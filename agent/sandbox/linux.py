@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 
 from agent.sandbox.lockdown import syscalls
 
@@ -14,6 +13,7 @@ __all__ = [
     "drop_all_capabilities",
     "forbid_new_privileges",
     "libc",
+    "machine",
     "prctl",
     "reap_orphans",
     "syscall",
@@ -44,12 +44,17 @@ def checked(result: int, what: str) -> int:
     return result
 
 
+def machine() -> str:
+    """Return the architecture, as ``platform.machine()`` does, but caching no host name."""
+    return os.uname().machine
+
+
 def syscall(name: str, *arguments: int | bytes) -> int:
     """Make a system call by name.
 
     Raises: KeyError, on an architecture whose numbers we do not have; OSError.
     """
-    number = syscalls.number(name, platform.machine())
+    number = syscalls.number(name, machine())
     given = [a if isinstance(a, bytes) else ctypes.c_long(a) for a in arguments]
     return checked(libc.syscall(ctypes.c_long(number), *given), name)
 

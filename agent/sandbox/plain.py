@@ -99,6 +99,9 @@ class _Plainer:
         return plain_values
 
     def _array(self, array: NDArray[Any], depth: int) -> Json:
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise _Bad("has masked values; say what stands for them with .filled()")
+        array = np.asarray(array)
         if depth + array.ndim > MAX_DEPTH:
             raise _Bad(f"is nested deeper than {MAX_DEPTH} levels")
         if array.dtype.kind not in "biuf":

@@ -15,8 +15,8 @@ from user_lib.contract.errors import ProtocolError
 __all__ = ["judge", "refused"]
 
 TAIL_CHARS = 2000
-CPU_NEARLY = 0.9
-"""The kernel counts in ticks: a process killed at its limit may be booked with a little less."""
+CPU_NEARLY = 0.7
+"""The kernel's limit counts whole ticks, its bookkeeping does not: the two differ under load."""
 
 
 def refused(reason: str, detail: str) -> Outcome:

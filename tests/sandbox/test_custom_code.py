@@ -138,6 +138,7 @@ def test_allowed_values_arrive_as_json(run_code: Run, returned: str, arrives: ob
         ("xs.__class__", "of type type"),
         ("2**64", "beyond 64 bits"),
         ("'\\ud800'", "lone surrogate"),
+        ("np.ma.masked_equal([1, 2], 2)", "has masked values"),
         ("np.array([1j])", "value[0] is of type complex"),
         ("np.zeros(2_000_000)", "more than 1000000"),
     ],

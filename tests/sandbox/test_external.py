@@ -44,6 +44,8 @@ AWK_WORKER = r"""
     printf "{\"value\":%.17g,\"weight\":%d,\"state\":{\"n\":%d}}\n", sum, count, count
 }
 """
+PATIENT = Limits(cpu_s=1, memory_mb=64, wall_s=60)
+BRISK = Limits(cpu_s=60, memory_mb=64, wall_s=2)
 SHELL = {
     "echo": 'sed \'s/null/"gap"/g; s/^/{"value":/; s/$/}/\'',
     "error": 'read -r line; echo \'{"error":"the probe is unplugged"}\'',
@@ -99,7 +101,7 @@ def ask(external: Sandbox) -> Ask:
             {"Vehicle.Speed": values}, {"Vehicle.Speed": np.array([10, 20, 30])}, 10, 40,
             units={"Vehicle.Speed": "km/h"}, lost_frames=2,
         )  # fmt: skip
-        given = limits or Limits(cpu_s=1, memory_mb=64, wall_s=2)
+        given = limits or (BRISK if name == "hangs" else PATIENT)
         return external.run(
             Job(half="onboard", method=f"external:{name}", window=window, limits=given, **more)
         )

@@ -7,7 +7,6 @@ limits          resource limits only: built-in methods, or code that the owner t
 
 import mmap
 import os
-import platform
 import site
 import sys
 import sysconfig
@@ -62,7 +61,7 @@ class Confinement(msgspec.Struct, frozen=True):
 
         Raises: Unconfined, when the level has a layer that this machine cannot have.
         """
-        machine = platform.machine()
+        machine = linux.machine()
         filters: dict[Profile, bytes] = {}
         if level != "limits":
             if machine not in syscalls.ARCHITECTURES:
