@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.ring import Page, Ring, Rows, row_bytes
+from agent.signals.ring import Marks, Page, Ring, Rows, row_bytes
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
 
@@ -21,6 +21,7 @@ __all__ = ["FLOOR_PAGES", "History", "Reservation"]
 FLOOR_PAGES = 2
 _MIN_PAGE_BYTES, _MAX_PAGE_BYTES = 512, 16 * 1024
 _MEGABYTE = 1 << 20
+_NARROW = 8
 
 
 class Reservation:
@@ -48,11 +49,16 @@ class History:
     """
 
     def __init__(self, lengths: Sequence[int], *, history_mb: float) -> None:
-        self._strides = [max(8, -(-length // 8) * 8) for length in lengths]
+        self._strides = [max(_NARROW, -(-length // 8) * 8) for length in lengths]
         budget_bytes = int(history_mb * _MEGABYTE)
         self.page_bytes = self._choose_page(budget_bytes)
         self.total_pages = budget_bytes // self.page_bytes
         self._arena = np.empty((self.total_pages, self.page_bytes), np.uint8)
+        self._bytes = self._arena.reshape(-1)
+        self._halves, self._words = self._bytes.view(np.uint16), self._bytes.view(np.int64)
+        self._narrow = np.array(self._strides, np.int64) == _NARROW
+        self._narrow_rows = self.page_bytes // row_bytes(_NARROW)
+        self._marks = Marks(len(self._strides))
         self._free = list(range(self.total_pages - 1, -1, -1))
         self._rings: dict[int, Ring] = {}
         self._reservations: list[Reservation] = []
@@ -101,7 +107,7 @@ class History:
         """Return the ring of a message, empty as long as no frame of it was seen."""
         ring = self._rings.get(message)
         if ring is None:
-            ring = Ring(message, self._strides[message], self._next_page)
+            ring = Ring(message, self._strides[message], self._marks, self._next_page)
             self._rings[message] = ring
         return ring
 
@@ -115,15 +121,67 @@ class History:
         order = order[np.searchsorted(key[order], 1) :]
         if not len(order):
             return
+        rows = Rows(
+            0,
+            time_ns[order],
+            batch.length[order].astype(np.uint16),
+            batch.can_id[order].astype(np.uint8),  # the low byte
+            batch.data[order],
+        )
         which = message[order]
-        source = batch.can_id[order].astype(np.uint8)  # the low byte
-        times, lengths = time_ns[order], batch.length[order].astype(np.uint16)
-        data = batch.data[order]
-        edges = (np.flatnonzero(np.diff(which)) + 1).tolist()
-        for start, stop in zip([0, *edges], [*edges, len(which)], strict=True):
-            part = slice(start, stop)
-            rows = Rows(0, times[part], lengths[part], source[part], data[part])
-            self.ring(int(which[start])).append(rows)
+        start = np.concatenate([[0], np.flatnonzero(np.diff(which)) + 1])
+        stop = np.append(start[1:], len(which))
+        at_once = self._fits_at_once(rows, which, start, stop)
+        for i in np.flatnonzero(~at_once).tolist():
+            self.ring(int(which[start[i]])).append(rows.part(start[i], stop[i]))
+        if at_once.any():
+            self._append_at_once(rows, which[start], start, stop, at_once)
+
+    def _fits_at_once(
+        self,
+        rows: Rows,
+        which: NDArray[np.int32],
+        start: NDArray[np.intp],
+        stop: NDArray[np.intp],
+    ) -> NDArray[np.bool_]:
+        """Tell for each run of rows of one message whether it needs no care of its own.
+
+        That is when its payloads are narrow, its page has room, and its times do not step back.
+        """
+        message, marks = which[start], self._marks
+        rising = np.ones(len(which), np.bool_)
+        rising[1:] = np.diff(rows.time_ns) >= 0
+        rising[start] = rows.time_ns[start] >= marks.latest_ns[message]
+        fits: NDArray[np.bool_] = np.logical_and.reduceat(rising, start)
+        fits &= self._narrow[message] & (marks.slot[message] >= 0)
+        return fits & (marks.filled[message] + (stop - start) <= self._narrow_rows)
+
+    def _append_at_once(
+        self,
+        rows: Rows,
+        message: NDArray[np.int32],
+        start: NDArray[np.intp],
+        stop: NDArray[np.intp],
+        at_once: NDArray[np.bool_],
+    ) -> None:
+        """Write runs of rows of many messages to their pages, laid out as `Page` does."""
+        message, marks = message[at_once], self._marks
+        n = (stop - start)[at_once]
+        which = np.repeat(at_once, stop - start)
+        first = np.cumsum(n) - n
+        row = np.arange(n.sum()) + np.repeat(marks.filled[message] - first, n)
+        slot = np.repeat(marks.slot[message], n)
+        words, halves = self._words, self._halves
+        word = slot * (self.page_bytes // 8) + row
+        words[word] = rows.time_ns[which]
+        payload = np.ascontiguousarray(rows.data[which, :_NARROW])
+        words[word + self._narrow_rows] = payload.view(np.int64)[:, 0]
+        half = slot * (self.page_bytes // 2) + 8 * self._narrow_rows + row
+        halves[half] = np.minimum(rows.length[which], _NARROW)
+        self._bytes[slot * self.page_bytes + 18 * self._narrow_rows + row] = rows.source[which]
+        marks.filled[message] += n
+        marks.head[message] += n
+        marks.latest_ns[message] = rows.time_ns[stop[at_once] - 1]
 
     def append_long(self, message: int, time_ns: int, source: int, payload: bytes) -> None:
         """Keep a payload that was put together from several frames."""
@@ -150,7 +208,7 @@ class History:
         return Page(slot, self._arena[slot], ring.stride, ring.head)
 
     def _take_from(self, ring: Ring) -> int:
-        self.overwritten += ring.pages[0].count
+        self.overwritten += ring.oldest_page_rows
         return ring.drop_oldest()
 
     def _oldest(self, asking: Ring) -> Ring:
@@ -159,12 +217,12 @@ class History:
         One that has what it was promised may always lose a page to itself.
         """
         if len(asking.pages) >= self._promised(asking.message):
-            best, best_ns = asking, _ended_ns(asking)
+            best, best_ns = asking, asking.oldest_page_ended_ns
         else:
             best, best_ns = asking, None
         for ring in self._rings.values():
             if len(ring.pages) > self._promised(ring.message):
-                ended_ns = _ended_ns(ring)
+                ended_ns = ring.oldest_page_ended_ns
                 if best_ns is None or ended_ns < best_ns:
                     best, best_ns = ring, ended_ns
         return best
@@ -211,8 +269,3 @@ class History:
                 self._reserved[message] = max(pages, self._reserved.get(message, 0))
         floors = FLOOR_PAGES * (len(self._strides) - len(self._reserved))
         self._promised_pages = floors + sum(map(self._promised, self._reserved))
-
-
-def _ended_ns(ring: Ring) -> int:
-    page = ring.pages[0]
-    return int(page.time_ns[page.count - 1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Page", "Ring", "Rows", "row_bytes"]
+__all__ = ["Marks", "Page", "Ring", "Rows", "row_bytes"]
 
 
 def row_bytes(stride: int) -> int:
@@ -32,6 +32,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.time_ns)
 
+    def part(self, start: int, stop: int) -> "Rows":
+        """Return the rows at these places of this stretch."""
+        which = slice(start, stop)
+        return Rows(
+            self.start + start,
+            self.time_ns[which],
+            self.length[which],
+            self.source[which],
+            self.data[which],
+        )
+
     @classmethod
     def none(cls, start: int, stride: int) -> "Rows":
         """Return no rows."""
@@ -40,22 +51,38 @@ class Rows:
         return cls(start, np.zeros(0, np.int64), length, nothing, np.zeros((0, stride), np.uint8))
 
 
-class Page:
-    """A block of the arena, seen as the columns of consecutive rows."""
+class Marks:
+    """Where each ring stands, by message: arrays, so that one batch can move all rings at once.
 
-    __slots__ = ("count", "data", "first", "length", "rows", "slot", "source", "time_ns")
+    ``head`` is the number of the row that comes next; ``slot`` the arena's page that takes it (-1:
+    none yet), of which ``filled`` rows are in use; ``latest_ns`` the newest row's time.
+    """
+
+    __slots__ = ("filled", "head", "latest_ns", "slot")
+
+    def __init__(self, messages: int) -> None:
+        self.head = np.zeros(messages, np.int64)
+        self.filled = np.zeros(messages, np.int64)
+        self.slot = np.full(messages, -1, np.int64)
+        self.latest_ns = np.zeros(messages, np.int64)
+
+
+class Page:
+    """A block of the arena, seen as the columns of consecutive rows: times, payloads, the rest."""
+
+    __slots__ = ("data", "first", "length", "rows", "slot", "source", "time_ns")
 
     def __init__(self, slot: int, memory: NDArray[np.uint8], stride: int, first: int) -> None:
-        self.slot, self.first, self.count = slot, first, 0
+        self.slot, self.first = slot, first
         self.rows = rows = len(memory) // row_bytes(stride)
         self.time_ns = memory[: 8 * rows].view(np.int64)
-        self.length = memory[8 * rows : 10 * rows].view(np.uint16)
-        self.source = memory[10 * rows : 11 * rows]
-        self.data = memory[11 * rows : (11 + stride) * rows].reshape(rows, stride)
+        self.data = memory[8 * rows : (8 + stride) * rows].reshape(rows, stride)
+        self.length = memory[(8 + stride) * rows : (10 + stride) * rows].view(np.uint16)
+        self.source = memory[(10 + stride) * rows : (11 + stride) * rows]
 
     def view(self, start: int, stop: int) -> Rows:
-        """Return the rows ``start <= number < stop`` that this page holds, without a copy."""
-        which = slice(max(start - self.first, 0), min(stop - self.first, self.count))
+        """Return the rows ``start <= number < stop`` that this page has, without a copy."""
+        which = slice(max(start - self.first, 0), min(stop - self.first, self.rows))
         return Rows(
             self.first + which.start,
             self.time_ns[which],
@@ -69,19 +96,30 @@ class Ring:
     """The newest rows of one message, sorted by time.
 
     A row whose time is behind the row before it is given that one's time, and counted.
+
     ``next_page`` gives a fresh page, perhaps the ring's own oldest one (see `drop_oldest`).
     """
 
-    def __init__(self, message: int, stride: int, next_page: "Callable[[Ring], Page]") -> None:
+    def __init__(
+        self, message: int, stride: int, marks: Marks, next_page: "Callable[[Ring], Page]"
+    ) -> None:
         self.message, self.stride = message, stride
         self.pages: deque[Page] = deque()
-        self.head = 0
-        """The number of the row that comes next; so, how many there have been."""
         self.first_ns = 0
         """The time of row 0; meaningless before it."""
-        self.latest_ns = 0
         self.stepped_back = 0
+        self._marks = marks
         self._next_page = next_page
+
+    @property
+    def head(self) -> int:
+        """The number of the row that comes next; so, how many there have been."""
+        return int(self._marks.head[self.message])
+
+    @property
+    def latest_ns(self) -> int:
+        """The time of the newest row; 0 before there is one."""
+        return int(self._marks.latest_ns[self.message])
 
     @property
     def tail(self) -> int:
@@ -94,6 +132,16 @@ class Ring:
         return int(self.pages[0].time_ns[0]) if self.pages else None
 
     @property
+    def oldest_page_rows(self) -> int:
+        """How many rows the oldest page holds."""
+        return min(self.pages[0].rows, self.head - self.tail)
+
+    @property
+    def oldest_page_ended_ns(self) -> int:
+        """The time of the last row of the oldest page."""
+        return int(self.pages[0].time_ns[self.oldest_page_rows - 1])
+
+    @property
     def rate_hz(self) -> float | None:
         """Rows a second over what is kept; None when that is too little to tell."""
         rows, oldest_ns = self.head - self.tail, self.oldest_ns
@@ -103,31 +151,37 @@ class Ring:
 
     def append(self, rows: Rows) -> None:
         """Add rows (their ``start`` is passed over); payloads are cut or padded to the stride."""
+        marks, message = self._marks, self.message
         if self.head == 0:
-            self.first_ns = self.latest_ns = int(rows.time_ns[0])
+            self.first_ns = int(rows.time_ns[0])
+            marks.latest_ns[message] = self.first_ns
         rising = np.maximum.accumulate(np.maximum(rows.time_ns, self.latest_ns))
         self.stepped_back += int(np.count_nonzero(rising != rows.time_ns))
         done, n = 0, len(rising)
         while done < n:
             page = self.pages[-1] if self.pages else None
-            if page is None or page.count == page.rows:
+            if page is None or marks.filled[message] == page.rows:
                 page = self._next_page(self)
                 self.pages.append(page)
-            taken = min(page.rows - page.count, n - done)
-            self._fill(page, rows, rising, slice(done, done + taken))
+                marks.slot[message], marks.filled[message] = page.slot, 0
+            filled = int(marks.filled[message])
+            taken = min(page.rows - filled, n - done)
+            self._fill(page, filled, rows, rising, slice(done, done + taken))
             done += taken
-            self.head += taken
-        self.latest_ns = int(rising[-1])
+            marks.filled[message] += taken
+            marks.head[message] += taken
+        marks.latest_ns[message] = rising[-1]
 
-    def _fill(self, page: Page, rows: Rows, time_ns: NDArray[np.int64], which: slice) -> None:
-        to = slice(page.count, page.count + which.stop - which.start)
+    def _fill(
+        self, page: Page, at: int, rows: Rows, time_ns: NDArray[np.int64], which: slice
+    ) -> None:
+        to = slice(at, at + which.stop - which.start)
         width = min(self.stride, rows.data.shape[1])
         page.time_ns[to] = time_ns[which]
         np.minimum(rows.length[which], width, out=page.length[to])
         page.source[to] = rows.source[which]
         page.data[to, :width] = rows.data[which, :width]
         page.data[to, width:] = 0
-        page.count = to.stop
 
     def drop_oldest(self) -> int:
         """Forget the oldest page and return its slot of the arena."""
@@ -151,7 +205,8 @@ class Ring:
             else:
                 high = middle
         page = self.pages[low]
-        return page.first + int(np.searchsorted(page.time_ns[: page.count], time_ns))
+        used = page.time_ns[: self.head - page.first]
+        return page.first + int(np.searchsorted(used, time_ns))
 
     def _reckon(self, time_ns: int, oldest_ns: int) -> int:
         if time_ns <= self.first_ns:

@@ -194,3 +194,39 @@ def test_a_ring_finds_rows_as_a_list_would(
 
     assert ring.seq_at(wanted) == next((i for i in kept if times[i] >= wanted), len(times))
     assert ring.read(start, stop).time_ns.tolist() == [times[i] for i in kept if start <= i < stop]
+
+
+frame = st.tuples(st.integers(-1, 3), st.integers(-2, 4))
+
+
+@settings(max_examples=150)
+@given(
+    stream=st.lists(frame, min_size=1, max_size=300),
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=20),
+    stride=st.sampled_from([8, 64]),
+)
+def test_every_kept_row_is_the_frame_that_was_appended(
+    stream: list[tuple[int, int]], sizes: list[int], stride: int
+) -> None:
+    history = History([8, 64, 3, 8], history_mb=0.017)
+    message = [m for m, _ in stream]
+    times = np.cumsum([step for _, step in stream]).tolist()
+    batch, time_ns, which = frames(message, times, stride)
+    done = turn = 0
+    while done < len(stream):
+        part = slice(done, done + sizes[turn % len(sizes)])
+        history.append(batch.take(part), time_ns[part], which[part])
+        done, turn = part.stop, turn + 1
+
+    for m in range(4):
+        at = [i for i, found in enumerate(message) if found == m]
+        ring = history.ring(m)
+        rows = ring.read(0, len(at))
+        kept = at[ring.tail :]
+        assert ring.head == len(at)
+        assert rows.data[:, 0].tolist() == [i % 251 for i in kept]
+        assert rows.length.tolist() == [1 + i % 8 for i in kept]
+        assert rows.source.tolist() == [i % 256 for i in kept]
+        assert rows.time_ns.tolist() == [max(times[j] for j in at if j <= i) for i in kept]
+        if at:
+            assert (ring.first_ns, ring.latest_ns) == (times[at[0]], max(times[i] for i in at))
