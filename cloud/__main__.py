@@ -34,10 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OodidaError as error:
         sys.stderr.write(f"oodida-cloud: {error}\n")
         return 2
-    app.announce()
-    if options.ready_fd is not None:
-        _say_ready(options.ready_fd, app.endpoint)
-    app.run()
+    app.run(lambda: _say_ready(options.ready_fd, app.endpoint))
     return 0
 
 
@@ -63,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say_ready(fd: int, endpoint: str) -> None:
+def _say_ready(fd: int | None, endpoint: str) -> None:
+    if fd is None:
+        return
     with os.fdopen(fd, "w", encoding="ascii") as pipe:
         pipe.write(f"{endpoint}\n")
 

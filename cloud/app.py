@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -69,7 +69,26 @@ class App:
         """The address that it listens on, with the real port."""
         return self._router.endpoint
 
-    def announce(self) -> None:
+    def stop(self) -> None:
+        """End the loop after its present turn; may be called from a signal handler."""
+        self._stop_event.set()
+        os.eventfd_write(self._stop_fd, 1)
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Turn the loop until `stop` or a signal, then close everything.
+
+        ``ready`` is called once, when messages are served and a signal ends it cleanly.
+        """
+        try:
+            with self._signals():
+                self._announce()
+                ready()
+                while not self._stop_event.is_set():
+                    self._turn()
+        finally:
+            self._close()
+
+    def _announce(self) -> None:
         """Say that it is ready, and what an operator must know."""
         if not is_loopback(self.endpoint):
             LOG.warning(
@@ -84,20 +103,6 @@ class App:
             self._config.ledger,
             self._service.running,
         )
-
-    def stop(self) -> None:
-        """End the loop after its present turn; may be called from a signal handler."""
-        self._stop_event.set()
-        os.eventfd_write(self._stop_fd, 1)
-
-    def run(self) -> None:
-        """Turn the loop until `stop`; then close everything."""
-        try:
-            with self._signals():
-                while not self._stop_event.is_set():
-                    self._turn()
-        finally:
-            self._close()
 
     def _turn(self) -> None:
         self._router.wait(WAIT_MS)
