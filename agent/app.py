@@ -18,10 +18,11 @@ from agent.sandbox import Sandbox, SandboxConfig
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile, load_profile
 from agent.store import Store
+from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
 from agent.tasks.ports import News
 from agent.tasks.receipt import Identity
-from agent.tasks.table import Surroundings, Table
+from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
 from hw import Source, open_source

@@ -6,6 +6,7 @@ each leaves one item.
 
 import contextlib
 import os
+import threading
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -15,22 +16,25 @@ T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """Any thread posts; the one owner drains."""
+    """Any thread posts; the one owner drains and closes."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
+        self._lock = threading.RLock()  # a signal handler may interrupt its own thread in `wake`
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable while something waits."""
+        """Readable while something waits; -1 once closed."""
 
     def post(self, item: T) -> None:
-        """Leave an item and wake the owner; after `close`, nobody is there to be woken."""
+        """Leave an item and wake the owner; after `close` nobody is there to be woken."""
         self._items.append(item)
         self.wake()
 
     def wake(self) -> None:
         """Wake the owner though there is no item; safe in a signal handler."""
-        with contextlib.suppress(OSError):
-            os.eventfd_write(self.fd, 1)
+        with self._lock:
+            if self.fd >= 0:
+                with contextlib.suppress(BlockingIOError):  # awake already, 2**64 times over
+                    os.eventfd_write(self.fd, 1)
 
     def drain(self) -> list[T]:
         """Take all that waits, in the order in which it came."""
@@ -43,6 +47,7 @@ class Inbox(Generic[T]):
 
     def close(self) -> None:
         """Let the descriptor go."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with self._lock:
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)

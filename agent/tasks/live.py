@@ -1,5 +1,6 @@
-"""A task with what belongs to it in this process: its subscription, window, run and parked news."""
+"""What the table works with, and a task with what belongs to it in this process."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -7,16 +8,28 @@ from agent.policy import Policy, cap
 from agent.sandbox import Job, Outcome
 from agent.store import Write
 from agent.tasks.code import CodeSlot, Version
-from agent.tasks.ports import Finished, Subscription
-from agent.tasks.receipt import Run
+from agent.tasks.ports import Durable, Finished, News, Signals, Slots, Subscription
+from agent.tasks.receipt import Identity, Run
 from agent.tasks.task import Command, Event, Task
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.window import Window
 
-__all__ = ["Cause", "Live", "Uncommitted", "job_of", "no_code"]
+__all__ = ["Cause", "Live", "Surroundings", "Uncommitted", "job_of", "no_code"]
 
 Cause: TypeAlias = Event | Finished
 """What happened to a task: an event, or an outcome that has yet to be judged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What the table works with."""
+
+    identity: Identity
+    store: Durable
+    signals: Signals
+    slots: Slots
+    policy: Policy
+    post: Callable[[News], None]
 
 
 @dataclass(eq=False, slots=True)

@@ -7,20 +7,19 @@ is kept to be given again once the disk can be written. A fault at one task ends
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from agent.policy import Policy, Refusal
+from agent.policy import Refusal
 from agent.store import Kept, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
 from agent.tasks.life import new_task, step
-from agent.tasks.live import Cause, Live, Uncommitted, job_of
+from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, job_of
 from agent.tasks.modules import Modules
 from agent.tasks.order import in_order
-from agent.tasks.ports import Arrived, Durable, Finished, News, Signals, Slots
-from agent.tasks.receipt import Identity, Run
+from agent.tasks.ports import Arrived, Finished, News
+from agent.tasks.receipt import Run
 from agent.tasks.task import (
     Close,
     Command,
@@ -44,21 +43,9 @@ from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import TaskHeld
 from user_lib.contract.states import TaskState
 
-__all__ = ["Surroundings", "Table"]
+__all__ = ["Table"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Surroundings:
-    """What the table works with."""
-
-    identity: Identity
-    store: Durable
-    signals: Signals
-    slots: Slots
-    policy: Policy
-    post: Callable[[News], None]
 
 
 class Table:
@@ -145,9 +132,13 @@ class Table:
         try:
             self._step(live, cause, now)
         except Exception as error:
-            self.faults += 1
             log.exception("task %s: fault of the agent", live.task.assignment_id)
-            self._step(live, Faulted(f"the agent failed at this task: {error!r}"), now)
+            self._fault(live, error, now)
+
+    def _fault(self, live: Live, error: Exception, now: Now) -> None:
+        """End a task at which the agent itself failed."""
+        self.faults += 1
+        self._step(live, Faulted(f"the agent failed at this task: {error!r}"), now)
 
     def _step(self, live: Live, cause: Cause, now: Now) -> None:
         if live.task.assignment_id in self._uncommitted:
@@ -178,11 +169,13 @@ class Table:
         if not task.holds_window:
             live.window = None
         failure: AssignmentError | None = None
-        for command in commands:
-            failure = self._carry_out(live, command, now) or failure
-        if task.ended:
-            self._forget(live)
-        elif failure is not None:
+        try:
+            for command in commands:
+                failure = self._carry_out(live, command, now) or failure
+        finally:
+            if task.ended:
+                self._forget(live)
+        if failure is not None:
             self._step(live, DataOver("signals", str(failure), by_itself=False), now)
         elif TaskState.PENDING in (before.state, task.state) and before.state is not task.state:
             self.changes += 1
@@ -266,7 +259,11 @@ class Table:
             if s.slot is not None:
                 self.roll_backs += s.slot.report == "rolled_back"
                 self._modules.put(s.slot)
-            self._enter(s.live, s.task, s.commands, now)
+            try:
+                self._enter(s.live, s.task, s.commands, now)
+            except Exception as error:  # the others' steps are on disk too, and must count
+                log.exception("task %s: fault of the agent", s.task.assignment_id)
+                self._fault(s.live, error, now)
 
     def _pause(self, now: Now) -> None:
         """Pause all tasks but the running ones, which pause when they are done."""
@@ -282,7 +279,7 @@ class Table:
     def _go_on(self, now: Now) -> None:
         self.changes += 1
         for live in tuple(self._tasks.values()):
-            self._enter(live, *step(live.task, DiskBack(), now), now)
+            self._feed(live, DiskBack(), now)
             parked, live.parked = tuple(live.parked.values()), {}
             for cause in parked:
                 self._feed(live, cause, now)
