@@ -117,8 +117,12 @@ class Agent:
             clock=self._clock,
         )
         on_close(hub.close)
-        sandbox = Sandbox(SandboxConfig(external=config.external_methods))
+        sandbox = Sandbox(
+            SandboxConfig(external=config.external_methods, level=config.policy.sandbox)
+        )
         sandbox.start()
+        if sandbox.problem:
+            log.error("custom code is refused: the sandbox is not confined: %s", sandbox.problem)
         workers = Workers(sandbox.run, config.slots, inbox.post)
         on_close(workers.close, STOP_S)
         on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
@@ -127,7 +131,8 @@ class Agent:
         signals = Gathering(hub)
         modules = Modules(store.slots)
         around = Surroundings(identity, store, signals, workers, config.policy, inbox.post)
-        rules = Rules(config.policy, frozenset(config.external_methods), signals)
+        external = frozenset(config.external_methods)
+        rules = Rules(config.policy, external, signals, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
 
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -139,7 +144,7 @@ class Agent:
             return {**hub.stats(), "slots.busy": workers.busy, "slots.total": workers.slots}
 
         about = About(
-            hello=_hello(config, profile, identity),
+            hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
         )
@@ -148,7 +153,7 @@ class Agent:
         return MainLoop(dealer, store, orders, about, inbox, self._clock), orders
 
 
-def _hello(config: AgentConfig, profile: Profile, identity: Identity) -> Hello:
+def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:
     return Hello(
         vehicle_id=config.vehicle_id,
         epoch=identity.epoch,
@@ -158,5 +163,6 @@ def _hello(config: AgentConfig, profile: Profile, identity: Identity) -> Hello:
         tags={**profile.tags, **config.tags},
         dbc_hash=identity.dbc_hash,
         external_methods=tuple(sorted(config.external_methods)),
-        accepts_custom=config.policy.accepts_custom,
+        accepts_custom=config.policy.accepts_custom and not problem,
+        sandbox="unconfined" if problem else config.policy.sandbox,
     )

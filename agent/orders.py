@@ -13,7 +13,8 @@ from agent.tasks.ports import Signals
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now, Position, RoundBegan, Withdrawn
-from user_lib.contract.assignment import Assignment
+from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
+from user_lib.contract.errors import CodeError
 from user_lib.contract.messages import Assign, Feedback, SetCode, TaskEnded, Withdraw
 from user_lib.contract.states import TaskState
 
@@ -29,6 +30,8 @@ class Rules:
     policy: Policy
     external: Collection[str]
     signals: Signals
+    barred: str = ""
+    """Why the sandbox cannot confine foreign code on this machine; empty when it can."""
 
 
 class Orders:
@@ -75,7 +78,7 @@ class Orders:
         """Arm a code version, or say why not; it counts once it is on disk."""
         self.table.flush(now)
         before = self.modules.get(order.analyst) or CodeSlot(analyst=order.analyst)
-        slot = arm(before, order, lambda source: check_code(self._rules.policy, source))
+        slot = arm(before, order, self._check_code)
         if slot is before:
             self.modules.report(order.analyst)
             return
@@ -83,8 +86,20 @@ class Orders:
             self.modules.put(slot)
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
 
+    def _check_code(self, source: str) -> None:
+        if self._rules.barred:
+            raise CodeError(f"this vehicle cannot confine custom code: {self._rules.barred}")
+        check_code(self._rules.policy, source)
+
     def _refusal(self, spec: Assignment, *, held: int) -> Refusal | None:
         rules = self._rules
+        if rules.barred and spec.onboard not in ONBOARD_METHODS:
+            return Refusal(
+                reason="sandbox",
+                detail=f"this vehicle cannot confine foreign code: {rules.barred}; "
+                "use a built-in method",
+                path="onboard",
+            )
         return refusal_for(
             spec, rules.policy, rules.signals, external=rules.external, tasks_held=held
         )

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from agent.sandbox.lockdown.confinement import Level
 from user_lib.contract.assignment import Assignment, Limits
 from user_lib.contract.code import ALLOWED_IMPORTS, check
 from user_lib.contract.errors import CodeError
@@ -38,6 +39,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: Limits = Limits(cpu_s=60.0, memory_mb=1024, wall_s=300.0)
     """The most that one iteration may use."""
     max_tasks: int = 64
+    sandbox: Level = "full"
+    """How custom code and external workers are locked down; a machine that cannot do that refuses
+    them, unless its owner names a lower level here."""
 
 
 def admit(

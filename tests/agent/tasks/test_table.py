@@ -103,9 +103,9 @@ class ScriptedSlots:
 class Vehicle:
     """Everything of an agent but its link, its bus and its sandbox."""
 
-    def __init__(self, directory: Path, slots: int = 2, policy: Policy | None = None) -> None:
+    def __init__(self, directory: Path, slots: int = 2, barred: str = "") -> None:
         self.directory = directory
-        self.policy = policy or Policy()
+        self.policy, self.barred = Policy(), barred
         self.signals = ScriptedSignals()
         self.slots = ScriptedSlots(slots)
         self.time_s = 0.0
@@ -119,7 +119,7 @@ class Vehicle:
             identity, self.store, self.signals, self.slots, self.policy, lambda news: None
         )
         self.table = Table(around, modules)
-        rules = Rules(self.policy, frozenset(), self.signals)
+        rules = Rules(self.policy, frozenset(), self.signals, self.barred)
         self.orders = Orders(identity, rules, self.store, self.table, modules)
         self.orders.resume(self.now)
         self.tick()
@@ -318,6 +318,22 @@ def test_an_assignment_that_is_refused_is_not_taken_up_again(vehicle: Vehicle) -
     assert end is not None
     assert (end.state, end.reason, end.path) == ("rejected", "unknown_signal", "signals")
     assert vehicle.store.tasks == ()
+
+
+def test_where_foreign_code_cannot_be_confined_it_is_refused_and_the_rest_goes_on(
+    make: MakeVehicle, set_code: Any
+) -> None:
+    vehicle = make(barred="no seccomp here")
+    vehicle.assign("custom", onboard="custom")
+    vehicle.orders.set_code(code(1, set_code, V1), vehicle.now)
+    vehicle.assign("mean")
+
+    end = vehicle.end("custom")
+    assert end is not None
+    assert (end.reason, "no seccomp here" in end.detail) == ("sandbox", True)
+    (report,) = vehicle.orders.modules.owed()
+    assert (report.state, "no seccomp here" in report.detail) == ("refused", True)
+    assert vehicle.held("mean") is not None
 
 
 def test_a_window_of_a_subscription_that_is_gone_is_ignored(vehicle: Vehicle) -> None:
