@@ -7,8 +7,9 @@ calls a matrix, and not of calls a message. Messages that are multiplexed, or ho
 wider than 52 bits, are decoded one message at a time instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -191,37 +192,51 @@ class DecodedBatch(Sequence[Decoded]):
     def __getitem__(self, index: int | slice) -> Decoded | Sequence[Decoded]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        groups = self.groups
         index = range(len(self))[index]
-        if index >= len(groups.message):
-            return self.extra[index - len(groups.message)]
-        message, source = int(groups.message[index]), int(groups.source[index])
-        start, stop = int(groups.start[index]), int(groups.stop[index])
-        first = int(self._starts[message])
-        return Decoded(
-            message=message,
-            rows=groups.order[start:stop],
-            values=self._values(message, slice(start - first, stop - first)),
-            source=None if source < 0 else source,
-        )
+        bounds = self._bounds
+        if index >= len(bounds):
+            return self.extra[index - len(bounds)]
+        return self._entry(*bounds[index])
 
-    def _values(self, message: int, rows: slice) -> NDArray[np.float64]:
+    def __iter__(self) -> Iterator[Decoded]:
+        for bound in self._bounds:
+            yield self._entry(*bound)
+        yield from self.extra
+
+    @cached_property
+    def _bounds(self) -> list[tuple[int, int, int, int, int]]:
+        """For each group its message, source, start and stop, and where its message starts."""
+        groups = self.groups
+        columns = (groups.message, groups.source, groups.start, groups.stop)
+        firsts = self._starts[groups.message]
+        return list(zip(*(column.tolist() for column in (*columns, firsts)), strict=True))
+
+    def _entry(self, message: int, source: int, start: int, stop: int, first: int) -> Decoded:
+        values = self._values(message, start - first, stop - first)
+        rows = self.groups.order[start:stop]
+        return Decoded(message, rows, values, None if source < 0 else source)
+
+    def _values(self, message: int, start: int, stop: int) -> NDArray[np.float64]:
         if message in self.apart:
-            return self.apart[message][0][rows]
+            return self.apart[message][0][start:stop]
         lanes, width = self._plan.lanes_of[message], self._plan.widths[message]
-        block = self._plan.nodes[message].block
-        if len(lanes) == 1 and block.in_order:
-            return self._lane(lanes[0][0], rows, width)
-        values = np.empty((rows.stop - rows.start, width))
+        if len(lanes) == 1 and self._plan.nodes[message].block.in_order:
+            return self._lane(lanes[0][0], start, stop, width)
+        values = np.empty((stop - start, width))
         for number, lane in lanes:
-            places = block.places[lane.start : lane.stop]
-            values[:, places] = self._lane(number, rows, len(places))
+            places = self._plan.nodes[message].block.places[lane.start : lane.stop]
+            values[:, places] = self._lane(number, start, stop, len(places))
         return values
 
-    def _lane(self, number: int, rows: slice, width: int) -> NDArray[np.float64]:
-        first = int(self._rows.begins[number])
+    def _lane(self, number: int, start: int, stop: int, width: int) -> NDArray[np.float64]:
+        first = self._begins[number]
         matrix = self._rows.matrices[self._plan.matrix_of[number]]
-        return matrix[first + rows.start : first + rows.stop, :width]
+        return matrix[first + start : first + stop, :width]
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        begins: list[int] = self._rows.begins.tolist()
+        return begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)

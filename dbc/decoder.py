@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dbc.batch import BatchPlan, Decoded, DecodedBatch, Groups
-from dbc.bits import raw_integers
+from dbc.bits import WORD_BITS, raw_integers
 from dbc.catalog import Catalog
 from dbc.decode import Absent, decode_node, padded
 from dbc.match import Matcher
@@ -15,6 +16,7 @@ from dbc.model import MessageDef
 from dbc.plan import Node, compile_node
 from dbc.reassembly import Reassembled, Reassembler
 from dbc.transport import TransportStats
+from user_lib.contract.errors import DatabaseError
 from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 
 __all__ = ["DecodeStats", "Decoder", "MessageStats"]
@@ -66,8 +68,6 @@ class Decoder:
         self.messages: tuple[MessageDef, ...] = self.catalog.messages
         self._matcher = Matcher(self.messages, channels)
         self._plans: dict[tuple[int, tuple[int, ...] | None], Node] = {}
-        everything = {i: range(len(m.signals)) for i, m in enumerate(self.messages)}
-        self._everything = BatchPlan(self.messages, everything)
         self._reassembler = Reassembler(self.messages, channels)
         j1939 = np.array([m.j1939 for m in self.messages] + [False], np.bool_)
         self._j1939 = j1939 if j1939.any() else None  # the last entry is for frames without match
@@ -102,8 +102,14 @@ class Decoder:
         """Return the exact raw integers of one signal, and where the signal is present.
 
         Shapes: (n,) int64 if signed, else uint64; (n,) bool.
+        Raises: DatabaseError, for a signal of more than 64 bits.
         """
         signal = self.messages[message].signals[column]
+        if signal.length > WORD_BITS:
+            raise DatabaseError(
+                f"signal {signal.name} has {signal.length} bits, more than an integer of numpy; "
+                "decode it instead"
+            )
         raw = raw_integers(np.ascontiguousarray(data), signal)
         present = ~np.isnan(self.decode(message, data, length, [column])[:, 0])
         if signal.is_float:  # a float that is not a number is there all the same
@@ -116,16 +122,23 @@ class Decoder:
         The result has one entry a message met (and source address, for J1939), in catalog order.
         """
         found = self.match(batch)
-        parts = np.zeros(len(batch), np.bool_)
         whole: list[Reassembled] = []
+        parts = 0
         if self._reassembler.needed:
-            whole, parts = self._reassembler.add(batch, found)
-            found = np.where(parts, np.int32(-1), found)
+            whole, is_part = self._reassembler.add(batch, found)
+            found = np.where(is_part, np.int32(-1), found)
+            parts = int(np.count_nonzero(is_part))
         groups = self._group(batch, found)
         decoded = self._everything.decode(batch, groups)
-        self._counts.add(batch, groups, decoded, int(np.count_nonzero(parts)))
-        decoded.extra += [self._decode_whole(long) for long in whole]
+        self._counts.add(batch, groups, decoded, parts)
+        if whole:
+            decoded.extra += [self._decode_whole(long) for long in whole]
         return decoded
+
+    @cached_property
+    def _everything(self) -> BatchPlan:
+        everything = {i: range(len(m.signals)) for i, m in enumerate(self.messages)}
+        return BatchPlan(self.messages, everything)
 
     def _decode_whole(self, long: Reassembled) -> Decoded:
         absent = Absent()
@@ -197,6 +210,8 @@ class _Counts:
             [max((s.needed_bytes for s in m.signals), default=0) for m in messages], np.int64
         )
         self._length = np.array([m.length for m in messages], np.int64)
+        self._most_needed = int(self._needed.max(initial=0))
+        self._shortest_message = int(self._length.min(initial=0x7FFF))
         self._frames, self._short, self._long, self._unknown_switch, self._unavailable = (
             np.zeros(len(messages), np.int64) for _ in range(5)
         )
@@ -211,14 +226,22 @@ class _Counts:
             self._remote += int(np.count_nonzero(batch.flags & REMOTE))
             self._error += int(np.count_nonzero(batch.flags & ERROR))
         self._frames += groups.counts
-        message = np.repeat(groups.message, groups.stop - groups.start)
-        length = batch.length.take(groups.order)
-        self._short += self._per_message(message[length < self._needed.take(message)])
-        self._long += self._per_message(message[length > self._length.take(message)])
+        self._count_lengths(batch.length.take(groups.order), groups)
         self._unavailable += decoded.unavailable.astype(np.int64)
         for index, (_, absent) in decoded.apart.items():
             self._unknown_switch[index] += absent.unknown_switch_frames
             self._unavailable[index] += absent.unavailable_values
+
+    def _count_lengths(self, length: NDArray[np.integer], groups: Groups) -> None:
+        if not len(length):
+            return
+        short = int(length.min()) < self._most_needed
+        long = int(length.max()) > self._shortest_message
+        if not short and not long:
+            return
+        message = np.repeat(groups.message, groups.stop - groups.start)
+        self._short += self._per_message(message[length < self._needed.take(message)])
+        self._long += self._per_message(message[length > self._length.take(message)])
 
     def add_one(self, message: int, length: int, absent: Absent) -> None:
         """Count a payload that came in several frames."""

@@ -125,7 +125,7 @@ def _raw(values: NDArray[Any], signal: SignalDef) -> NDArray[np.uint64]:
         return _held(values, signal)
     scaled = (
         np.nan_to_num(values.astype(np.float64), posinf=np.inf, neginf=-np.inf) - signal.offset
-    ) / signal.scale
+    ) / (signal.scale or 1.0)
     if signal.is_float:
         kind, bits, largest = _FLOATS[signal.length]
         held = np.clip(scaled, -largest, largest)

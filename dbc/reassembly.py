@@ -50,11 +50,8 @@ class Reassembler:
             self._j1939_bus[bus] = True
         self._segmented = np.array([_is_segmented(m) for m in messages] + [False], np.bool_)
         self._j1939, self._iso_tp = J1939Transport(), IsoTp()
-
-    @property
-    def needed(self) -> bool:
+        self.needed = bool(self._groups) or bool(self._segmented.any())
         """Whether any message can come in several frames."""
-        return bool(self._groups) or bool(self._segmented.any())
 
     def stats(self) -> TransportStats:
         """Return how transfers ended so far."""

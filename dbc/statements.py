@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["Statement", "decode_text", "statements"]
 
+_INT = r"\d{1,18}"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NAME = r'[^\s:;|@"(),\[\]]+'
 _TEXT = r'(?:\\"|[^"])*+'  # possessive: a lost quote must not cost exponential time
@@ -21,24 +22,27 @@ _END = r"\s*(?P<end>;|\Z)"
 
 _PATTERNS = {
     "BO_": (
-        rf"BO_\s+(?P<id>\d+)\s+(?P<name>{_NAME})\s*:\s*(?P<length>\d+)[ \t]*(?P<sender>[^\s;]*)"
+        rf"BO_\s+(?P<id>{_INT})\s+(?P<name>{_NAME})\s*"
+        rf":\s*(?P<length>{_INT})[ \t]*(?P<sender>[^\s;]*)"
     ),
     "SG_": (
-        rf"SG_\s+(?P<name>{_NAME})(?:\s+(?P<mux>M|m\d*M?))?\s*"
-        r":\s*(?P<start>\d+)\s*\|\s*(?P<length>\d+)\s*@\s*(?P<order>[01])\s*(?P<sign>[-+])"
+        rf"SG_\s+(?P<name>{_NAME})(?:\s+(?P<mux>M|m(?:{_INT})?M?))?\s*"
+        rf":\s*(?P<start>{_INT})\s*\|\s*(?P<length>{_INT})\s*@\s*(?P<order>[01])\s*(?P<sign>[-+])"
         rf"\s*\(\s*(?P<scale>{_NUMBER})\s*,\s*(?P<offset>{_NUMBER})\s*\)"
         rf"\s*\[\s*(?P<minimum>{_NUMBER})\s*\|\s*(?P<maximum>{_NUMBER})\s*\]"
         rf'\s*"(?P<unit>{_TEXT})"(?P<receivers>(?:[^\n;]*,[ \t]*\n)*+[^\n;]*)'
     ),
     "VAL_": (
-        rf"VAL_\s+(?:(?P<id>\d+)\s+)?(?P<name>{_NAME})"
+        rf"VAL_\s+(?:(?P<id>{_INT})\s+)?(?P<name>{_NAME})"
         rf"(?:(?P<pairs>{_PAIRS})|\s+(?P<table>\w+)){_END}"
     ),
     "VAL_TABLE_": rf"VAL_TABLE_\s+(?P<name>{_NAME})(?P<pairs>{_PAIRS}){_END}",
-    "SIG_VALTYPE_": (rf"SIG_VALTYPE_\s+(?P<id>\d+)\s+(?P<name>{_NAME})\s*:?\s*(?P<type>\d){_END}"),
+    "SIG_VALTYPE_": (
+        rf"SIG_VALTYPE_\s+(?P<id>{_INT})\s+(?P<name>{_NAME})\s*:?\s*(?P<type>\d){_END}"
+    ),
     "SG_MUL_VAL_": (
-        rf"SG_MUL_VAL_\s+(?P<id>\d+)\s+(?P<name>{_NAME})\s+(?P<switch>{_NAME})"
-        rf"\s+(?P<ranges>\d+\s*-\s*\d+(?:\s*,\s*\d+\s*-\s*\d+)*){_END}"
+        rf"SG_MUL_VAL_\s+(?P<id>{_INT})\s+(?P<name>{_NAME})\s+(?P<switch>{_NAME})"
+        rf"\s+(?P<ranges>{_INT}\s*-\s*{_INT}(?:\s*,\s*{_INT}\s*-\s*{_INT})*){_END}"
     ),
     "BA_DEF_": (
         rf'BA_DEF_\s+(?:(?P<kind>BO_|SG_|BU_|EV_)\s+)?"(?P<name>{_TEXT})"\s*(?P<type>\w+)'
@@ -47,7 +51,7 @@ _PATTERNS = {
     "BA_DEF_DEF_": rf'BA_DEF_DEF_\s+"(?P<name>{_TEXT})"\s*{_VALUE}{_END}',
     "BA_": (
         rf'BA_\s+"(?P<name>{_TEXT})"'
-        rf"(?:\s*(?:BO_\s+(?P<message>\d+)|SG_\s+(?P<owner>\d+)\s+(?P<signal>{_NAME})"
+        rf"(?:\s*(?:BO_\s+(?P<message>{_INT})|SG_\s+(?P<owner>{_INT})\s+(?P<signal>{_NAME})"
         rf"|(?:BU_|EV_)\s+(?P<other>{_NAME})))?\s*{_VALUE}{_END}"
     ),
     "CM_": (
