@@ -1,9 +1,10 @@
 """The words between the agent and its zygote, each one datagram of a local socket pair.
 
-A job is one byte on the control socket (another for an external worker's) with four descriptors:
-the sealed job, the write ends of the answer's and the prints' pipes, and a socket on which the
-zygote reports this one job: `Started` with a pidfd, then `Exited`. If that socket ends before, the
-zygote is gone.
+An order for a worker is one byte on the control socket (another for an external worker) with three
+descriptors: the write ends of the answer's and the prints' pipes, and a socket on which the zygote
+reports this one worker: `Started`, with a pidfd and the worker's own channel, then `Exited`. If
+that socket ends before, the zygote is gone. A job is one byte on the worker's channel with the
+descriptor of the sealed job.
 """
 
 import os
@@ -14,9 +15,11 @@ import msgspec
 from agent.sandbox.lockdown.confinement import Confinement
 
 __all__ = [
-    "EXTERNAL_JOB",
+    "EXTERNAL_WORKER",
     "JOB",
-    "JOB_DESCRIPTORS",
+    "ORDER_DESCRIPTORS",
+    "PYTHON_WORKER",
+    "STARTED_DESCRIPTORS",
     "Exited",
     "Hello",
     "Setup",
@@ -28,16 +31,17 @@ __all__ = [
 ]
 
 JOB = b"J"
-EXTERNAL_JOB = b"X"
-JOB_DESCRIPTORS = 4
+PYTHON_WORKER = b"P"
+EXTERNAL_WORKER = b"X"
+ORDER_DESCRIPTORS = 3
+STARTED_DESCRIPTORS = 2
 DATAGRAM_BYTES = 64 * 1024
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """The agent's first word: how workers are locked down, and how many stand ready."""
+    """The agent's first word: how workers are locked down."""
 
     confinement: Confinement
-    spares: int
     scratch_mb: int
 
 
@@ -49,7 +53,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """A worker has the job; its pidfd comes beside this."""
+    """There is a worker; its pidfd and its channel come beside this."""
 
     pid: int
 

@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -80,13 +82,28 @@ class _Zygote:
             self.end()
             raise
 
-    def submit(self, fds: list[int], *, external: bool) -> None:
-        """Hand over a job.
+    def order(self, terms: Terms) -> Watch:
+        """Order a worker.
 
-        Raises: OSError, when the zygote is gone.
+        Raises: OSError, when the zygote is gone or descriptors are.
         """
-        word = control.EXTERNAL_JOB if external else control.JOB
-        socket.send_fds(self._control, [word], fds)
+        with ExitStack() as given, ExitStack() as kept:
+            ends: list[int] = []
+            pipes: list[int] = []
+            for _ in range(2):
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                kept.callback(os.close, read_end)
+                given.callback(os.close, write_end)
+                ends.append(read_end)
+                pipes.append(write_end)
+            status, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.callback(status.close)
+            given.callback(told.close)
+            word = control.EXTERNAL_WORKER if terms.external else control.PYTHON_WORKER
+            socket.send_fds(self._control, [word], [*pipes, told.fileno()])
+            watch = Watch(terms, status, *ends)
+            kept.pop_all()
+            return watch
 
     def end(self) -> None:
         """Close the control socket, which ends it; kill it if it does not."""
@@ -111,7 +128,7 @@ class _Zygote:
         """Set the zygote up; return what keeps it from its level, empty when nothing does."""
         self._control.settimeout(READY_TIMEOUT_S)
         try:
-            setup = Setup(confinement, config.spares, config.scratch_mb)
+            setup = Setup(confinement, config.scratch_mb)
             self._control.send(control.encode(setup))
             datagram, _ = control.receive(self._control)
             hello = control.decode(datagram)
@@ -146,6 +163,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._watches: set[Watch] = set()
+        self._spares: deque[Watch] = deque()
         self._problem = ""
         self._closed = False
         self._starts = 0
@@ -197,19 +215,22 @@ class Sandbox:
             known = ", ".join(self.config.external) or "none"
             return verdict.refused("sandbox", f"no external worker {name!r}; there is {known}")
         argv = self.config.external[name] if name is not None else ()
+        try:
+            return self._run(job, argv)
+        except (SandboxUnavailable, OSError) as error:
+            return verdict.refused("sandbox", str(error))
+        except (TypeError, ValueError) as error:
+            return verdict.refused("params", f"the job cannot be sent: {error}")
+
+    def _run(self, job: Job, argv: tuple[str, ...]) -> Outcome:
         for _ in range(ATTEMPTS):
-            try:
-                zygote = self._current()
-                if self._problem and (name is not None or job.method == "custom"):
-                    return verdict.refused("sandbox", self._problem)
-                seen = self._attempt(zygote, job, argv)
-            except (SandboxUnavailable, OSError) as error:
-                return verdict.refused("sandbox", str(error))
-            except (TypeError, ValueError) as error:
-                return verdict.refused("params", f"the job cannot be sent: {error}")
+            zygote = self._current()
+            if self._problem and (argv or job.method == "custom"):
+                return verdict.refused("sandbox", self._problem)
+            seen = self._attempt(zygote, job, argv)
             if seen.exited is None:
                 self._discard(zygote)
-            if seen.started:
+            if seen.started or seen.exited is not None:
                 return verdict.judge(seen, job.limits, external=bool(argv))
         return verdict.refused("sandbox", "the sandbox's zygote ended at every attempt to start")
 
@@ -218,39 +239,20 @@ class Sandbox:
         with self._lock:
             self._closed = True
             zygote, self._zygote = self._zygote, None
+            self._drop_spares()
         if zygote is not None:
             zygote.end()
 
     def _attempt(self, zygote: _Zygote, job: Job, argv: tuple[str, ...]) -> Observed:
-        """Send a job to one zygote and follow it; not started means that the zygote is gone."""
-        given = [
-            envelope.seal(
-                job,
-                argv,
-                output_bytes=self.config.output_bytes,
-            )
-        ]
-        ours: list[int] = []
+        """Give a job to one worker and follow it; not started means that the zygote is gone."""
+        job_fd = envelope.seal(job, argv, output_bytes=self.config.output_bytes)
         try:
-            for _ in range(2):
-                read_end, write_end = os.pipe2(os.O_CLOEXEC)
-                ours.append(read_end)
-                given.append(write_end)
-            status, reported = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError:
-            control.close_all(ours)
-            control.close_all(given)
-            raise
-        terms = Terms(self.config.start_timeout_s, self.config.output_bytes, bool(argv))
-        watch = Watch(terms, status, *ours)
-        try:
-            with reported:
-                zygote.submit([*given, reported.fileno()], external=bool(argv))
-        except OSError:
-            watch.close()
+            watch = self._worker(zygote, external=bool(argv))
+            watch.hand_over(job_fd)
+        except BrokenPipeError:
             return Observed()
         finally:
-            control.close_all(given)
+            os.close(job_fd)
         with self._lock:
             self._watches.add(watch)
         try:
@@ -259,6 +261,33 @@ class Sandbox:
             with self._lock:
                 self._watches.discard(watch)
             watch.close()
+            self._refill(zygote)
+
+    def _worker(self, zygote: _Zygote, *, external: bool) -> Watch:
+        """Take a worker that stands ready, or order one."""
+        while not external:
+            with self._lock:
+                if not self._spares:
+                    break
+                spare = self._spares.popleft()
+            if not spare.is_over:
+                return spare
+            spare.close()
+        return zygote.order(self._terms(external=external))
+
+    def _refill(self, zygote: _Zygote) -> None:
+        """Order what is missing of the spares, after a job: the job itself needed the processor."""
+        with self._lock:
+            missing = self.config.spares - len(self._spares)
+            if self._zygote is not zygote or missing <= 0:
+                return
+            try:
+                self._spares.append(zygote.order(self._terms(external=False)))
+            except OSError:
+                return  # the zygote has just ended; the next job finds that out and restarts it
+
+    def _terms(self, *, external: bool) -> Terms:
+        return Terms(self.config.start_timeout_s, self.config.output_bytes, external)
 
     def _current(self) -> _Zygote:
         with self._lock:
@@ -267,6 +296,8 @@ class Sandbox:
             if self._zygote is None:
                 self._zygote = self._start_zygote()
                 self._starts += 1
+                for _ in range(self.config.spares):
+                    self._spares.append(self._zygote.order(self._terms(external=False)))
             return self._zygote
 
     def _start_zygote(self) -> _Zygote:
@@ -293,4 +324,9 @@ class Sandbox:
         with self._lock:
             if self._zygote is broken:
                 self._zygote = None
+                self._drop_spares()
                 broken.kill()
+
+    def _drop_spares(self) -> None:
+        while self._spares:
+            self._spares.pop().close()

@@ -10,7 +10,7 @@ import resource
 
 from user_lib.contract.assignment import Limits
 
-__all__ = ["MB", "Room", "address_space_bytes", "apply"]
+__all__ = ["MB", "Room", "address_space_bytes", "apply", "settle"]
 
 MB = 1 << 20
 OPEN_FILES = 64
@@ -41,8 +41,16 @@ def address_space_bytes() -> int:
         return 0
 
 
-def apply(limits: Limits, *, in_use_bytes: int, external: bool, scratch_mb: int) -> None:
-    """Limit this process for good.
+def settle(scratch_mb: int) -> None:
+    """Limit what is the same for every job: files, descriptors, processes, no core dumps."""
+    _hard(resource.RLIMIT_FSIZE, scratch_mb * MB)
+    _hard(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _hard(resource.RLIMIT_NPROC, TASKS)
+    _hard(resource.RLIMIT_CORE, 0)
+
+
+def apply(limits: Limits, *, in_use_bytes: int, external: bool) -> None:
+    """Limit this process's memory and processor time for good.
 
     Units:  ``in_use_bytes`` is address space that is in use already and stays free of charge;
             processor time is rounded up to whole seconds, as the kernel counts it.
@@ -55,10 +63,6 @@ def apply(limits: Limits, *, in_use_bytes: int, external: bool, scratch_mb: int)
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent_s = used.ru_utime + used.ru_stime
     _hard(resource.RLIMIT_CPU, max(1, math.ceil(limits.cpu_s + spent_s - CPU_GRAIN_S)))
-    _hard(resource.RLIMIT_FSIZE, scratch_mb * MB)
-    _hard(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _hard(resource.RLIMIT_NPROC, TASKS)
-    _hard(resource.RLIMIT_CORE, 0)
 
 
 def _hard(which: int, value: int) -> None:

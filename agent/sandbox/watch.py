@@ -1,6 +1,6 @@
-"""Follow one running job from the agent's side: its answer, its prints, its time, its end.
+"""One worker from the agent's side: the job it is given, its answer, its prints, its time, its end.
 
-Each call follows its own job on its caller's thread, over descriptors that no other job shares.
+Each worker is followed on the thread that gave it its job, over descriptors that no other shares.
 """
 
 import os
@@ -58,17 +58,16 @@ class Observed:
 
 
 class Watch:
-    """The agent's ends of one job's descriptors. Owns and closes them."""
+    """The agent's ends of one worker's descriptors. Owns and closes them."""
 
     def __init__(self, terms: Terms, status: socket.socket, answer_fd: int, prints_fd: int) -> None:
         self._terms = terms
         self._status = status
         self._answer_fd, self._prints_fd = answer_fd, prints_fd
-        self._pidfd = -1
+        self._pidfd = self._channel_fd = -1
         self._open = {answer_fd, prints_fd}
         self._poll = select.poll()
-        for fd in (answer_fd, prints_fd, status.fileno()):
-            self._poll.register(fd, select.POLLIN)
+        self._poll.register(status, select.POLLIN)
         os.set_blocking(answer_fd, False)
         os.set_blocking(prints_fd, False)
         self._seen = Observed()
@@ -80,22 +79,47 @@ class Watch:
         """Whether a worker has the job."""
         return self._seen.started
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the worker or its zygote ended already; looks without waiting."""
+        if self._poll.poll(0):
+            self._read_status()
+        return self._lost or self._seen.exited is not None
+
+    def hand_over(self, job_fd: int) -> None:
+        """Give the worker its job, waiting for the worker to exist."""
+        deadline = time.monotonic() + self._terms.start_timeout_s
+        while self._channel_fd < 0 and not self._lost:
+            if self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                self._read_status()
+            else:
+                self._lost = True
+        if self._lost:
+            return
+        with socket.socket(fileno=self._channel_fd) as channel:
+            self._channel_fd = -1
+            try:
+                socket.send_fds(channel, [control.JOB], [job_fd])
+            except OSError:
+                return  # the worker ended while idle; its status says so
+        self._seen.started = True
+
     def follow(self, wall_s: float) -> Observed:
         """Return when the worker has ended, or when its zygote is gone; never later than the limit.
 
-        Units: ``wall_s`` from the worker's start by the monotonic clock.
+        Units: ``wall_s`` from now on, by the monotonic clock.
         """
         seen = self._seen
         began = time.monotonic()
-        deadline = began + self._terms.start_timeout_s
+        deadline = began + wall_s
+        for fd in self._open:
+            self._poll.register(fd, select.POLLIN)
         while seen.exited is None and not self._lost:
             ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            started, complete = seen.started, self._complete
+            complete = self._complete
             for fd, _ in ready:
                 self._read(fd)
             now = time.monotonic()
-            if seen.started and not started:
-                deadline = now + wall_s
             if self._complete and not complete:
                 deadline = min(deadline, now + EXIT_GRACE_S)
             if seen.stopped == "" and (seen.malformed or self._flooded()):
@@ -112,12 +136,11 @@ class Watch:
         os.close(self._answer_fd)
         os.close(self._prints_fd)
         self._status.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
+        control.close_all([fd for fd in (self._pidfd, self._channel_fd) if fd >= 0])
 
     def _overdue(self) -> float:
         """Decide what an expired deadline means; return the next one."""
-        if self._seen.stopped or not self._seen.started:
+        if self._seen.stopped:
             self._lost = True
             return 0.0
         return self._stop("done" if self._complete else "wall")
@@ -149,7 +172,7 @@ class Watch:
 
     def _read_status(self) -> None:
         try:
-            datagram, fds = control.receive(self._status, 1)
+            datagram, fds = control.receive(self._status, control.STARTED_DESCRIPTORS)
         except OSError:
             datagram, fds = b"", []
         if not datagram:
@@ -161,9 +184,9 @@ class Watch:
             self._lost = True
             control.close_all(fds)
             return
-        if isinstance(message, Started) and fds and self._pidfd < 0:
-            self._pidfd = fds.pop()
-            self._seen.started = True
+        if isinstance(message, Started) and len(fds) == control.STARTED_DESCRIPTORS:
+            self._pidfd, self._channel_fd = fds
+            fds = []
         elif isinstance(message, Exited):
             self._seen.exited = message
         control.close_all(fds)

@@ -4,10 +4,12 @@ While idle it makes itself ready; then it takes one job, limits itself, runs it,
 and ends. How it ended is never taken from its own word: the zygote, its parent, reports that.
 """
 
+import fcntl
 import os
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -34,7 +36,8 @@ EXIT_BROKEN = 119
 """The worker itself failed, before or beside the code that it ran."""
 EXIT_NO_ANSWER = 120
 """The answer could not be written: the code closed the worker's descriptors."""
-CHANNEL, REHEARSAL = 3, 4
+CHANNEL, ANSWER, PRINTS, REHEARSAL = 3, 4, 5, 6
+LAST = REHEARSAL
 NICE = 10
 DETAIL_CHARS = answer.DETAIL_CHARS
 
@@ -50,11 +53,14 @@ class Ground:
     scratch_mb: int
 
 
-def main(channel_fd: int, profile: Profile, ground: Ground) -> NoReturn:
-    """Live a worker's whole life; the process ends here, whatever happens."""
+def main(descriptors: Sequence[int], profile: Profile, ground: Ground) -> NoReturn:
+    """Live a worker's whole life; the process ends here, whatever happens.
+
+    ``descriptors`` are its channel and the pipes of its answer and its prints.
+    """
     status = EXIT_BROKEN
     try:
-        channel = _settle(channel_fd, ground.rehearsal_fd)
+        channel = _settle((*descriptors, ground.rehearsal_fd))
         live = _live if profile == "python" else _live_external
         status = live(channel, ground)
     except BaseException:  # noqa: BLE001 - the last words of a process, whatever ended it
@@ -73,12 +79,11 @@ def _live(channel: socket.socket, ground: Ground) -> int:
     taken = _take_job(channel)
     if taken is None:
         return 0
-    header, window, size, answer_fd = taken
+    header, window, size = taken
     rlimits.apply(
         header.limits,
         in_use_bytes=ground.baseline_bytes + size + room.size,
         external=False,
-        scratch_mb=ground.scratch_mb if ground.confinement.scratch else 0,
     )
     if problem and header.method == "custom":
         said = Answer(status="refused", reason="sandbox", detail=problem)
@@ -88,7 +93,7 @@ def _live(channel: socket.socket, ground: Ground) -> int:
         with suppress(BaseException):
             stream.flush()
     try:
-        answer.write_all(answer_fd, execution.encoded(said, header, room))
+        answer.write_all(ANSWER, execution.encoded(said, header, room))
     except OSError:
         return EXIT_NO_ANSWER
     return 0
@@ -99,14 +104,13 @@ def _live_external(channel: socket.socket, ground: Ground) -> int:
     taken = _take_job(channel)
     if taken is None:
         return 0
-    header, window, _, answer_fd = taken
-    external.place(external.request_line(header, window), answer_fd)
+    header, window, _ = taken
+    external.place(external.request_line(header, window), ANSWER)
     problem = _lock("external", ground)
     if problem:
         sys.stderr.write(problem)
         return EXIT_REFUSED
-    scratch_mb = ground.scratch_mb if ground.confinement.scratch else 0
-    rlimits.apply(header.limits, in_use_bytes=0, external=True, scratch_mb=scratch_mb)
+    rlimits.apply(header.limits, in_use_bytes=0, external=True)
     try:
         external.execute(header.argv, ground.confinement.scratch)
     except OSError as error:
@@ -121,6 +125,7 @@ def _lock(profile: Profile, ground: Ground) -> str:
     except Unconfined as error:
         return str(error)
     scratch = ground.confinement.scratch
+    rlimits.settle(ground.scratch_mb if scratch else 0)
     if scratch:
         os.chdir(scratch)
         os.environ.update(HOME=scratch, TMPDIR=scratch)
@@ -141,42 +146,39 @@ def rehearse(job_fd: int) -> None:
     sys.modules.pop(custom.MODULE)
 
 
-def _take_job(channel: socket.socket) -> tuple[Header, Window | None, int, int] | None:
-    """Wait for the job; return it, its size in bytes and where its answer goes."""
-    word, fds = control.receive(channel, control.JOB_DESCRIPTORS - 1)
+def _take_job(channel: socket.socket) -> tuple[Header, Window | None, int] | None:
+    """Wait for the job; return it and its size in bytes, None when there will be none."""
+    word, fds = control.receive(channel, 1)
     channel.close()
     if not word:
         return None
-    job_fd, answer_fd, prints_fd = fds
-    os.dup2(prints_fd, 1)
-    os.dup2(prints_fd, 2)
-    os.close(prints_fd)
-    header, window, size = envelope.read(job_fd)
+    (job_fd,) = fds
+    job = envelope.read(job_fd)
     os.close(job_fd)
-    return header, window, size, answer_fd
+    return job
 
 
-def _settle(channel_fd: int, rehearsal_fd: int) -> socket.socket:
-    """Keep the channel and nothing else of the zygote's."""
+def _settle(descriptors: Sequence[int]) -> socket.socket:
+    """Keep what is this worker's and nothing else of the zygote's."""
     os.setsid()
     os.nice(NICE)
     linux.die_with_parent()
-    for high, low in zip(
-        (os.dup(channel_fd), os.dup(rehearsal_fd)), (CHANNEL, REHEARSAL), strict=True
-    ):
-        os.dup2(high, low, inheritable=False)
-    linux.close_from(REHEARSAL + 1)
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)
+    above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LAST + 1) for fd in descriptors]
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd, place in zip(above, (CHANNEL, ANSWER, PRINTS, REHEARSAL), strict=True):
+        os.dup2(fd, place, inheritable=False)
+    os.dup2(null, 0)
+    for place in (1, 2):
+        os.dup2(PRINTS, place)
+    os.close(PRINTS)
+    linux.close_from(LAST + 1)
     _open_streams()
     os.chdir("/")
     return socket.socket(fileno=CHANNEL)
 
 
 def _open_streams() -> None:
-    """Make stdout and stderr write line by line; where they lead is decided with the job."""
+    """Make stdout and stderr write line by line, each to where the agent reads it."""
     for name, target in (("stdout", 1), ("stderr", 2)):
         stream = open(  # noqa: SIM115 - lives as long as the process
             target, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False

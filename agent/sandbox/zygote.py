@@ -7,12 +7,10 @@ control socket closes, for whatever reason, it ends, and its workers with it.
 
 import gc
 import os
-import resource
 import select
 import signal
 import socket
 import sys
-from collections import deque
 from dataclasses import dataclass
 
 from agent.sandbox import control, envelope, execution, linux, rlimits, worker
@@ -24,91 +22,75 @@ from agent.sandbox.worker import Ground
 
 __all__ = ["main"]
 
-REFILL_AFTER_MS = 3
-"""A spare is made when nothing came for so long: the job just begun needs the processor."""
 REHEARSAL_BYTES = 1024
-PROFILES: dict[bytes, Profile] = {control.JOB: "python", control.EXTERNAL_JOB: "external"}
+PROFILES: dict[bytes, Profile] = {
+    control.PYTHON_WORKER: "python",
+    control.EXTERNAL_WORKER: "external",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class _Worker:
     pid: int
-    pidfd: int
-    channel: socket.socket
+    told: socket.socket
+    """Where the agent listens for this worker's end."""
 
 
 class _Zygote:
-    """Owns the workers: which stand ready, which run and who is told of their end."""
+    """Forks workers, reaps them, and tells the agent of each one's start and end."""
 
-    def __init__(self, agent: socket.socket, ground: Ground, spares: int) -> None:
+    def __init__(self, agent: socket.socket, ground: Ground) -> None:
         self._agent = agent
         self._ground = ground
-        self._spares = spares
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._workers: dict[int, _Worker] = {}
-        self._ready: deque[_Worker] = deque()
-        self._told: dict[int, socket.socket] = {}
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
 
     def serve(self) -> None:
-        """Serve until the agent is gone; spares are made when nothing else waits."""
+        """Serve until the agent is gone."""
         while True:
-            refill = len(self._ready) < self._spares
-            events = self._poll.poll(REFILL_AFTER_MS if refill else None)
-            if not events:
-                self._ready.append(self._fork("python"))
-            for fd, _ in events:
-                if fd == self._agent.fileno():
-                    if not self._take_job():
-                        return
-                else:
+            for fd, _ in self._poll.poll():
+                if fd != self._agent.fileno():
                     self._bury(fd)
+                elif not self._take_order():
+                    return
 
-    def _take_job(self) -> bool:
-        word, fds = control.receive(self._agent, control.JOB_DESCRIPTORS)
+    def _take_order(self) -> bool:
+        word, fds = control.receive(self._agent, control.ORDER_DESCRIPTORS)
         if not word:
             return False
-        if word in PROFILES and len(fds) == control.JOB_DESCRIPTORS:
+        if word in PROFILES and len(fds) == control.ORDER_DESCRIPTORS:
             *given, status = fds
-            self._start(PROFILES[word], given, socket.socket(fileno=status))
+            self._hire(PROFILES[word], given, socket.socket(fileno=status))
             fds = given
         control.close_all(fds)
         return True
 
-    def _start(self, profile: Profile, given: list[int], told: socket.socket) -> None:
-        """Hand a job to a worker and tell the agent; without a Started the agent sees the end."""
-        handed = None
-        while handed is None:
-            spare = profile == "python" and bool(self._ready)
-            candidate = self._ready.popleft() if spare else self._fork(profile)
-            try:
-                socket.send_fds(candidate.channel, [control.JOB], given)
-                handed = candidate
-            except OSError:
-                continue
-        handed.channel.close()
-        self._told[handed.pidfd] = told
-        try:
-            socket.send_fds(told, [control.encode(Started(handed.pid))], [handed.pidfd])
-        except OSError:
-            signal.pidfd_send_signal(handed.pidfd, signal.SIGKILL)
-
-    def _fork(self, profile: Profile) -> _Worker:
+    def _hire(self, profile: Profile, given: list[int], told: socket.socket) -> None:
+        """Make a worker and hand its agent's ends over."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            pid = self._fork(profile, (theirs.fileno(), *given))
+            pidfd = os.pidfd_open(pid)
+            self._workers[pidfd] = _Worker(pid, told)
+            self._poll.register(pidfd, select.POLLIN)
+            try:
+                message = control.encode(Started(pid))
+                socket.send_fds(told, [message], [pidfd, ours.fileno()])
+            except OSError:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # the agent gave this one up
+
+    def _fork(self, profile: Profile, descriptors: tuple[int, ...]) -> int:
         apart = self._ground.confinement.level == "full"
         if apart:
             namespaces.next_child_is_first()
         pid = os.fork()
         if pid == 0:
-            worker.main(theirs.fileno(), profile, self._ground)
+            worker.main(descriptors, profile, self._ground)
         if apart:
             namespaces.undo_next(self._own_pidfd)
-        theirs.close()
-        made = _Worker(pid, os.pidfd_open(pid), ours)
-        self._workers[made.pidfd] = made
-        self._poll.register(made.pidfd, select.POLLIN)
-        return made
+        return pid
 
     def _bury(self, pidfd: int) -> None:
         """Kill what a dead worker left behind, reap it, and tell its end to who waits for it."""
@@ -117,19 +99,11 @@ class _Zygote:
         _kill_group(dead.pid)
         _, status, used = os.wait4(dead.pid, 0)
         os.close(pidfd)
-        dead.channel.close()
-        if dead in self._ready:
-            self._ready.remove(dead)
         self._kill_strays()
-        told = self._told.pop(pidfd, None)
-        if told is not None:
-            self._tell_end(told, status, used)
-
-    def _tell_end(self, told: socket.socket, status: int, used: resource.struct_rusage) -> None:
         ended = Exited(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-        with told:
+        with dead.told:
             try:
-                told.send(control.encode(ended))
+                dead.told.send(control.encode(ended))
             except OSError:
                 return  # the agent gave this job up; there is nobody to tell
 
@@ -186,7 +160,7 @@ def main(control_fd: int) -> None:
         return
     linux.reap_orphans()
     agent.send(control.encode(Hello(threads)))
-    _Zygote(agent, ground, setup.spares).serve()
+    _Zygote(agent, ground).serve()
 
 
 def _move(confinement: Confinement, agent: socket.socket) -> None:
