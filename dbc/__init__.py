@@ -7,6 +7,8 @@ from dbc.encode import Encoder
 from dbc.loading import load
 from dbc.mapping import Transform
 from dbc.model import DatabaseRef, MessageDef, Repair, SignalDef
+from dbc.reassembly import Reassembled, Reassembler
+from dbc.transport import TransportStats
 
 __all__ = [
     "Catalog",
@@ -18,9 +20,12 @@ __all__ = [
     "Encoder",
     "MessageDef",
     "MessageStats",
+    "Reassembled",
+    "Reassembler",
     "Repair",
     "SignalDef",
     "SignalRef",
     "Transform",
+    "TransportStats",
     "load",
 ]

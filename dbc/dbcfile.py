@@ -102,18 +102,17 @@ class _Builder(Collector):
 
     def _signals(self, written: int, signals: list[Statement]) -> list[SignalDef]:
         marks = {f["name"] or "": f["mux"] or "" for s in signals if (f := s.fields)}
-        roots = [name for name, mark in marks.items() if mark.endswith("M")]
-        switch_names = {
-            (s.fields or {}).get("switch") or ""
-            for name in marks
-            for s in self.found.switches.get((written, name), ())
-        }
-        only = roots[0] if len(roots) == 1 else ""
-        top = [name for name in roots if marks[name] == "M"]
-        return [
-            self._signal(written, s, only, top[0] if len(top) == 1 else "", switch_names)
-            for s in signals
-        ]
+        switches = {name for name, mark in marks.items() if mark.endswith("M")}
+        top = [name for name in switches if marks[name] == "M"]
+        only = next(iter(switches)) if len(switches) == 1 else ""
+        for name in marks:
+            for statement in self.found.switches.get((written, name), ()):
+                switch = (statement.fields or {}).get("switch") or ""
+                if switch in marks and switch not in switches:
+                    switches.add(switch)
+                    self.repair(statement.line, f"{switch} is not marked as a switch; taken as one")
+        root = top[0] if len(top) == 1 else ""
+        return [self._signal(written, s, only, root, switches) for s in signals]
 
     def _signal(
         self, written: int, statement: Statement, only: str, top: str, switches: set[str]
@@ -126,7 +125,7 @@ class _Builder(Collector):
         bounded = not (fields["minimum"] == fields["maximum"] == "0")
         role = self._enum("SignalRole", self.found.of_signal.get((written, name, "SignalRole")))
         return SignalDef(
-            name=self.found.of_signal.get((written, name, "SystemSignalLongSymbol")) or name,
+            name=self._long_name(written, name),
             start=int(fields["start"] or 0),
             length=int(fields["length"] or 0),
             big_endian=fields["order"] == "0",
@@ -138,11 +137,15 @@ class _Builder(Collector):
             minimum=minimum if bounded else None,
             maximum=maximum if bounded else None,
             choices=self._choices(choices),
-            is_switch=(fields["mux"] or "").endswith("M") or name in switches,
-            multiplexed_by=switch,
+            is_switch=name in switches,
+            multiplexed_by=self._long_name(written, switch),
             multiplex_ids=ranges,
             role=_ROLES.get(role, ""),
         )
+
+    def _long_name(self, written: int, name: str) -> str:
+        """Return the name that an editor of short names put into an attribute, if there is one."""
+        return self.found.of_signal.get((written, name, "SystemSignalLongSymbol")) or name
 
     def _choices(self, statement: Statement | None) -> dict[int, str]:
         if statement is None or statement.fields is None:

@@ -1,6 +1,6 @@
-"""Payloads longer than a frame, put together again by listening: J1939 transport and ISO-TP.
+"""Payloads longer than a frame, put together again by listening: J1939, NMEA 2000, ISO-TP.
 
-Rules, the same for both:
+Rules, the same for all:
 
 - A transfer begins with a frame that announces its size, and goes on with numbered frames.
 - Whatever is not the very next number ends the transfer, and so does a new announcement by the same
@@ -12,14 +12,15 @@ Rules, the same for both:
 J1939-21: TP.CM (RTS, CTS, BAM, abort) and TP.DT; between two addresses there is one transfer at a
 time. ISO 15765-2: first and consecutive frames, of normal addressing; single frames are whole as
 they are. A long answer is laid out as a short one is, with the low byte of its length before the
-data, so that a database describes both in the same way.
+data, so that a database describes both in the same way. NMEA 2000 fast packets: a sender may have
+several groups under way at once, each with a sequence of its own.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-__all__ = ["IsoTp", "J1939Transport", "Transfer", "TransportStats"]
+__all__ = ["FastPacket", "IsoTp", "J1939Transport", "Transfer", "TransportStats"]
 
 MAX_SESSIONS = 512
 SILENCE_NS = 1_250_000_000
@@ -29,6 +30,7 @@ _RTS, _CTS, _END, _BAM, _ABORT = 16, 17, 19, 32, 255
 _PACKET = 7
 _SMALLEST, _LARGEST = 9, 1785
 _ISO_LARGEST = 4095
+_FAST_LARGEST = 223
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -209,3 +211,49 @@ class IsoTp:
             return None
         self._sessions.finish(key)
         return Transfer(bytes(session.received))
+
+
+class FastPacket:
+    """Listens to NMEA 2000 fast packets; ``key`` tells apart bus, group and sender."""
+
+    def __init__(self) -> None:
+        self._sessions: _Sessions[Hashable] = _Sessions()
+
+    @property
+    def stats(self) -> TransportStats:
+        """How transfers ended so far."""
+        return TransportStats(self._sessions.completed, self._sessions.dropped)
+
+    def frame(self, key: Hashable, payload: bytes, time_ns: int) -> Transfer | None:
+        """Take a frame of a fast-packet group; return the transfer if this was its last.
+
+        The first byte holds the sequence, which stays the same within a transfer, and the number
+        of the frame; that of frame 0 is followed by the size.
+        """
+        if len(payload) < 2:
+            return None
+        sequence, number = payload[0] >> 5, payload[0] & 0x1F
+        if number == 0:
+            if not 0 < payload[1] <= _FAST_LARGEST:
+                self._sessions.drop(key)
+                return None
+            session = _Session(payload[1], 0, sequence, time_ns)
+            self._sessions.begin(key, session)
+            session.received += payload[2:]
+            return self._finished(key, session)
+        current = self._sessions.current(key, time_ns)
+        if current is None:
+            return None
+        if (sequence, number) != (current.group, current.following):
+            self._sessions.drop(key)
+            return None
+        current.received += payload[1:]
+        current.following += 1
+        current.last_ns = time_ns
+        return self._finished(key, current)
+
+    def _finished(self, key: Hashable, session: _Session) -> Transfer | None:
+        if len(session.received) < session.size:
+            return None
+        self._sessions.finish(key)
+        return Transfer(bytes(session.received[: session.size]))

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +107,7 @@ def test_the_hash_covers_content_channels_and_mapping_but_no_order(demo_files: P
     assert load([drive], mapping=mapping).hash != first
 
 
+@pytest.mark.timeout(30)
 def test_names_are_found_fast_among_five_thousand_signals(
     catalog_of: Callable[..., Catalog],
 ) -> None:
@@ -119,9 +119,7 @@ def test_names_are_found_fast_among_five_thousand_signals(
     catalog = catalog_of("\n".join(lines))
     catalog.resolve("Message7.Quantity3_7")
 
-    start = time.process_time()
-    for number in range(20):
+    for number in range(20):  # difflib over all names would take minutes
         with pytest.raises(UnknownSignal) as caught:
             catalog.resolve(f"Message{number}.Quantty3_{number}")
         assert f"Message{number}.Quantity3_{number}" in caught.value.near
-    assert time.process_time() - start < 20  # difflib over all names takes a minute and more

@@ -126,6 +126,60 @@ def test_names_may_begin_with_a_digit() -> None:
     assert repairs == ()
 
 
+def test_long_names_are_used_for_signals_messages_and_switches() -> None:
+    long = (
+        'BA_ "SystemSignalLongSymbol" SG_ 2566848784 Page "PageOfTheMonitor";\n'
+        'BA_ "SystemMessageLongSymbol" BO_ 2566848784 "FarFarAway";\n'
+    )
+    messages, repairs = parse_dbc(SOUND + long, "x.dbc")
+
+    assert messages[1].name == "FarFarAway"
+    assert [s.name for s in messages[1].signals] == ["PageOfTheMonitor", "One"]
+    assert messages[1].signals[1].multiplexed_by == "PageOfTheMonitor"
+    assert repairs == ()
+
+
+def test_a_switch_that_is_not_marked_is_taken_as_one() -> None:
+    unmarked = SOUND.replace("Page M :", "Page :") + "SG_MUL_VAL_ 2566848784 One Page 1-3, 7-7;\n"
+
+    messages, repairs = parse_dbc(unmarked, "x.dbc")
+
+    page, one = messages[1].signals
+    assert page.is_switch
+    assert (one.multiplexed_by, one.multiplex_ids) == ("Page", ((1, 3), (7, 7)))
+    assert "Page is not marked as a switch" in repairs[0].what
+
+
+def test_nested_and_ranged_multiplexing_is_read() -> None:
+    nested = SOUND.replace("One m1 :", "One m1M :") + ("BO_ 5 Other: 8 ECU\n")
+    nested = nested.replace(
+        "CM_ SG_ 256",
+        ' SG_ Deep m2 : 16|8@1+ (1,0) [0|0] "" GW\n\n'
+        "SG_MUL_VAL_ 2566848784 One Page 1-1;\n"
+        "SG_MUL_VAL_ 2566848784 Deep One 2-2, 4-9;\nCM_ SG_ 256",
+    )
+
+    messages, repairs = parse_dbc(nested, "x.dbc")
+
+    _, one, deep = messages[1].signals
+    assert (one.multiplexed_by, one.is_switch) == ("Page", True)
+    assert (deep.multiplexed_by, deep.multiplex_ids) == ("One", ((2, 2), (4, 9)))
+    assert repairs == ()
+
+
+def test_a_signal_may_lie_elsewhere_on_another_page() -> None:
+    moved = SOUND.replace(
+        "CM_ SG_ 256",
+        ' SG_ One m2 : 16|8@1+ (1,0) [0|0] "" GW\nCM_ SG_ 256',
+    )
+
+    messages, repairs = parse_dbc(moved, "x.dbc")
+
+    assert [s.name for s in messages[1].signals] == ["Page", "One"]
+    assert messages[1].signals[1].variants[0].start == 16
+    assert repairs == ()
+
+
 def test_text_is_utf8_and_cp1252_where_it_is_not() -> None:
     mixed = b'SG_ A "\xc2\xb0C"\nSG_ B "\xb0C"\n'
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dbc import Catalog, DatabaseRef, Decoder, load
 from dbc.dbcfile import parse_dbc
 from dbc.model import MessageDef, SignalDef
+from user_lib.contract.errors import DatabaseError
 from user_lib.contract.frames import EXTENDED, FD, REMOTE, FrameBatch
 
 HEADER = 'VERSION ""\n\nNS_ :\n\nBS_:\n\nBU_: A B\n\n'
@@ -246,6 +247,18 @@ def test_raw_integers_are_exact_beyond_53_bits(signed: bool, big: bool) -> None:
     assert present.tolist() == [True, False]
 
 
+def test_raw_integers_have_64_bits_at_most() -> None:
+    signal = SignalDef(name="Vin", start=0, length=136)
+    message = MessageDef(
+        name="M", can_id=1, extended=False, length=17, signals=(signal,), channel="c"
+    )
+
+    with pytest.raises(DatabaseError, match="Vin has 136 bits"):
+        Decoder(Catalog((message,)), ["c"]).decode_raw(
+            0, 0, np.zeros((1, 64), np.uint8), np.array([17])
+        )
+
+
 def test_a_value_wider_than_64_bits_is_rounded_once() -> None:
     signal = SignalDef(name="S", start=0, length=128)
     message = MessageDef(
@@ -280,6 +293,19 @@ def test_an_unknown_page_loses_only_the_paged_signals_and_is_counted(
     expected = [[1, 99, 11, nan], [9, 99, nan, nan], [7, 99, nan, nan], [2, 99, nan, 267]]
     np.testing.assert_array_equal(decoded.values, expected)
     assert decoder.stats().messages[0].unknown_switch_frames == 1
+
+
+def test_a_signal_is_read_where_its_page_has_it(
+    catalog_of: Callable[..., Catalog], frames: Callable[..., FrameBatch]
+) -> None:
+    twice = PAGED.replace("Two m2", "One m2")
+    decoder = Decoder(catalog_of(twice), ["c"])
+
+    (decoded,) = decoder.decode_batch(
+        frames([(0, 256, 0, p) for p in (b"\x01\x0b\x00\x63", b"\x02\x0b\x01\x63")])
+    )
+
+    np.testing.assert_array_equal(decoded.values, [[1, 99, 11], [2, 99, 267]])
 
 
 def test_what_was_absent_is_counted(

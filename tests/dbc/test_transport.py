@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dbc import Catalog, Decoder
 from dbc.model import MessageDef, SignalDef
-from dbc.transport import SILENCE_NS, IsoTp, J1939Transport, Transfer
+from dbc.transport import SILENCE_NS, FastPacket, IsoTp, J1939Transport, Transfer
 from user_lib.contract.frames import EXTENDED, FD, FrameBatch
 
 MS = 1_000_000
@@ -247,3 +247,56 @@ def test_flexible_frames_are_no_segments(frames: Callable[..., FrameBatch]) -> N
     (decoded,) = decoder.decode_batch(frames([(0, 0x7EC, FD, b"\x10" * 20)], stride=64))
 
     np.testing.assert_array_equal(decoded.values, [[16, 16, 16]])
+
+
+def fast_packets(payload: bytes, sequence: int) -> list[bytes]:
+    frames = [bytes([sequence << 5, len(payload)]) + payload[:6]]
+    rest, number = payload[6:], 1
+    while rest:
+        frames.append(bytes([sequence << 5 | number]) + rest[:7].ljust(7, b"\xff"))
+        rest, number = rest[7:], number + 1
+    return frames
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(min_size=1, max_size=223), st.integers(0, 7), st.data())
+def test_a_fast_packet_comes_out_whole_or_not_at_all(
+    payload: bytes, sequence: int, data: st.DataObject
+) -> None:
+    fast = FastPacket()
+    sent = fast_packets(payload, sequence)
+    missing = data.draw(st.none() | st.integers(0, len(sent) - 1))
+
+    done = [fast.frame("s", f, n * MS) for n, f in enumerate(sent) if n != missing]
+
+    assert [t.payload for t in done if t] == ([payload] if missing is None else [])
+
+
+def test_another_sequence_does_not_continue_a_fast_packet() -> None:
+    fast = FastPacket()
+    one, other = fast_packets(b"a" * 20, 1), fast_packets(b"b" * 20, 2)
+
+    assert not any(fast.frame("s", f, 0) for f in (one[0], other[1], one[1], one[2]))
+    assert fast.stats.dropped == 1
+
+
+def test_a_fast_packet_group_is_decoded_and_others_are_not(
+    frames: Callable[..., FrameBatch],
+) -> None:
+    position = MessageDef(
+        name="Position", can_id=0x1DF805FE, extended=True, length=11, channel="c", j1939=True,
+        signals=(LONG,),
+    )  # fmt: skip
+    faults = MessageDef(
+        name="DM1", can_id=0x18FECAFE, extended=True, length=38, channel="c", j1939=True,
+        signals=(SignalDef(name="Lamp", start=0, length=8), LONG),
+    )  # fmt: skip
+    decoder = Decoder(Catalog((position, faults)), ["c"])
+    sent = [(0, 0x1DF80523, EXTENDED, p) for p in fast_packets(bytes(10) + b"\x2a", 3)]
+    sent.append((0, 0x18FECA00, EXTENDED, b"\x20" * 8))
+
+    short, long = decoder.decode_batch(frames(sent))
+
+    assert (short.message, short.source, long.source) == (1, 0, 0x23)
+    np.testing.assert_array_equal(short.values, [[32, np.nan]])
+    np.testing.assert_array_equal(long.values, [[42]])
