@@ -118,15 +118,15 @@ class _Compiler:
         followers = self._children.get(switch.name, [])
         if not any(self._leads_somewhere(follower) for follower in followers):
             return None
-        nodes: dict[tuple[tuple[str, int], ...], Node] = {}
+        nodes: dict[tuple[int, ...], Node] = {}
         low, high, target = [], [], []
         for start, stop, present in _segments(switch, followers):
-            names = tuple((s.name, s.start) for s in present)
-            if names and names not in nodes:
-                nodes[names] = self._node(present)
+            same = tuple(map(id, present))
+            if same and same not in nodes:
+                nodes[same] = self._node(present)
             low.append(start)
             high.append(stop)
-            target.append(list(nodes).index(names) if names else -1)
+            target.append(list(nodes).index(same) if same else -1)
         return Branch(
             switch=switch,
             low=np.array(low, np.int64),
