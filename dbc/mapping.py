@@ -24,7 +24,7 @@ _TRANSFORMS = ("math", "mapping")
 _TRUE, _FALSE = ("on", "yes", "true"), ("off", "no", "false")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Transform:
     """Turns decoded values into those of the VSS path; element-wise, NaN stays NaN.
 

@@ -17,6 +17,8 @@ _NEVER = 1 << 62
 _EMPTY = np.uint64((1 << 63) | 1)
 _MULTIPLIERS = 24
 _ROOM = 8
+_ANY_SOURCE = 0xFE
+"""What J1939 databases write in the place of a source address."""
 
 
 def _key_of_flags() -> NDArray[np.uint64]:
@@ -85,7 +87,11 @@ class _Table:
 
 
 class Matcher:
-    """Matches frames to messages by exact id, and J1939 messages by parameter group."""
+    """Matches frames to messages by exact id, and then J1939 messages by parameter group.
+
+    Where a database has a group for several senders, frames of another sender match the one for any
+    source, if there is one, else the first.
+    """
 
     def __init__(self, messages: Sequence[MessageDef], channels: Sequence[str]) -> None:
         exact: dict[int, int] = {}
@@ -95,11 +101,12 @@ class Matcher:
             bus = bus_of.get(message.channel or "")
             if bus is None:
                 continue
+            exact[bus << 30 | message.extended * _EXTENDED_BIT | message.can_id] = index
             if message.j1939 and message.extended:
                 group = int(parameter_group(np.array([message.can_id], np.uint32))[0])
-                groups[bus << 30 | _EXTENDED_BIT | group] = index
-            else:
-                exact[bus << 30 | message.extended * _EXTENDED_BIT | message.can_id] = index
+                key = bus << 30 | _EXTENDED_BIT | group
+                if key not in groups or message.can_id & 0xFF == _ANY_SOURCE:
+                    groups[key] = index
         self._exact = _Table(list(exact), list(exact.values()))
         self._groups = _Table(list(groups), list(groups.values())) if groups else None
 

@@ -101,3 +101,14 @@ def test_j1939_matches_any_priority_source_and_destination(
     )
 
     assert found.tolist() == [0, -1, -1]
+
+
+def test_a_group_of_one_sender_counts_before_the_group_of_any(
+    frames: Callable[..., FrameBatch],
+) -> None:
+    ids = (0x18FF5021, 0x18FF50FE, 0x18FF5022)
+    matcher = Matcher([message(i, extended=True, j1939=True) for i in ids], ["a"])
+
+    found = matcher.match(frames([(0, i, EXTENDED, b"") for i in (*ids, 0x18FF5044, 0x0CFF5044)]))
+
+    assert found.tolist() == [0, 1, 2, 1, 1]
