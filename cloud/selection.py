@@ -1,7 +1,6 @@
 """Which vehicles an assignment goes to: decided once, among those known when it is submitted."""
 
 import hashlib
-import math
 from collections.abc import Collection, Mapping
 
 from cloud.registry import Vehicle
@@ -16,9 +15,9 @@ __all__ = ["check_known", "check_methods", "select"]
 def select(spec: Assignment, fleet: Mapping[VehicleId, Vehicle]) -> tuple[VehicleId, ...]:
     """Return the ids of the vehicles that an assignment selects, sorted.
 
-    ``all`` means every vehicle ever seen, online or not. A ``fraction`` takes vehicles in an order
-    that only the seed and their ids decide, so the same seed picks the same ones; ``limit`` prefers
-    those that are online.
+    ``all`` means every vehicle ever seen, online or not. A ``fraction`` (rounded, at least one)
+    takes vehicles in an order that only the seed and their ids decide, so the same seed picks the
+    same ones; ``limit`` prefers those that are online.
 
     Raises: Rejected, naming what is unknown or why nothing is left.
     """
@@ -78,7 +77,7 @@ def _selected(selector: Selector, fleet: Mapping[VehicleId, Vehicle]) -> list[Ve
         names = _where(selector.where, fleet)
     names.sort(key=lambda name: _draw(selector.seed, name))
     if selector.fraction is not None:
-        names = names[: math.ceil(selector.fraction * len(names) - 1e-9)]
+        names = names[: max(1, round(selector.fraction * len(names)))]
     if selector.limit is not None:
         names.sort(key=lambda name: not fleet[name].online)
         names = names[: selector.limit]

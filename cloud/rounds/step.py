@@ -321,15 +321,20 @@ def _open(state: Rounds, number: int, now_ns: int, commands: list[Command]) -> N
 
 
 def _due(state: Rounds, round_: Round) -> int | None:
-    began = [ns for ns in (round_.heard_ns, round_.silent_ns) if ns is not None]
-    return min(began) + state.rules.deadline_ns if began else None
+    heard_ns, silent_ns = round_.heard_ns, round_.silent_ns
+    if heard_ns is None or (silent_ns is not None and silent_ns < heard_ns):
+        heard_ns = silent_ns
+    return None if heard_ns is None else heard_ns + state.rules.deadline_ns
 
 
 def _close_due(state: Rounds, now_ns: int, commands: list[Command]) -> None:
-    for round_ in list(state.open.values()):
+    ready = []
+    for round_ in state.open.values():
         due = _due(state, round_)
         if not round_.pending or (due is not None and due <= now_ns):
-            _close(state, round_, now_ns, commands)
+            ready.append(round_)
+    for round_ in ready:
+        _close(state, round_, now_ns, commands)
 
 
 def _close(state: Rounds, round_: Round, now_ns: int, commands: list[Command]) -> Closing:

@@ -78,7 +78,7 @@ class Fleet:
 
     def __init__(self, endpoint: str, count: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self.context.setsockopt(zmq.MAX_SOCKETS, count + 100)
+        self.context.set(zmq.MAX_SOCKETS, count + 100)
         self.poller = zmq.Poller()
         self.names: dict[zmq.Socket[bytes], str] = {}
         for i in range(count):
