@@ -7,20 +7,27 @@ One entry of the agent's ``sources``, told apart by ``kind``::
     {kind: simulated, model: compact, seed: 7}
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from hw.can_socket import CanSocket
+from hw.exclusion import excluded_keys
 from hw.interface import InterfaceSource
 from hw.logs import read_log
 from hw.replay import Recorded, ReplaySource
 from hw.simulated import SimulatedDrive
+from hw.socketcan import SocketCanSource
 from hw.source import Source
 from hw.speed_table import read_speed_table
 from user_lib.contract.clock import Clock, SystemClock
+from user_lib.contract.errors import SourceError
 
 __all__ = ["CanConfig", "ReplayConfig", "SimulatedConfig", "SourceConfig", "open_source"]
+
+log = logging.getLogger("hw.config")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Speed = Positive | Literal["max"]
@@ -46,8 +53,11 @@ class CanConfig(
     fd: bool = False
     bitrate: int | None = None
     data_bitrate: int | None = None
-    capacity_frames: Annotated[int, msgspec.Meta(ge=64, le=4_000_000)] = 32_768
+    capacity_frames: Annotated[int, msgspec.Meta(ge=64, le=1_000_000)] = 32_768
     """Frames that wait at most between two reads; what comes on top is dropped and counted."""
+    exclude_ids: tuple[int | str, ...] = ()
+    """Identifiers that nobody shall see; a number above 0x7FF has 29 bits, as has text of eight
+    hexadecimal digits. History, bus load and diagnosis are blind for them."""
     options: dict[str, Any] = {}
     """More arguments for the driver, as python-can names them."""
 
@@ -109,6 +119,12 @@ def open_source(config: SourceConfig, *, clock: Clock | None = None) -> Source:
 
 
 def _open_interface(config: CanConfig, clock: Clock) -> Source:
+    name, excluded = config.name or config.channel, excluded_keys(config.exclude_ids)
+    if config.interface == "socketcan":
+        _check_socketcan(config)
+        return SocketCanSource(
+            CanSocket(config.channel, config.capacity_frames, excluded), name, clock
+        )
     options: dict[str, Any] = {"interface": config.interface, "channel": config.channel}
     if config.fd:
         options["fd"] = True
@@ -118,8 +134,22 @@ def _open_interface(config: CanConfig, clock: Clock) -> Source:
         options["data_bitrate"] = config.data_bitrate
     options.update(config.options)
     return InterfaceSource(
-        options, config.name or config.channel, clock, capacity_frames=config.capacity_frames
+        options, name, clock, capacity_frames=config.capacity_frames, excluded=excluded
     )
+
+
+def _check_socketcan(config: CanConfig) -> None:
+    if config.options:
+        raise SourceError(
+            f"options: {', '.join(config.options)}: a socketcan interface takes none; it is set up "
+            "with ip link"
+        )
+    if config.bitrate is not None or config.data_bitrate is not None:
+        log.warning(
+            "bitrate of %s is not set here: use ip link set %s type can bitrate ...",
+            config.channel,
+            config.channel,
+        )
 
 
 def _open_simulated(config: SimulatedConfig, clock: Clock) -> Source:

@@ -16,6 +16,7 @@ from typing import Any
 
 import can
 
+from hw.can_datagrams import EXTENDED_BIT
 from hw.records import FrameRecords
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
 from user_lib.contract.clock import SECOND, Clock
@@ -53,8 +54,9 @@ class InterfaceSource:
         clock: Clock,
         *,
         capacity_frames: int,
+        excluded: frozenset[int] = frozenset(),
     ) -> None:
-        """``bus_options`` are passed to `can.Bus`.
+        """``bus_options`` are passed to `can.Bus`; ``excluded`` as `excluded_keys` gives them.
 
         Raises: SourceError, when python-can does not know the interface or refuses an option. An
         interface that is only absent for now is waited for.
@@ -63,6 +65,7 @@ class InterfaceSource:
         self._what = f"{self._options['interface']} {self._options['channel']}"
         self.channels = (name,)
         self.live = True
+        self._excluded = excluded
         self._clock = clock
         self._epoch_ns = clock.unix_ns() - clock.monotonic_ns()
         self._lock = threading.Condition()
@@ -186,6 +189,8 @@ class InterfaceSource:
             self._store(message)
 
     def _store(self, message: can.Message) -> None:
+        if self._excluded and _key(message) in self._excluded:
+            return
         payload = bytes(message.data)
         time_ns = self._time_ns(message.timestamp)
         with self._lock:
@@ -211,6 +216,13 @@ class InterfaceSource:
         moved_ns = now_ns - self._clock.unix_ns()
         time_ns = int(stamp_s * SECOND) + moved_ns
         return time_ns if abs(time_ns - now_ns) <= _PLAUSIBLE_NS else now_ns
+
+
+def _key(message: can.Message) -> int:
+    """Return the identifier as exclusions name it; that of an error frame is none."""
+    if message.is_error_frame:
+        return -1
+    return message.arbitration_id | (EXTENDED_BIT if message.is_extended_id else 0)
 
 
 def _flags(message: can.Message) -> int:

@@ -34,6 +34,8 @@ class SourceStats:
     """How often a looping log has begun again."""
     reconnects: int = 0
     """How often an interface came back after it had gone away."""
+    bus_offs: int = 0
+    """How often a controller has left its bus, as error frames tell."""
     connected: bool = True
     ended: bool = False
 
@@ -46,6 +48,7 @@ class SourceStats:
             malformed=self.malformed + other.malformed,
             loops=self.loops + other.loops,
             reconnects=self.reconnects + other.reconnects,
+            bus_offs=self.bus_offs + other.bus_offs,
             connected=self.connected and other.connected,
             ended=self.ended and other.ended,
         )

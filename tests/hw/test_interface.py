@@ -10,6 +10,7 @@ from typing import Any
 import can
 import pytest
 
+from hw.exclusion import excluded_keys
 from hw.interface import InterfaceSource
 from hw.source import Source, SourceEnded
 from user_lib.contract.clock import SystemClock
@@ -96,6 +97,21 @@ def test_what_a_full_buffer_drops_is_counted(opened: Any, sender: can.BusABC) ->
     assert frames.can_id.tolist() == list(range(64))
     assert source.stats().dropped == 136
     assert source.stats().frames == 64
+
+
+def test_excluded_identifiers_are_not_seen(sender: can.BusABC) -> None:
+    options = {"interface": "virtual", "channel": "hw-test"}
+    excluded = excluded_keys([0x118])
+    source = InterfaceSource(options, "can0", SystemClock(), capacity_frames=64, excluded=excluded)
+    for extended, can_id in ((False, 0x118), (True, 0x118), (False, 0x119)):
+        sender.send(can.Message(arbitration_id=can_id, is_extended_id=extended))
+    frames = read_frames(source, 2)
+    source.close()
+
+    assert list(zip(frames.can_id.tolist(), frames.flags.tolist(), strict=True)) == [
+        (0x118, EXTENDED),
+        (0x119, 0),
+    ]
 
 
 def test_times_follow_the_monotonic_clock_when_the_wall_clock_is_set(

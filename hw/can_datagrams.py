@@ -1,0 +1,182 @@
+"""SocketCAN's datagrams as frames: pure, from the bytes that the kernel wrote to a `FrameBatch`.
+
+::
+
+    struct can_frame     16 bytes: id and flag bits (4, native), length, 3 unused, 8 of data
+    struct canfd_frame   72 bytes: id and flag bits (4, native), length, flags, 2 unused, 64 of data
+
+Beside each stands a control record with the time of arrival (``SO_TIMESTAMPNS``) and, once frames
+were lost for want of room, one with how many so far (``SO_RXQ_OVFL``).
+"""
+
+import ctypes
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.datagrams import Received
+from user_lib.contract.frames import (
+    BRS,
+    ERROR,
+    ESI,
+    EXTENDED,
+    FD,
+    MAX_PAYLOAD,
+    REMOTE,
+    TX,
+    FrameBatch,
+)
+
+__all__ = [
+    "CONTROL_BYTES",
+    "EXTENDED_BIT",
+    "FRAME_BYTES",
+    "SO_RXQ_OVFL",
+    "SO_TIMESTAMPNS",
+    "Arrived",
+    "frames_of",
+]
+
+FRAME_BYTES = 72
+CLASSIC_FRAME_BYTES = 16
+CONTROL_BYTES = 64
+
+EXTENDED_BIT = 0x8000_0000
+_REMOTE_BIT, _ERROR_BIT = 0x4000_0000, 0x2000_0000
+_BUS_OFF = 0x40
+"""The error class that says that the controller has left the bus."""
+
+# The first kind of stamp has the time in two longs, which are 64 bits where a pointer is.
+SO_TIMESTAMPNS = 35 if ctypes.sizeof(ctypes.c_void_p) == 8 else 64
+SO_RXQ_OVFL = 40
+
+_RECORD = struct.Struct("@Nii")
+_ALIGN = struct.calcsize("N")
+_STAMP_BYTES = _RECORD.size + 16
+_STAMPED = np.dtype(
+    {
+        "names": ["length", "level", "kind", "seconds", "nanoseconds"],
+        "formats": [np.uintp, np.int32, np.int32, np.int64, np.int64],
+        "offsets": [0, _ALIGN, _ALIGN + 4, _RECORD.size, _RECORD.size + 8],
+        "itemsize": CONTROL_BYTES,
+    }
+)
+_SECOND_NS = 1_000_000_000
+
+_FLAGS_OF_TOP_BITS = np.array(
+    [
+        (EXTENDED if bits & 4 else 0)
+        | (REMOTE if bits & 2 else 0)
+        | (ERROR | EXTENDED if bits & 1 else 0)
+        for bits in range(8)
+    ],
+    np.uint8,
+)
+"""What the three top bits of an id say; the id of an error frame has 29 bits, as in a log."""
+_FLAGS_OF_FD = np.array(
+    [FD | (BRS if bits & 1 else 0) | (ESI if bits & 2 else 0) for bits in range(256)], np.uint8
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """What one system call brought.
+
+    Units: ``frames.time_ns``, the kernel's wall clock; 0 for a frame that came without a stamp.
+    """
+
+    frames: FrameBatch
+    malformed: int
+    bus_offs: int
+    dropped_so_far: int | None
+    """The socket's own count, modulo 2**32; None as long as it has lost nothing."""
+
+
+def frames_of(received: Received) -> Arrived:
+    """Read the datagrams of one call; what is no frame is left out and counted.
+
+    Shapes: stride 8 when no frame is longer than that, else 64. All memory is the result's own.
+    """
+    header = received.payload[:, :8]
+    can_id = np.ascontiguousarray(header[:, :4]).view(np.uint32)[:, 0]
+    fd = received.length == FRAME_BYTES
+    length = header[:, 4].copy()
+    whole = fd | (received.length == CLASSIC_FRAME_BYTES)
+    whole &= (length <= np.where(fd, MAX_PAYLOAD, 8)) & (received.flags & socket.MSG_TRUNC == 0)
+    flags = _FLAGS_OF_TOP_BITS.take(can_id >> np.uint32(29))
+    if fd.any():
+        flags |= np.where(fd, _FLAGS_OF_FD.take(header[:, 5]), np.uint8(0))
+    flags |= np.where(received.flags & socket.MSG_DONTROUTE, np.uint8(TX), np.uint8(0))
+    batch = FrameBatch(
+        _stamps(received),
+        np.zeros(len(can_id), np.uint8),
+        can_id & np.uint32(0x1FFF_FFFF),
+        flags,
+        length,
+        _payloads(received.payload, length, whole, flags),
+    )
+    bus_off = (flags & ERROR != 0) & (can_id & np.uint32(_BUS_OFF) != 0)
+    malformed = int(np.count_nonzero(~whole))
+    return Arrived(
+        batch.take(whole) if malformed else batch,
+        malformed,
+        int(np.count_nonzero(bus_off & whole)),
+        _dropped(received),
+    )
+
+
+def _payloads(
+    payload: NDArray[np.uint8],
+    length: NDArray[np.uint8],
+    whole: NDArray[np.bool_],
+    flags: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """Return the data, zero past its end: a slot still holds what came in it before."""
+    held = np.where(whole & (flags & REMOTE == 0), length, np.uint8(0))
+    stride = 8 if held.max(initial=0) <= 8 else MAX_PAYLOAD
+    data = payload[:, 8 : 8 + stride].copy()
+    if held.min(initial=stride) < stride:
+        data *= np.arange(stride, dtype=np.uint8) < held[:, None]
+    return data
+
+
+def _stamps(received: Received) -> NDArray[np.int64]:
+    """Return the wall clock's time of each arrival; 0 where the kernel gave none."""
+    record = received.control.view(_STAMPED)[:, 0]
+    first = (record["level"] == socket.SOL_SOCKET) & (record["kind"] == SO_TIMESTAMPNS)
+    first &= received.control_length >= _STAMP_BYTES
+    stamps = np.where(first, record["seconds"] * _SECOND_NS + record["nanoseconds"], 0)
+    for row in np.flatnonzero(~first).tolist():  # another record stands before it, if it is there
+        for kind, content in _records(received, row):
+            if kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = struct.unpack_from("=qq", content)
+                stamps[row] = seconds * _SECOND_NS + nanoseconds
+    return stamps
+
+
+def _dropped(received: Received) -> int | None:
+    """Return the count of lost frames that the newest datagram carries: it only ever grows."""
+    newest = len(received.length) - 1
+    if newest < 0 or received.control_length[newest] <= _STAMP_BYTES:
+        return None
+    for kind, content in _records(received, newest):
+        if kind == SO_RXQ_OVFL:
+            return int.from_bytes(content[:4], sys.byteorder)
+    return None
+
+
+def _records(received: Received, row: int) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and content of the socket's own control records beside one datagram."""
+    left = received.control[row, : int(received.control_length[row])].tobytes()
+    while len(left) >= _RECORD.size:
+        length, level, kind = _RECORD.unpack_from(left)
+        if not _RECORD.size <= length <= len(left):
+            return
+        if level == socket.SOL_SOCKET:
+            yield kind, left[_RECORD.size : length]
+        left = left[-(-length // _ALIGN) * _ALIGN :]

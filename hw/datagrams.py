@@ -1,0 +1,107 @@
+"""Datagrams of a socket, many at a time: ``recvmmsg`` into memory that is allocated once.
+
+The kernel writes headers, payloads and control records into numpy arrays: Python makes one call for
+hundreds of datagrams, and no object for any of them. The call runs without the interpreter's lock.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Datagrams", "Received"]
+
+
+class _Vector(ctypes.Structure):
+    """``struct iovec``; addresses as numbers, so that numpy can hold them."""
+
+    _fields_ = [("base", ctypes.c_size_t), ("length", ctypes.c_size_t)]
+
+
+class _Header(ctypes.Structure):
+    """``struct msghdr``."""
+
+    _fields_ = [
+        ("name", ctypes.c_size_t),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.c_size_t),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_size_t),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    ]
+
+
+class _Message(ctypes.Structure):
+    """``struct mmsghdr``."""
+
+    _fields_ = [("header", _Header), ("length", ctypes.c_uint)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """Datagrams as the kernel handed them over: views that the next call overwrites.
+
+    Shapes: payload (n, payload_bytes) and control (n, control_bytes) uint8, with what earlier
+            datagrams left behind ``length`` and ``control_length`` (n,); flags (n,), ``MSG_*``.
+    """
+
+    payload: NDArray[np.uint8]
+    length: NDArray[np.uint32]
+    flags: NDArray[np.int32]
+    control: NDArray[np.uint8]
+    control_length: NDArray[np.uintp]
+
+
+class Datagrams:
+    """Room for ``slots`` datagrams and their control records; filled from any datagram socket."""
+
+    def __init__(self, slots: int, *, payload_bytes: int, control_bytes: int) -> None:
+        self.slots = slots
+        self._payload = np.zeros((slots, payload_bytes), np.uint8)
+        self._control = np.zeros((slots, control_bytes), np.uint8)
+        self._vectors = np.zeros(slots, np.dtype(_Vector))
+        self._vectors["base"] = _addresses(self._payload)
+        self._vectors["length"] = payload_bytes
+        self._messages = np.zeros(slots, np.dtype(_Message))
+        header = self._messages["header"]
+        header["vectors"] = _addresses(self._vectors)
+        header["vector_count"] = 1
+        header["control"] = _addresses(self._control)
+        header["control_length"] = control_bytes
+        self._length, self._flags = self._messages["length"], header["flags"]
+        self._control_length = header["control_length"]
+        self._pointer = ctypes.c_void_p(self._messages.ctypes.data)
+        self._used = 0
+        self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
+
+    def receive(self, fd: int) -> Received:
+        """Take the datagrams that are waiting, at most ``slots``, without waiting for any.
+
+        Raises: OSError, as the socket reports it; datagrams taken before it came are not lost.
+        """
+        self._control_length[: self._used] = self._control.shape[1]
+        count = self._call(fd, self._pointer, self.slots, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            number = ctypes.get_errno()
+            if number not in (errno.EAGAIN, errno.EINTR):
+                raise OSError(number, os.strerror(number))
+            count = 0
+        self._used = count
+        return Received(
+            self._payload[:count],
+            self._length[:count],
+            self._flags[:count],
+            self._control[:count],
+            self._control_length[:count],
+        )
+
+
+def _addresses(rows: NDArray[np.generic]) -> NDArray[np.uintp]:
+    """Return where each row of an array begins in memory."""
+    first, step = rows.ctypes.data, rows.strides[0]
+    return (first + step * np.arange(len(rows))).astype(np.uintp)

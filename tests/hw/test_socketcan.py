@@ -1,0 +1,270 @@
+"""The SocketCAN source on sockets that every machine has: datagrams with a CAN frame in each."""
+
+import errno
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hw import CanConfig, open_source
+from hw.can_socket import CanSocket, prepare
+from hw.socketcan import SocketCanSource
+from hw.source import Source, SourceEnded
+from user_lib.contract.clock import SystemClock
+from user_lib.contract.errors import SourceError
+
+S = 1_000_000_000
+
+
+class Link:
+    """An interface made of UDP on this machine: it can be absent, down or up."""
+
+    interface = "can9"
+
+    def __init__(self, capacity_frames: int = 4096) -> None:
+        self.there = self.up = True
+        self.capacity_frames = capacity_frames
+        self.opened: list[socket.socket] = []
+
+    def open(self) -> socket.socket:
+        self._need_there()
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        receiver.bind(("127.0.0.1", 0))
+        prepare(receiver, self.capacity_frames, frozenset())
+        self.opened.append(receiver)
+        return receiver
+
+    def is_up(self, opened: socket.socket) -> bool:
+        assert opened is self.opened[-1]
+        self._need_there()
+        return self.up
+
+    def remove(self) -> None:
+        """Let the next read of the socket fail, as the network tells that nobody is there."""
+        self.there = False
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            address = nobody.getsockname()
+        self.opened[-1].connect(address)
+        self.opened[-1].send(b"")
+
+    def _need_there(self) -> None:
+        if not self.there:
+            raise OSError(errno.ENODEV, "No such device")
+
+    def send(self, *can_ids: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for can_id in can_ids:
+                frame = struct.pack("=IB3x8s", can_id, 1, bytes([can_id & 0xFF]))
+                sender.sendto(frame, self.opened[-1].getsockname())
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., SocketCanSource]]:
+    sources = []
+
+    def open_one(link: Any, clock: Any = None) -> SocketCanSource:
+        source = SocketCanSource(link, "body", clock or SystemClock())
+        sources.append(source)
+        return source
+
+    yield open_one
+    for source in sources:
+        source.close()
+
+
+def test_frames_come_in_order_with_the_times_of_their_arrival(opened: Any) -> None:
+    link = Link()
+    source = opened(link)
+    before_ns = SystemClock().unix_ns()
+    link.send(*range(1500))
+    frames = source.read(0)
+    after_ns = SystemClock().unix_ns()
+
+    assert isinstance(source, Source)
+    assert source.live
+    assert source.channels == ("body",)
+    assert frames.can_id.tolist() == list(range(1500))
+    assert frames.data[:, 0].tolist() == [i & 0xFF for i in range(1500)]
+    assert (frames.time_ns[1:] >= frames.time_ns[:-1]).all()
+    assert before_ns - S <= frames.time_ns[0] <= frames.time_ns[-1] <= after_ns + S
+    assert source.stats().frames == 1500
+    assert source.stats().dropped == 0
+
+
+def test_what_the_kernel_had_no_room_for_is_counted(opened: Any) -> None:
+    link = Link(capacity_frames=64)
+    source = opened(link)
+    link.send(*range(1000))
+    kept = len(source.read(0))
+    link.send(1)  # the count comes with the next frame
+    source.read(0)
+
+    assert 0 < kept < 1000
+    assert source.stats().dropped == 1000 - kept
+    assert source.stats().frames == kept + 1
+
+
+def test_a_read_waits_for_the_first_frame_and_no_longer_than_told(opened: Any) -> None:
+    link = Link()
+    source = opened(link)
+
+    assert len(source.read(0.01)) == 0
+    timer = threading.Timer(0.05, link.send, [7])
+    timer.start()
+    assert source.read(60).can_id.tolist() == [7]
+    timer.join()
+
+
+class Jumped(SystemClock):
+    """An operator sets the wall clock back by an hour; the kernel's stamps follow."""
+
+    by_ns = 0
+
+    def unix_ns(self) -> int:
+        return super().unix_ns() - self.by_ns
+
+
+def test_times_follow_the_monotonic_clock_when_the_wall_clock_is_set(opened: Any) -> None:
+    # The stamps stay; so setting the clock that the source reads is the same step the other way.
+    clock, link = Jumped(), Link()
+    source = opened(link, clock)
+    link.send(1)
+    first = source.read(1)
+    clock.by_ns = 3600 * S
+    source.read(0)
+    link.send(2)
+    second = source.read(1)
+
+    assert 0 <= second.time_ns[0] - first.time_ns[0] < 60 * S
+
+
+def test_an_interface_that_is_down_keeps_its_socket(
+    opened: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link()
+    link.up = False
+    with caplog.at_level(logging.INFO, "hw.socketcan"):
+        source = opened(link)
+        assert not source.stats().connected
+        assert len(source.read(0.25)) == 0
+        link.up = True
+        link.send(5)
+        frames = source.read(60)
+
+    assert frames.can_id.tolist() == [5]
+    assert len(link.opened) == 1
+    assert source.stats().connected
+    said = [record.message for record in caplog.records]
+    assert said == [
+        "CAN interface can9: the interface is down; waiting for it",
+        "CAN interface can9 is up",
+    ]
+
+
+def lose(source: SocketCanSource, link: Link) -> None:
+    """Remove the interface, and see that the source takes note."""
+    link.remove()
+    while source.stats().connected:
+        source.read(0.01)
+
+
+def regain(source: SocketCanSource, link: Link) -> None:
+    link.there = True
+    while not source.stats().connected:
+        source.read(0.01)
+
+
+def test_an_interface_that_is_removed_is_opened_again(
+    opened: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link()
+    source = opened(link)
+    lose(source, link)
+    assert len(source.read(0.25)) == 0
+
+    regain(source, link)
+    link.send(6)
+
+    assert source.read(60).can_id.tolist() == [6]
+    assert len(link.opened) == 2
+    assert source.stats().reconnects == 1
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
+
+
+def test_the_count_of_losses_goes_on_with_a_new_socket(opened: Any) -> None:
+    link = Link(capacity_frames=64)
+    source = opened(link)
+    kept = 0
+    for _ in range(2):
+        link.send(*range(1000))
+        kept += len(source.read(0))
+        link.send(1)
+        assert len(source.read(0)) == 1
+        lose(source, link)
+        regain(source, link)
+
+    assert source.stats().dropped == 2000 - kept
+
+
+def test_an_interface_that_is_absent_at_first_is_waited_for(opened: Any) -> None:
+    link = Link()
+    link.there = False
+    source = opened(link)
+    assert not source.stats().connected
+
+    regain(source, link)
+
+    assert source.stats().reconnects == 0
+
+
+def test_closing_ends_a_read_that_waits(opened: Any) -> None:
+    source = opened(Link())
+    threading.Timer(0.05, source.close).start()
+
+    with pytest.raises(SourceEnded, match="can9 was closed"):
+        source.read(60)
+    source.close()
+    assert source.stats().ended
+    with pytest.raises(SourceEnded):
+        source.read(0)
+
+
+def test_nothing_is_left_open(opened: Any) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    source = opened(Link())
+    source.close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (CanConfig(interface="socketcan", channel="can0", options={"fd": 1}), "options: fd"),
+        (
+            CanConfig(interface="socketcan", channel="a-name-too-long-for-it"),
+            "no name of a network",
+        ),
+        (CanConfig(interface="socketcan", channel=""), "no name of a network"),
+        (CanConfig(interface="socketcan", channel="can0", exclude_ids=("zz",)), "no identifier"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(config: CanConfig, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        open_source(config)
+
+
+def test_a_kernel_without_can_is_named() -> None:
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
+    except OSError:
+        with pytest.raises(SourceError, match="modprobe can-raw"):
+            CanSocket("can0", 64).open()
+    else:
+        pytest.skip("this kernel has SocketCAN")
