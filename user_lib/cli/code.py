@@ -12,6 +12,7 @@ from user_lib.cli.options import (
     show,
     show_json,
 )
+from user_lib.cli.status import FAILED, OK
 
 if TYPE_CHECKING:
     from user_lib.code_slots import CodeUpdate
@@ -106,7 +107,7 @@ def _status(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         overview = fleet.code_status()
     show_json(overview) if args.json else show(repr(overview))
-    return 0
+    return OK
 
 
 def _try(args: argparse.Namespace) -> int:
@@ -118,7 +119,7 @@ def _try(args: argparse.Namespace) -> int:
     else:
         show(outcome.prints.rstrip()) if outcome.prints else None
         show(str(outcome.value) if outcome.ok else f"{outcome.reason}: {outcome.detail}")
-    return 0 if outcome.ok else 1
+    return OK if outcome.ok else FAILED
 
 
 def _show_update(update: "CodeUpdate", *, as_json: bool) -> int:
@@ -127,4 +128,4 @@ def _show_update(update: "CodeUpdate", *, as_json: bool) -> int:
         show_json({"slot": update.slot, "call_ms": update.call_ms, "latency": update.latency})
     else:
         show(repr(update))
-    return 1 if update.refused or update.pending else 0
+    return FAILED if update.refused or update.pending else OK

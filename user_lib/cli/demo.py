@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from user_lib.cli.options import Subparsers, add_command, show_json
+from user_lib.cli.status import FAILED, INTERRUPTED, OK
 
 __all__ = ["add_parser"]
 
@@ -21,7 +22,11 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run(args: argparse.Namespace) -> int:
     from user_lib.demo.run import run_demo
 
-    outcome = run_demo(sys.stderr if args.json else sys.stdout, keep=args.keep)
+    try:
+        outcome = run_demo(sys.stderr if args.json else sys.stdout, keep=args.keep)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; every process of the demo has ended\n")
+        return INTERRUPTED
     if args.json:
         show_json(outcome)
-    return 1 if outcome.unseen else 0
+    return FAILED if outcome.unseen else OK

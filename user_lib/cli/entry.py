@@ -11,16 +11,10 @@ import msgspec
 import user_lib
 from user_lib.cli import code, decode, demo, fleet, jobs
 from user_lib.cli.options import HelpFormatter
+from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
 from user_lib.contract.errors import LinkError, OodidaError, Rejected
 
-__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "NO_CLOUD", "OK", "main"]
-
-OK = 0
-FAILED = 1
-BAD_INPUT = 2
-NO_CLOUD = 3
-INTERRUPTED = 130
-PIPE_CLOSED = 141
+__all__ = ["build_parser", "main"]
 
 _EPILOG = """\
 exit codes:

@@ -3,6 +3,7 @@
 import argparse
 
 from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
+from user_lib.cli.status import OK
 from user_lib.contract.assignment import json_schema
 
 __all__ = ["add_parser"]
@@ -37,14 +38,14 @@ def _vehicles(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         table = fleet.vehicles()
     show_json(list(table)) if args.json else show(repr(table))
-    return 0
+    return OK
 
 
 def _signals(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         table = fleet.signals(args.vehicle)
     show_json(list(table)) if args.json else show(repr(table))
-    return 0
+    return OK
 
 
 def _methods(args: argparse.Namespace) -> int:
@@ -52,9 +53,9 @@ def _methods(args: argparse.Namespace) -> int:
 
     table = method_table()
     show_json(list(table)) if args.json else show(repr(table))
-    return 0
+    return OK
 
 
 def _schema(args: argparse.Namespace) -> int:
     show_json(json_schema())
-    return 0
+    return OK

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
+from user_lib.cli.status import FAILED, OK
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Event, JobChanged, Result
 from user_lib.contract.states import JobState
@@ -59,12 +60,12 @@ def _submit(args: argparse.Namespace) -> int:
     spec = read_spec(args.spec, {})
     if args.check:
         show_json(spec.to_dict()) if args.json else show(f"{args.spec}: can be submitted")
-        return 0
+        return OK
     with open_fleet(args) as fleet, _lines_to(args.out) as out:
         job = fleet.assign(spec)
         if not args.follow and out is None:
             show_json(job.info) if args.json else show(job.id)
-            return 0
+            return OK
         sys.stderr.write(f"job {job.id} on {', '.join(job.vehicles)}\n")
         return _follow(job, out, as_json=args.json, quiet=not args.follow)
 
@@ -75,7 +76,7 @@ def _results(args: argparse.Namespace) -> int:
         if args.follow:
             return _follow(job, out, as_json=args.json, quiet=False)
         _show_events(job.events_so_far(), out, as_json=args.json, quiet=out is not None)
-    return 0
+    return OK
 
 
 def _jobs(args: argparse.Namespace) -> int:
@@ -84,21 +85,21 @@ def _jobs(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         table = job_table(fleet.jobs(args.limit))
     show_json(list(table)) if args.json else show(repr(table))
-    return 0
+    return OK
 
 
 def _cancel(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         state = fleet.job(args.job).cancel()
     show_json({"job": args.job, "state": state}) if args.json else show(f"{args.job}: {state}")
-    return 0
+    return OK
 
 
 def _explain(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         job = fleet.job(args.job)
         show_json(job.explanation()) if args.json else show(job.explain())
-    return 0
+    return OK
 
 
 def _follow(job: "Job", out: TextIO | None, *, as_json: bool, quiet: bool) -> int:
@@ -107,7 +108,7 @@ def _follow(job: "Job", out: TextIO | None, *, as_json: bool, quiet: bool) -> in
     info = job.info
     reason = f" ({info.reason})" if info.reason else ""
     sys.stderr.write(f"job {job.id} {info.state}{reason}\n")
-    return 0 if info.state is JobState.FINISHED else 1
+    return OK if info.state is JobState.FINISHED else FAILED
 
 
 def _show_events(

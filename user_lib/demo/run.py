@@ -1,12 +1,12 @@
 """The demo as a whole: a folder, a fleet, the story, the summary, and nothing left behind."""
 
+import contextlib
 import signal
 import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -55,7 +55,7 @@ def run_demo(out: TextIO, *, keep: bool = False, clock: Clock | None = None) -> 
                 outcome = Story(fleet, view, clock or SystemClock()).play()
         out.write(summary(outcome) + "\n")
         if keep:
-            out.write(_how_to_connect(local.endpoint) + "the fleet runs until Ctrl-C\n")
+            out.write(f"{_how_to_connect(local.endpoint)}the fleet runs until Ctrl-C\n")
             out.flush()
             _wait_for_interrupt()
     return outcome
@@ -94,13 +94,12 @@ def _free_default() -> str:
 
 
 def _wait_for_interrupt() -> None:
-    """Wait until Ctrl-C (or a request to end) raises KeyboardInterrupt here."""
-    never = threading.Event()
-    while True:
-        never.wait(3600)
+    """Wait until Ctrl-C (or a request to end), which is how a kept fleet is meant to end."""
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Turn a request to end (SIGTERM, a closed terminal) into what Ctrl-C does: clean up and go."""
 
