@@ -182,7 +182,7 @@ def test_every_process_ends_cleanly_when_asked(local: Any, fleet: Any) -> None:
 
 
 def test_an_external_worker_of_another_language_is_a_method(tmp_path: Path) -> None:
-    worker = '{ n = gsub(/,/, ","); printf "{\\"value\\": %d}\\n", n > 0 }'
+    worker = '{ n = gsub(/,/, ","); printf "{\\"value\\": %d}\\n", (n > 0) }'
     vehicle = simulated("compact-1", "compact", seed=23, speed=8.0)
     equipped = LocalVehicle(
         vehicle.vehicle_id,
