@@ -175,7 +175,7 @@ def test_the_number_of_an_overwritten_row_is_reckoned_from_the_rate() -> None:
 rises = st.lists(st.integers(0, 3), min_size=1, max_size=400)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rises, st.lists(st.integers(1, 60), min_size=1, max_size=20), st.data())
 def test_a_ring_finds_rows_as_a_list_would(
     steps: list[int], sizes: list[int], data: st.DataObject
@@ -199,7 +199,7 @@ def test_a_ring_finds_rows_as_a_list_would(
 frame = st.tuples(st.integers(-1, 3), st.integers(-2, 4))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(
     stream=st.lists(frame, min_size=1, max_size=300),
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=20),

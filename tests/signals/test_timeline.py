@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.signals.timeline import (
@@ -79,7 +79,7 @@ def test_a_small_step_back_of_a_source_is_no_restart() -> None:
 
 
 wild = st.lists(st.integers(0, 5 * RESTART_NS), min_size=1, max_size=30)
-cuts = st.lists(st.integers(0, 30), max_size=4)
+cuts = st.lists(st.integers(0, 30), max_size=4) | st.just(list(range(30)))
 
 
 def split(values: list[int], at: list[int]) -> list[np.ndarray]:
@@ -87,6 +87,7 @@ def split(values: list[int], at: list[int]) -> list[np.ndarray]:
     return [times(*values[a:b]) for a, b in pairwise(edges)]
 
 
+@settings(deadline=None)
 @given(wild, cuts)
 def test_how_a_stream_is_cut_into_batches_changes_no_time(values: list[int], at: list[int]) -> None:
     whole_source, whole = SourceTime(), Timeline()
@@ -100,6 +101,7 @@ def test_how_a_stream_is_cut_into_batches_changes_no_time(values: list[int], at:
     assert parts_source.restarts == whole_source.restarts
 
 
+@settings(deadline=None)
 @given(wild)
 def test_nothing_is_ever_placed_below_an_earlier_watermark(values: list[int]) -> None:
     timeline = Timeline()
@@ -110,6 +112,7 @@ def test_nothing_is_ever_placed_below_an_earlier_watermark(values: list[int]) ->
         assert before is None or placed >= before
 
 
+@settings(deadline=None)
 @given(wild)
 def test_no_frame_is_placed_within_a_sleep(values: list[int]) -> None:
     timeline = Timeline()

@@ -90,7 +90,7 @@ steps = st.tuples(
     st.sampled_from(STEPS_MS), st.sampled_from("mmmbbo"), st.integers(0, 255), st.booleans()
 )
 streams = st.lists(steps, min_size=1, max_size=120)
-cuts = st.lists(st.integers(0, 120), max_size=6)
+cuts = st.lists(st.integers(0, 120), max_size=6) | st.just(list(range(120)))
 
 
 def frames_of(car: Any, stream: list[tuple[int, str, int, bool]]) -> list[Any]:
@@ -124,7 +124,7 @@ def check_content(window: Any) -> bool:
     return True
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     stream=streams,
     at=cuts,
@@ -148,7 +148,7 @@ def test_look_backs_are_those_of_a_row_by_row_scan(
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stream=streams, at=cuts, condition=st.sampled_from(CONDITIONS), count=st.integers(1, 8))
 def test_windows_that_follow_a_trigger_are_those_of_a_row_by_row_scan(
     car: Any, stream: list[Any], at: list[int], condition: Any, count: int
@@ -240,6 +240,18 @@ def test_a_trigger_within_an_open_window_is_merged_and_said(car: Any) -> None:
     assert cursor.take().trigger_ns == 100 * MS
     assert cursor.take() is None
     assert "3 triggers so far (2 merged, 0 missed)" in cursor.progress()
+
+
+def test_a_trigger_at_the_end_of_a_window_opens_the_next(car: Any) -> None:
+    recording = car.recording()
+    spec = spec_of("Motion.Speed > 5", {"seconds": 0.2})
+    cursor = open_cursor(recording, plan_of(spec, recording.names), 0)
+    speeds = [600, 100, 600, 100, 100]
+    recording.add(car.batch_of([car.motion(i * 100 * MS, v) for i, v in enumerate(speeds)]))
+    recording.add(car.batch_of([car.brake(5 * SECOND, 0)]))
+    cursor.track()
+
+    assert [w.trigger_ns for w in iter(cursor.take, None)] == [0, 200 * MS]
 
 
 def test_the_backlog_is_bounded_and_counts_what_it_misses(car: Any) -> None:

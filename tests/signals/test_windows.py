@@ -119,7 +119,7 @@ steps = st.tuples(
     st.sampled_from(STEPS_MS), st.sampled_from("mmmsbo"), st.integers(0, 255), st.booleans()
 )
 streams = st.lists(steps, min_size=1, max_size=120)
-cuts = st.lists(st.integers(0, 120), max_size=6)
+cuts = st.lists(st.integers(0, 120), max_size=6) | st.just(list(range(120)))
 names_of = st.lists(st.sampled_from(SIGNALS), min_size=1, max_size=4, unique=True)
 
 
@@ -143,7 +143,7 @@ def windows_of(car: Any, spec: Assignment, batches: list[Any]) -> list[dict[str,
     return [plain(window) for window in found]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stream=streams, at=cuts, names=names_of, count=st.integers(1, 12))
 def test_windows_by_count_are_those_of_the_whole_stream(
     car: Any, stream: list[Any], at: list[int], names: list[str], count: int
@@ -154,7 +154,7 @@ def test_windows_by_count_are_those_of_the_whole_stream(
     same(found, list(expected_by_count(car.Reference(frames), names, count)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     stream=streams,
     at=cuts,
@@ -339,6 +339,43 @@ def test_frames_that_the_source_lost_are_in_the_window_of_that_time(car: Any) ->
     slow.send(300)
 
     assert [w.lost_frames for w in slow.take_all()] == [0, 7, 0, 0]
+
+
+def test_frames_lost_right_after_a_window_are_in_the_next_one(car: Any) -> None:
+    slow = Slow(car, assignment(["Motion.Speed"], {"samples": 100}), history_mb=1)
+    slow.send(100)
+    (first,) = slow.take_all()
+    slow.recording.note_dropped(7)
+    slow.send(100)
+    (second,) = slow.take_all()
+
+    assert (first.lost_frames, second.lost_frames) == (0, 7)
+
+
+def test_a_window_waits_for_late_frames_of_its_other_messages(car: Any) -> None:
+    recording = car.recording()
+    spec = assignment(["Motion.Speed", "Brake.Pressure"], {"samples": 3})
+    cursor = open_cursor(recording, plan_of(spec, recording.names), 0)
+    recording.add(car.batch_of([car.motion(i * 10 * MS, i) for i in range(3)]))
+    assert cursor.take() is None
+
+    recording.add(car.batch_of([car.brake(15 * MS, 1), car.brake(20 * MS, 2)]))
+    assert cursor.take() is None
+    recording.add(car.batch_of([car.brake(21 * MS, 3)]))
+
+    window = cursor.take()
+    assert window.times["Brake.Pressure"].tolist() == [15 * MS, 20 * MS]
+
+
+def test_a_window_by_time_waits_until_its_end_has_passed(car: Any) -> None:
+    recording = car.recording()
+    spec = assignment(["Motion.Speed"], {"seconds": 0.1})
+    cursor = open_cursor(recording, plan_of(spec, recording.names), 0)
+    recording.add(car.batch_of([car.motion(0, 1), car.motion(100 * MS - 1, 2)]))
+    assert cursor.take() is None
+    recording.add(car.batch_of([car.motion(100 * MS - 1, 3), car.motion(100 * MS, 4)]))
+
+    assert len(cursor.take()["Motion.Speed"]) == 3
 
 
 def test_a_window_that_turns_out_not_to_fit_is_refused_in_words(car: Any) -> None:
