@@ -228,9 +228,9 @@ class Sandbox:
             if self._problem and (argv or job.method == "custom"):
                 return verdict.refused("sandbox", self._problem)
             seen = self._attempt(zygote, job, argv)
-            if seen.exited is None:
+            if seen.used is None:
                 self._discard(zygote)
-            if seen.started or seen.exited is not None:
+            if seen.started or seen.used is not None:
                 return verdict.judge(seen, job.limits, external=bool(argv))
         return verdict.refused("sandbox", "the sandbox's zygote ended at every attempt to start")
 

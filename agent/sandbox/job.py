@@ -62,8 +62,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     prints    what it wrote to stdout and stderr; a note says what was cut
     weight    samples behind the value, for weighted aggregates
     partial   see `RoundInput.partial`
-    Units:    ``cpu_s`` and ``max_rss_mb`` as the kernel told the waiting parent; ``wall_s`` from
-              the call until the process had ended.
+    Units:    ``cpu_s`` and ``max_rss_mb`` as the kernel counts them, not the worker; ``wall_s``
+              from the handing over of the job until its answer or its end.
     """
 
     status: Status

@@ -7,6 +7,7 @@ from agent.sandbox import answer
 from agent.sandbox.answer import Answer
 from agent.sandbox.control import Exited
 from agent.sandbox.job import Outcome
+from agent.sandbox.usage import Usage
 from agent.sandbox.watch import Observed
 from agent.sandbox.worker import EXIT_BROKEN, EXIT_NO_ANSWER, EXIT_REFUSED
 from user_lib.contract.assignment import Limits
@@ -27,7 +28,7 @@ def refused(reason: str, detail: str) -> Outcome:
 def judge(seen: Observed, limits: Limits, *, external: bool) -> Outcome:
     """Return the outcome: what the agent did to the worker first, then its answer, then its end."""
     said = _stopped(seen, limits) or _said(seen, external) or _ended(seen, limits)
-    exited = seen.exited or Exited(0, 0.0, 0.0)
+    used = seen.used or Usage(0.0, 0.0)
     return Outcome(
         status=said.status,
         reason=said.reason,
@@ -37,9 +38,9 @@ def judge(seen: Observed, limits: Limits, *, external: bool) -> Outcome:
         state=said.state,
         detail=said.detail,
         prints=_prints(seen),
-        cpu_s=exited.cpu_s,
+        cpu_s=used.cpu_s,
         wall_s=seen.wall_s,
-        max_rss_mb=exited.max_rss_mb,
+        max_rss_mb=used.max_rss_mb,
     )
 
 
@@ -49,7 +50,7 @@ def _stopped(seen: Observed, limits: Limits) -> Answer | None:
             status="killed",
             reason="wall",
             detail=f"wall limit {limits.wall_s:g} s reached; processor time used: "
-            f"{seen.exited.cpu_s if seen.exited else 0:.2f} s",
+            f"{seen.used.cpu_s if seen.used else 0:.2f} s",
         )
     if seen.stopped == "output":
         return Answer(

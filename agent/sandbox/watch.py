@@ -15,6 +15,7 @@ import msgspec
 
 from agent.sandbox import answer, control
 from agent.sandbox.control import Exited, Started
+from agent.sandbox.usage import Meter, Usage
 from user_lib.contract.errors import ProtocolError
 
 __all__ = ["Observed", "Terms", "Watch"]
@@ -54,6 +55,7 @@ class Observed:
     malformed: str = ""
     started: bool = False
     exited: Exited | None = None
+    used: Usage | None = None
     wall_s: float = 0.0
 
 
@@ -102,6 +104,7 @@ class Watch:
                 socket.send_fds(channel, [control.JOB], [job_fd])
             except OSError:
                 return  # the worker ended while idle; its status says so
+        self._meter = Meter(self._pidfd)
         self._seen.started = True
 
     def follow(self, wall_s: float) -> Observed:
@@ -114,22 +117,44 @@ class Watch:
         deadline = began + wall_s
         for fd in self._open:
             self._poll.register(fd, select.POLLIN)
-        while seen.exited is None and not self._lost:
+        while seen.used is None and not self._lost:
             ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             complete = self._complete
             for fd, _ in ready:
                 self._read(fd)
-            now = time.monotonic()
-            if self._complete and not complete:
-                deadline = min(deadline, now + EXIT_GRACE_S)
-            if seen.stopped == "" and (seen.malformed or self._flooded()):
-                deadline = self._stop("done" if seen.malformed else "output")
-            elif now >= deadline:
-                deadline = self._overdue()
-        for fd in tuple(self._open):
-            self._read(fd)
+            if seen.exited is not None:
+                cpu_s = self._meter.since(seen.exited.cpu_s)
+                seen.used = Usage(cpu_s, seen.exited.max_rss_mb)
+            else:
+                deadline = self._decide(deadline, has_answered=self._complete and not complete)
+        self._drain()
         seen.wall_s = time.monotonic() - began
         return seen
+
+    def _decide(self, deadline: float, *, has_answered: bool) -> float:
+        """Do what the time and what was read ask for; return the deadline from now on."""
+        now = time.monotonic()
+        if has_answered:
+            deadline = min(deadline, self._answered(now))
+        if self._seen.stopped == "" and (self._seen.malformed or self._flooded()):
+            return self._stop("done" if self._seen.malformed else "output")
+        return self._overdue() if now >= deadline else deadline
+
+    def _answered(self, now: float) -> float:
+        """End a worker that has answered; return the deadline for those that end by themselves.
+
+        The exit code of an external worker counts, so that one gets a moment to exit.
+        """
+        if not self._terms.external:
+            self._seen.used = self._meter.read()
+            if self._seen.used is not None:
+                self._stop("done")
+        return now + EXIT_GRACE_S
+
+    def _drain(self) -> None:
+        """Read what is in the pipes by now; a pipe holds less than one read."""
+        for fd in tuple(self._open):
+            self._read(fd)
 
     def close(self) -> None:
         """Close every descriptor."""
