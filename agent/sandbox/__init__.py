@@ -7,14 +7,19 @@ built-in methods without running any.
 
 from agent.sandbox.host import Sandbox, SandboxConfig, SandboxUnavailable
 from agent.sandbox.job import Half, Job, Limits, Outcome, RoundInput
+from agent.sandbox.lockdown.confinement import LEVELS, Level
+from agent.sandbox.lockdown.probe import Layer, check, strongest
 from agent.sandbox.methods.method import ParamsError
 from agent.sandbox.methods.registry import Description, check_params, describe
 from agent.sandbox.trial import run, window_of
 
 __all__ = [
+    "LEVELS",
     "Description",
     "Half",
     "Job",
+    "Layer",
+    "Level",
     "Limits",
     "Outcome",
     "ParamsError",
@@ -22,8 +27,10 @@ __all__ = [
     "Sandbox",
     "SandboxConfig",
     "SandboxUnavailable",
+    "check",
     "check_params",
     "describe",
     "run",
+    "strongest",
     "window_of",
 ]

@@ -17,7 +17,9 @@ import msgspec
 from agent.sandbox import control, envelope, external, verdict
 from agent.sandbox.control import Hello, Setup
 from agent.sandbox.job import Job, Outcome
+from agent.sandbox.lockdown import probe
 from agent.sandbox.lockdown.confinement import Confinement, Level, Unconfined
+from agent.sandbox.lockdown.probe import Layer
 from agent.sandbox.watch import Observed, Terms, Watch
 
 __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
@@ -200,6 +202,13 @@ class Sandbox:
         """The zygote's process id, while there is one."""
         zygote = self._zygote
         return zygote.pid if zygote else None
+
+    def check(self) -> tuple[Layer, ...]:
+        """Try every layer of the lock-down on this machine; see `agent.sandbox.lockdown.probe`.
+
+        Raises: OSError or subprocess.SubprocessError, when not even the probe can be run.
+        """
+        return probe.check(self.config.python)
 
     def start(self) -> None:
         """Start the zygote now rather than with the first job.

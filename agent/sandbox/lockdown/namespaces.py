@@ -21,6 +21,7 @@ __all__ = [
     "enter",
     "isolate_worker",
     "next_child_is_first",
+    "try_user_namespace",
     "undo_next",
 ]
 
@@ -63,6 +64,14 @@ def enter(readable: Iterable[str], scratch: str) -> None:
         _enter_user_namespace(proc, NEWNS)
     os.close(proc)
     _unshare(NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP)
+
+
+def try_user_namespace() -> None:
+    """Enter a user and a process namespace, only to see whether this machine lets this user.
+
+    Raises: OSError.
+    """
+    _unshare(NEWUSER | NEWPID)
 
 
 def become_nobody() -> None:
