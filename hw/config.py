@@ -77,6 +77,9 @@ class ReplayConfig(
     loop: bool = False
     channels: dict[str, str] = {}
     """Other names for channels of the log: ``{vcan0: can0}``."""
+    capacity_frames: Annotated[int, msgspec.Meta(ge=64, le=1_000_000)] | None = None
+    """Lose what waits on top of so many frames, as an interface would; by default nothing is lost,
+    and a slow reader gets its frames later."""
 
 
 class SimulatedConfig(
@@ -114,7 +117,13 @@ def open_source(config: SourceConfig, *, clock: Clock | None = None) -> Source:
         return _open_interface(config, clock)
     if isinstance(config, ReplayConfig):
         recorded = Recorded(read_log(Path(config.log)), config.channels)
-        return ReplaySource(recorded, clock, speed=config.speed, loop=config.loop)
+        return ReplaySource(
+            recorded,
+            clock,
+            speed=config.speed,
+            loop=config.loop,
+            capacity_frames=config.capacity_frames,
+        )
     return _open_simulated(config, clock)
 
 

@@ -126,13 +126,22 @@ class ReplaySource:
 
     At speed S a frame is released once (its time - the first frame's) / S has passed on the
     monotonic clock since the first read; a frame whose time goes back comes with the one before
-    it. Nothing is ever dropped: a slow reader gets its frames later.
+    it. Nothing is dropped, and a slow reader gets its frames later; unless ``capacity_frames``
+    are given: then it loses what is due on top of them, as it would of an interface.
     """
 
     def __init__(
-        self, played: Playable, clock: Clock, *, speed: Speed = 1.0, loop: bool = False
+        self,
+        played: Playable,
+        clock: Clock,
+        *,
+        speed: Speed = 1.0,
+        loop: bool = False,
+        capacity_frames: int | None = None,
     ) -> None:
         self._played, self._clock = played, clock
+        self._capacity_frames = None if speed == "max" else capacity_frames
+        self._dropped = 0
         self._speed: float | None = None if speed == "max" else float(speed)
         self._looped = Looped(played) if loop else None
         self._batches = iter(self._looped or played)
@@ -163,20 +172,46 @@ class ReplaySource:
             self._fetch()
         if self._closed.is_set() or self._ended:
             raise SourceEnded("the source was closed" if not self._ended else "the log is over")
-        count = len(self._waiting)
         if self._speed is not None:
             self._wait(timeout_s)
+        batch = self._due()
+        if self._capacity_frames is not None:
+            batch = self._bounded(batch, self._capacity_frames)
+        self._tally.count(batch)
+        return batch
+
+    def _due(self) -> FrameBatch:
+        """Take the frames that are due of those fetched."""
+        count = len(self._waiting)
+        if self._speed is not None:
             count = int(np.searchsorted(self._due_ns, self._elapsed_ns(), side="right"))
         batch = self._waiting.take(slice(0, count))
         self._waiting = self._waiting.take(slice(count, None))
         self._due_ns = self._due_ns[count:]
-        self._tally.count(batch)
         return batch
+
+    def _bounded(self, batch: FrameBatch, capacity_frames: int) -> FrameBatch:
+        """Take all that is due, fetching more of it; keep what fits, and count the rest."""
+        kept = [batch.take(slice(0, capacity_frames))]
+        due = len(batch)
+        while not len(self._waiting) and not self._ended:
+            self._fetch()
+            more = self._due()
+            kept.append(more.take(slice(0, max(0, capacity_frames - due))))
+            due += len(more)
+        self._dropped += max(0, due - capacity_frames)
+        self._ended = self._ended and not due  # the end comes after the last frames
+        return kept[0] if len(kept) == 1 else FrameBatch.concatenate(kept)
 
     def stats(self) -> SourceStats:
         """Return the counts since the source was opened."""
         loops = self._looped.passes if self._looped else 0
-        return self._tally.stats(malformed=self._played.malformed, loops=loops, ended=self._ended)
+        return self._tally.stats(
+            dropped=self._dropped,
+            malformed=self._played.malformed,
+            loops=loops,
+            ended=self._ended,
+        )
 
     def close(self) -> None:
         """Stop playing; a waiting read returns at once."""

@@ -62,6 +62,24 @@ def test_a_slow_reader_gets_its_frames_later_and_loses_none(frames: Any, clock: 
     assert source.stats().dropped == 0
 
 
+def test_with_a_capacity_a_slow_reader_loses_what_does_not_fit(frames: Any, clock: Any) -> None:
+    source = ReplaySource(frames([i / 100 for i in range(500)]), clock, capacity_frames=64)
+    source.read(0)
+    clock.advance(0.64)
+    assert source.read(0).can_id.tolist() == list(range(1, 65))
+    clock.advance(1)
+    assert source.read(0).can_id.tolist() == list(range(65, 129))
+    assert source.stats().dropped == 36
+    clock.advance(60)
+
+    assert source.read(0).can_id.tolist() == list(range(165, 229))
+    with pytest.raises(SourceEnded):
+        source.read(0)
+    assert source.stats().dropped == 36 + 335 - 64
+    assert source.stats().frames == 1 + 3 * 64
+    assert source.stats().ended
+
+
 def test_a_jump_of_the_wall_clock_changes_nothing(frames: Any, clock: Any) -> None:
     source = ReplaySource(frames([0.0, 1.0, 2.0]), clock)
     source.read(0)
