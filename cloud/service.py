@@ -26,7 +26,7 @@ from cloud.waiting import Waiting
 from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.codec import FROM_VEHICLE, REQUEST, direction
 from user_lib.contract.errors import ProtocolError
-from user_lib.contract.messages import Rejection
+from user_lib.contract.messages import FromVehicle, Heartbeat, Hello, Rejection
 
 __all__ = ["Service"]
 
@@ -34,6 +34,9 @@ DAY_NS = 24 * 3600 * SECOND
 PRUNE_NS = 600 * SECOND
 TIMERS_NS = 100 * MS
 """How often leases, deadlines and waiting requests are looked at."""
+
+
+MAX_KEPT_BYTES = {Hello: 64 * 1024, Heartbeat: 1024 * 1024}
 
 
 class _Numbered(msgspec.Struct):
@@ -152,7 +155,9 @@ class Service:
 
     def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
         if direction(frames) == b"v":
-            self._vehicles.receive(peer, FROM_VEHICLE.decode(frames))
+            message = FROM_VEHICLE.decode(frames)
+            _check_size(message, len(frames[-1]))
+            self._vehicles.receive(peer, message)
         else:
             self._analysts.receive(peer, REQUEST.decode(frames))
 
@@ -161,6 +166,14 @@ class Service:
         if direction(frames) == b"a":
             answer = Rejection(reason="malformed", message=str(error))
             self._context.mail.reply(peer, _number_of(frames), answer)
+
+
+def _check_size(message: FromVehicle, size: int) -> None:
+    """Refuse a hello or heartbeat that would fill the memory in which the last one is kept."""
+    most = MAX_KEPT_BYTES.get(type(message))
+    if most is not None and size > most:
+        kind = type(message).__name__
+        raise ProtocolError(f"a {kind} of {size} bytes; at most {most} are allowed")
 
 
 def _number_of(frames: Sequence[bytes]) -> int:

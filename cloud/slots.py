@@ -22,6 +22,7 @@ from user_lib.contract.messages import (
     CodeState,
     PushCode,
     Result,
+    RollBack,
     SetCode,
 )
 from user_lib.contract.messages.records import Side
@@ -134,9 +135,15 @@ class Slots:
         return slot
 
     def produced(self, analyst: UserId, result: Result) -> Slot | None:
-        """Note the first result of the present generation on a vehicle."""
+        """Note the first result of the present generation on a vehicle, or that it failed there."""
         slot = self._slots.get((analyst, "onboard"))
-        if slot is None or result.generation != slot.generation:
+        if slot is None:
+            return None
+        back = result.rolled_back
+        if back is not None and back.failed_version == slot.version_for(result.vehicle_id):
+            self._failed_there(slot, result.vehicle_id, back)
+            return slot
+        if result.generation != slot.generation or result.status != "ok":
             return None
         row = slot.report_of(result.vehicle_id)
         if row is None:
@@ -146,6 +153,12 @@ class Slots:
         row.first_result_ms = self._since_push_ms(slot)
         self._put(slot, row)
         return slot
+
+    def _failed_there(self, slot: Slot, vehicle: VehicleId, back: RollBack) -> None:
+        """A result says durably what a report, which may be lost, should have said."""
+        row = slot.report_of(vehicle) or ReportRow(vehicle, slot.generation, "", "")
+        row.version, row.state, row.detail = back.failed_version, "rolled_back", back.detail
+        self._put(slot, row)
 
     def proved(self, slot: Slot, generation: int) -> None:
         """The off-board version of a generation produced its first value."""
@@ -200,15 +213,21 @@ class Slots:
             held = vehicle.code.get(analyst)
             generation = 0 if held is None else held.generation
             slot.seen_generation = max(slot.seen_generation, generation)
-            if generation >= slot.generation or self._settled(slot, name):
+            if generation > slot.generation or self._settled(slot, name, generation):
                 continue
             version = slot.version_for(name)
             if version or held is not None:
                 yield self._order(slot, version)
 
-    def _settled(self, slot: Slot, vehicle: VehicleId) -> bool:
+    def _settled(self, slot: Slot, vehicle: VehicleId, held_generation: int) -> bool:
+        """Whether the vehicle has the present generation and said what became of it.
+
+        A report that got lost is given again when the vehicle gets the same generation again.
+        """
         report = slot.report_of(vehicle)
-        return report is not None and report.state in ("refused", "rolled_back", "removed")
+        if report is None:
+            return False
+        return held_generation == slot.generation or report.state != "armed"
 
     def _order(self, slot: Slot, version: str) -> SetCode:
         return SetCode(
@@ -251,7 +270,10 @@ class Slots:
         """Without a report of its own (it may be lost), a vehicle's heartbeat tells."""
         vehicle = self._registry.vehicles[name]
         held = vehicle.code.get(slot.analyst)
-        if held is not None and held.generation == slot.generation:
+        if held is not None and (held.generation, held.version) == (
+            slot.generation,
+            slot.version_for(name),
+        ):
             return "armed"
         return "pending" if vehicle.online else "offline"
 

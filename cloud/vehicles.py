@@ -33,6 +33,8 @@ class Vehicles:
 
     def __init__(self, context: Context, jobs: Jobs, version: str) -> None:
         self._context, self._jobs, self._version = context, jobs, version
+        self._catalogs: set[str] = set()
+        """Hashes whose signals are known to be in the ledger."""
 
     def receive(self, peer: Peer, message: FromVehicle) -> None:
         """Handle one message of a connection."""
@@ -67,6 +69,7 @@ class Vehicles:
         match message:
             case Heartbeat():
                 self._heartbeat(vehicle, message)
+                self._ask_for_catalog(peer, vehicle.hello.dbc_hash)
             case Deliver(seq=seq, item=item):
                 self._item(vehicle, item)
                 self._context.mail.ack(peer, seq)
@@ -75,6 +78,7 @@ class Vehicles:
             case Catalog(dbc_hash=dbc_hash, signals=signals):
                 if dbc_hash == vehicle.hello.dbc_hash:
                     self._context.ledger.fleet.put_catalog(dbc_hash, signals)
+                    self._catalogs.add(dbc_hash)
             case Hello():
                 self._hello(peer, message)
 
@@ -123,8 +127,16 @@ class Vehicles:
         context = self._context
         lease_s = context.config.lease_s
         context.mail.to_peer(peer, Welcome(lease_s=lease_s, cloud_version=self._version))
-        if not context.ledger.fleet.has_catalog(hello.dbc_hash):
-            context.mail.to_peer(peer, SendCatalog(dbc_hash=hello.dbc_hash))
+        self._ask_for_catalog(peer, hello.dbc_hash)
+
+    def _ask_for_catalog(self, peer: Peer, dbc_hash: str) -> None:
+        """Ask for signals that nobody has told yet; each heartbeat asks again."""
+        if dbc_hash in self._catalogs:
+            return
+        if self._context.ledger.fleet.has_catalog(dbc_hash):
+            self._catalogs.add(dbc_hash)
+            return
+        self._context.mail.to_peer(peer, SendCatalog(dbc_hash=dbc_hash))
 
     def _heartbeat(self, vehicle: Vehicle, heartbeat: Heartbeat) -> None:
         context = self._context

@@ -139,7 +139,7 @@ class Jobs:
         for vehicle in job.members:
             self._by_vehicle[vehicle][row.assignment_id] = job
         online = [v for v in job.members if registry.is_online(v)]
-        if online:
+        if online and not row.last_seq:  # after a restart, each heartbeat tells what is missing
             self._context.mail.to_vehicles(online, members.assign(job, online[0]))
         for vehicle in online:
             job.apply(Online(vehicle))

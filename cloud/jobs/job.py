@@ -53,11 +53,13 @@ class Job:
         row: AssignmentRow,
         state: Rounds,
         *,
+        members: frozenset[VehicleId],
         generation: int = 0,
         stamps: Mapping[int, Stamps] | None = None,
     ) -> None:
         self.row, self.state = row, state
-        self.members = frozenset(state.members)
+        self.members = members
+        """Every vehicle that the assignment was given to, those whose task has ended included."""
         self.stream = Stream(context, row)
         self._context = context
         self._memory = Memory(context, row, generation)

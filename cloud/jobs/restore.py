@@ -44,7 +44,8 @@ def restore(context: Context, row: AssignmentRow) -> Job:
             continue
         stamps[found.number] = Stamps(found.opened_ns, found.closed_ns or 0)
         generation = found.generation
-    return Job(context, row, state, generation=generation, stamps=stamps)
+    everyone = frozenset(m.vehicle_id for m in members)
+    return Job(context, row, state, members=everyone, generation=generation, stamps=stamps)
 
 
 def _living(members: list[MemberRow]) -> list[MemberRow]:

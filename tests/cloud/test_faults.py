@@ -1,0 +1,149 @@
+"""Faults of the cloud's own machine: a full disk, off-board code that hangs, a kill meanwhile."""
+
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from user_lib.contract.code import version_of
+from user_lib.contract.messages import (
+    CodeStatus,
+    Ping,
+    Pong,
+    PushCode,
+    Result,
+    RollBack,
+    RoundClosed,
+)
+from user_lib.contract.states import JobState, TaskState
+
+Make = Callable[..., Any]
+HANGS = "def custom(data, params):\n    while True:\n        pass\n"
+SLOW = "import time\ndef custom(data, params):\n    time.sleep(1)\n    return sum(data.values())\n"
+FAST = "def custom(data, params):\n    return 1\n"
+
+
+def of(kind: type, items: list[Any]) -> list[Any]:
+    return [i for i in items if isinstance(i, kind)]
+
+
+def again(vehicle: Any) -> bool:
+    """Send the outbox again, as an agent does; never done by itself."""
+    for entry in list(vehicle.outbox.values()):
+        vehicle.send(entry)
+    return False
+
+
+def test_a_full_disk_acknowledges_nothing_and_loses_nothing(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    job = ada.submit(iterations=2).assignment_id
+    kona.until(lambda: job in kona.tasks)
+    kona.answer(job, 1, 1.0)
+    kona.settle()
+
+    size = cloud.ledger.with_name("cloud.db-wal").stat().st_size
+    hard = resource.RLIM_INFINITY
+    resource.prlimit(cloud.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+    kona.answer(job, 2, 2.0, prints="x" * 100_000)
+    kona.until(lambda: "tick forgotten" in cloud.log.read_text())
+    assert kona.outbox
+    resource.prlimit(cloud.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    kona.until(lambda: not kona.outbox or again(kona))
+
+    items = ada.to_end(job)
+    assert [r.iteration for r in of(Result, items)] == [1, 2]
+    assert [r.groups[0].value for r in of(RoundClosed, items)] == [1.0, 2.0]
+    assert items[-1].state is JobState.FINISHED
+
+
+def test_off_board_code_that_hangs_holds_back_neither_router_nor_others(
+    vehicle: Make, analyst: Make
+) -> None:
+    kona, ada, bob = vehicle("kona-1"), analyst("ada"), analyst("bob")
+    ada.ask(PushCode(side="offboard", source=HANGS, token="t"))
+    stuck = ada.submit(offboard="custom", limits={"wall_s": 1.0, "cpu_s": 30.0}).assignment_id
+    quick = bob.submit().assignment_id
+    for job in (stuck, quick):
+        kona.until(lambda job=job: job in kona.tasks)
+        kona.answer(job, 1, 4.0)
+
+    assert of(RoundClosed, bob.to_end(quick))[0].groups[0].value == 4.0
+    assert isinstance(bob.ask(Ping()), Pong)
+    (group,) = of(RoundClosed, ada.to_end(stuck))[0].groups
+    assert group.value is None
+    assert group.error.startswith("wall")
+
+
+def test_a_round_that_was_being_aggregated_when_the_cloud_was_killed_gets_its_value(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    ada.ask(PushCode(side="offboard", source=SLOW, token="t"))
+    job = ada.submit(offboard="custom", iterations=2).assignment_id
+    kona.until(lambda: job in kona.tasks)
+    kona.answer(job, 1, 1.0)
+    kona.answer(job, 2, 2.0)
+    kona.settle()
+
+    cloud.kill()
+    cloud.restart()
+
+    rounds = of(RoundClosed, ada.to_end(job))
+    assert [(r.round, r.groups[0].value) for r in rounds] == [(1, 1.0), (2, 2.0)]
+
+
+def test_what_a_vehicle_still_owes_after_its_tasks_end_is_kept_across_a_restart(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, leaf, ada = vehicle("kona-1"), vehicle("leaf-1"), analyst()
+    job = ada.submit(iterations="forever", deadline_s=60).assignment_id
+    for each in (kona, leaf):
+        each.until(lambda each=each: job in each.tasks)
+    owed = kona.result(job, 1, 1.0)
+    kona.end(job, TaskState.FINISHED, reason="duration")
+    kona.settle()
+    cloud.kill()
+    cloud.restart()
+
+    kona.deliver(owed)
+    kona.until(lambda: not kona.outbox or again(kona))
+
+    results = of(Result, [e.item for e in ada.events(job)])
+    assert [(r.vehicle_id, r.late) for r in results] == [("kona-1", True)]
+
+
+def test_a_roll_back_on_a_vehicle_is_known_even_when_its_report_was_lost(
+    vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    ada.ask(PushCode(side="onboard", source=FAST, token="1"))
+    ada.ask(PushCode(side="onboard", source=HANGS, token="2"))
+    kona.until(lambda: kona.code.get("ada") and kona.code["ada"].generation == 2)
+    job = ada.submit(onboard="custom").assignment_id
+    kona.until(lambda: job in kona.tasks)
+
+    kona.answer(
+        job,
+        1,
+        1,
+        code_version=version_of(FAST),
+        generation=1,
+        rolled_back=RollBack(failed_version=version_of(HANGS), detail="wall: 10 s reached"),
+    )
+    ada.to_end(job)
+
+    (state,) = ada.ask(CodeStatus()).onboard.vehicles
+    assert (state.state, state.detail) == ("rolled_back", "wall: 10 s reached")
+
+
+def test_a_report_that_was_lost_is_given_again(vehicle: Make, analyst: Make) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    kona.reports_code = False
+    ada.ask(PushCode(side="onboard", source=FAST, token="1"))
+    kona.until(lambda: "ada" in kona.code)
+
+    kona.reports_code = True
+    kona.until(lambda: ada.ask(CodeStatus()).onboard.vehicles[0].swap_ms)
+
+    assert ada.ask(CodeStatus()).onboard.vehicles[0].state == "armed"
