@@ -12,6 +12,7 @@ import msgspec
 
 from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, checked, read_config
+from agent.logs import set_up_log
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
 from user_lib.contract.clock import SystemClock
@@ -22,7 +23,6 @@ __all__ = ["main"]
 log = logging.getLogger("agent")
 
 OK, BAD_CONFIG = 0, 2
-LOG_FORMAT = "%(asctime)s level=%(levelname)s part=%(name)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         config = _config(given)
-        _set_up_log(config)
+        set_up_log(config.log_level)
         if given.check_config:
             _say(_summary(config))
             return OK
@@ -89,12 +89,6 @@ def _config(given: argparse.Namespace) -> AgentConfig:
         if value is not None
     }
     return checked(msgspec.structs.replace(config, **changes))
-
-
-def _set_up_log(config: AgentConfig) -> None:
-    logging.basicConfig(
-        level=config.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr, force=True
-    )
 
 
 def _summary(config: AgentConfig) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Inbox"]
@@ -36,14 +37,15 @@ class Inbox(Generic[T]):
                 with contextlib.suppress(BlockingIOError):  # awake already, 2**64 times over
                     os.eventfd_write(self.fd, 1)
 
-    def drain(self) -> list[T]:
-        """Take all that waits, in the order in which it came."""
+    def drain(self) -> Iterator[T]:
+        """Take what waits, one by one, in the order in which it came.
+
+        What is left when the taker stops early is there at the next call.
+        """
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.fd)
-        items: list[T] = []
         while self._items:
-            items.append(self._items.popleft())
-        return items
+            yield self._items.popleft()
 
     def close(self) -> None:
         """Let the descriptor go."""

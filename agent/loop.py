@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT_MS = 250
 """Tasks are looked at this often at least: it is the resolution of start times and durations."""
+UNANSWERED_LOGGED = 4
+"""Greetings without an answer before it is logged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,7 @@ class MainLoop:
         for command in commands:
             match command:
                 case link.SayHello():
-                    self._dealer.send(self._about.hello)
+                    self._greet()
                 case link.SayHeartbeat():
                     self._dealer.send(self._heartbeat(now))
                 case link.SendEntry(seq):
@@ -171,6 +173,14 @@ class MainLoop:
         for report in self._modules.owed():
             if self._dealer.send(report):
                 self._modules.sent(report)
+
+    def _greet(self) -> None:
+        self._dealer.send(self._about.hello)
+        if self._session.hellos == UNANSWERED_LOGGED:
+            log.warning(
+                "the cloud does not answer; does another machine use the vehicle_id %s?",
+                self._about.hello.vehicle_id,
+            )
 
     def _deliver(self, seq: int) -> None:
         item = self._store.load(seq)

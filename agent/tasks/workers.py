@@ -1,5 +1,6 @@
 """The bounded worker slots: threads that each wait for one iteration in the sandbox at a time."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from agent.sandbox import Job, Outcome
 from agent.tasks.ports import Finished
 
 __all__ = ["Workers"]
+
+log = logging.getLogger(__name__)
 
 
 class Workers:
@@ -59,4 +62,10 @@ class Workers:
     def _serve(self) -> None:
         while (item := self._jobs.get()) is not None:
             ticket, job = item
-            self._post(Finished(ticket, self._run(job)))
+            try:
+                outcome = self._run(job)
+            except Exception as error:
+                log.exception("the sandbox failed; the iteration is lost, the slot goes on")
+                detail = f"the sandbox failed: {error!r}"
+                outcome = Outcome(status="refused", reason="sandbox", detail=detail)
+            self._post(Finished(ticket, outcome))

@@ -15,10 +15,21 @@ def test_it_is_readable_while_something_waits() -> None:
     inbox.post(2)
     assert readable(inbox)
 
-    assert inbox.drain() == [1, 2]
+    assert list(inbox.drain()) == [1, 2]
 
     assert not readable(inbox)
-    assert inbox.drain() == []
+    assert list(inbox.drain()) == []
+    inbox.close()
+
+
+def test_what_a_taker_leaves_is_there_at_the_next_call() -> None:
+    inbox: Inbox[int] = Inbox()
+    inbox.post(1)
+    inbox.post(2)
+
+    assert next(inbox.drain()) == 1
+
+    assert list(inbox.drain()) == [2]
     inbox.close()
 
 

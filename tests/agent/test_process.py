@@ -331,6 +331,16 @@ def test_a_cloud_that_forgot_the_vehicle_is_greeted_again(
     cloud.until(lambda: len(cloud.all(Hello)) > count)
 
 
+def test_a_cloud_that_does_not_answer_is_told_of_once(cloud: Any, start_agent: StartAgent) -> None:
+    cloud.welcomes = False
+    agent = start_agent()
+
+    cloud.until(lambda: len(cloud.all(Hello)) >= 5, timeout_s=40)
+
+    assert agent.log.count("does another machine use the vehicle_id car-1?") == 1
+    assert cloud.all(Heartbeat) == []
+
+
 def test_orders_may_be_repeated(cloud: Any, start_agent: StartAgent, set_code: Any) -> None:
     start_agent()
     cloud.until(lambda: cloud.last(Hello))
