@@ -1,10 +1,13 @@
 """`oodida demo`, as a newcomer runs it."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,30 @@ def test_an_interrupted_demo_leaves_no_process_behind(
         assert "every process of the demo has ended" in rest
         assert list(tmp_path.iterdir()) == []
     wait_until_gone(str(tmp_path))
+
+
+def test_on_a_terminal_a_live_board_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (45, 120))
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        COMMAND, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    ) as process:
+        os.close(theirs)
+        drawn = ""
+        while "round 1 complete 4/4" not in drawn:
+            drawn += os.read(ours, 65536).decode(errors="replace")
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal nobody writes to any more
+            while os.read(ours, 65536):
+                pass
+        process.wait(60)
+    os.close(ours)
+
+    for title in ("vehicles", "jobs", "wagon-2", "monitor"):
+        assert title in drawn
+    assert process.returncode == 130
 
 
 def wait_until_gone(folder: str) -> None:
