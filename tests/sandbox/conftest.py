@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from agent.sandbox import Job, Limits, Outcome, Sandbox, SandboxConfig, window_of
+from tests.sandbox.hostile.canaries import Canaries, planted
 from user_lib.contract.window import Window
 
 LIMITS = Limits(cpu_s=5.0, memory_mb=128, wall_s=10.0)
@@ -42,3 +43,9 @@ def run_code(sandbox: Sandbox) -> Callable[..., Outcome]:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canaries]:
+    with planted(tmp_path_factory.mktemp("agent")) as made:
+        yield made

@@ -15,7 +15,7 @@ import pytest
 from agent.sandbox import Job, Sandbox, SandboxConfig, check, strongest, window_of
 from agent.sandbox.lockdown import confinement, landlock, seccomp, syscalls
 from agent.sandbox.lockdown.confinement import Confinement, Unconfined
-from agent.sandbox.lockdown.policy import POLICIES, Masked, Policy
+from agent.sandbox.lockdown.policy import PROFILES, Masked, Policy, policy
 from agent.sandbox.lockdown.probe import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,8 @@ def run_filter(compiled: bytes, arch: int, number: int, *args: int) -> int:
             return int(k)
 
 
+PYTHON = policy("python", alone=True)
+POLICIES = [policy(profile, alone=alone) for profile in PROFILES for alone in (True, False)]
 EPERM, ENOSYS = seccomp.ERRNO | 1, seccomp.ERRNO | 38
 
 
@@ -74,10 +76,10 @@ EPERM, ENOSYS = seccomp.ERRNO | 1, seccomp.ERRNO | 38
 def test_filters_decide_every_number_as_the_policy_says(machine: str) -> None:
     arch = seccomp.AUDIT_ARCH[machine]
     numbers = syscalls.numbers_of(machine)
-    for policy in POLICIES.values():
-        compiled = seccomp.compile_filter(policy, machine)
-        checked = {numbers[name] for name, _ in policy.checked if name in numbers}
-        allowed = {numbers[name] for name in policy.allowed if name in numbers}
+    for one in POLICIES:
+        compiled = seccomp.compile_filter(one, machine)
+        checked = {numbers[name] for name, _ in one.checked if name in numbers}
+        allowed = {numbers[name] for name in one.allowed if name in numbers}
         assert not checked & allowed
         for number in range(600):
             verdict = run_filter(compiled, arch, number)
@@ -119,7 +121,7 @@ def test_filters_decide_every_number_as_the_policy_says(machine: str) -> None:
 def test_filters_look_at_arguments(
     machine: str, name: str, arguments: tuple[int, ...], allowed: bool
 ) -> None:
-    compiled = seccomp.compile_filter(POLICIES["python"], machine)
+    compiled = seccomp.compile_filter(PYTHON, machine)
     number = syscalls.number(name, machine)
 
     verdict = run_filter(compiled, seccomp.AUDIT_ARCH[machine], number, *arguments)
@@ -128,7 +130,7 @@ def test_filters_look_at_arguments(
 
 
 def test_filters_kill_foreign_architectures_and_entry_points() -> None:
-    compiled = seccomp.compile_filter(POLICIES["python"], syscalls.X86_64)
+    compiled = seccomp.compile_filter(PYTHON, syscalls.X86_64)
     x86 = seccomp.AUDIT_ARCH[syscalls.X86_64]
 
     assert run_filter(compiled, 0x40000003, 39) == seccomp.KILL_PROCESS
@@ -138,10 +140,22 @@ def test_filters_kill_foreign_architectures_and_entry_points() -> None:
 
 def test_no_policy_lets_anyone_out() -> None:
     out = {"socket", "ptrace", "unshare", "setns", "mount", "bpf", "keyctl", "io_uring_setup"}
-    for policy in POLICIES.values():
-        assert not out & policy.allowed
+    for one in POLICIES:
+        assert not out & one.allowed
     for call in ("execve", "fork", "memfd_create", "kill", "chmod", "socketpair", "sendmsg"):
-        assert call not in POLICIES["python"].allowed
+        assert call not in PYTHON.allowed
+
+
+def test_without_namespaces_what_landlock_leaves_open_is_filtered() -> None:
+    for profile in PROFILES:
+        one = policy(profile, alone=False)
+        for call in ("chmod", "fchmod", "fchmodat", "utimensat", "truncate", "kill", "tgkill"):
+            assert call not in one.allowed
+            assert call not in dict(one.checked)
+        compiled = seccomp.compile_filter(one, syscalls.X86_64)
+        arch = seccomp.AUDIT_ARCH[syscalls.X86_64]
+        assert run_filter(compiled, arch, 257, 0, 0, os.O_RDONLY) == seccomp.ALLOW
+        assert run_filter(compiled, arch, 257, 0, 0, os.O_RDONLY | os.O_TRUNC) == EPERM
 
 
 def test_a_filter_that_does_not_bite_is_noticed() -> None:
@@ -152,7 +166,7 @@ def test_a_filter_that_does_not_bite_is_noticed() -> None:
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from agent.sandbox.lockdown import confinement, seccomp
-from agent.sandbox.lockdown.policy import POLICIES, Policy
+from agent.sandbox.lockdown.policy import Policy
 import msgspec, platform
 good = confinement.Confinement.at("no-namespaces")
 open_ = Policy(allowed=frozenset({sorted(toothless.allowed)!r}), checked=())
@@ -172,7 +186,7 @@ except confinement.Unconfined as error:
 
 
 def test_masks_read_what_the_kernel_reads() -> None:
-    rule = dict(POLICIES["python"].checked)["mmap"]
+    rule = dict(PYTHON.checked)["mmap"]
 
     assert isinstance(rule, Masked)
     assert rule.argument == 2

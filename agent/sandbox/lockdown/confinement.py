@@ -17,7 +17,7 @@ import msgspec
 
 from agent.sandbox import linux
 from agent.sandbox.lockdown import landlock, namespaces, seccomp, syscalls
-from agent.sandbox.lockdown.policy import POLICIES, Profile
+from agent.sandbox.lockdown.policy import PROFILES, Profile, policy
 
 __all__ = ["LEVELS", "Confinement", "Level", "Unconfined", "enter", "interpreter_paths", "lock"]
 
@@ -69,7 +69,8 @@ class Confinement(msgspec.Struct, frozen=True):
             if landlock.abi() < landlock.MIN_ABI:
                 raise Unconfined("this kernel has no Landlock (Linux 5.13, lsm=landlock)")
             filters = {
-                name: seccomp.compile_filter(policy, machine) for name, policy in POLICIES.items()
+                profile: seccomp.compile_filter(policy(profile, alone=level == "full"), machine)
+                for profile in PROFILES
             }
         readable, besides = interpreter_paths(), tuple(external_readable)
         scratch = _scratch_beside((*readable, *besides)) if level == "full" else ""

@@ -8,9 +8,10 @@ translate code at run time. Neither opens a socket that leads anywhere, nor reac
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["POLICIES", "Any", "Masked", "Policy", "Profile", "Rule"]
+__all__ = ["PROFILES", "Any", "Masked", "Policy", "Profile", "Rule", "policy"]
 
 Profile: TypeAlias = Literal["python", "external"]
+PROFILES: tuple[Profile, ...] = ("python", "external")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,17 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_CHANGES_FILES = """
+truncate ftruncate fallocate mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 chmod
+fchmod fchmodat utimensat utime utimes futimesat symlink symlinkat link linkat creat mknod mknodat
+open openat
+"""
+_REACHES_PROCESSES = """
+kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal setpriority
+sched_setaffinity sched_setscheduler sched_setparam sched_setattr
+"""
+"""What Landlock leaves open, altogether or before its later ABIs; namespaces make it harmless."""
+
 _WRITE_EXECUTE = 2 | 4
 _EXECUTE_ONLY = 4
 _NEW_NAMESPACES = 0x7E020000
@@ -92,29 +104,49 @@ _PRCTL = Any(0, (15, 16, 0x53564D41))
 """Names of threads and mappings."""
 _SELF_ONLY = Masked(0, 0xFFFFFFFF, 0)
 
-POLICIES: dict[Profile, Policy] = {
-    "python": Policy(
-        allowed=_names(_COMPUTE),
-        checked=(
-            ("mmap", Masked(2, _WRITE_EXECUTE, _WRITE_EXECUTE, equal=False)),
-            ("mprotect", Masked(2, _EXECUTE_ONLY, 0)),
-            ("fcntl", _FCNTL),
-            ("ioctl", _IOCTL),
-            ("clone", Masked(0, _THREAD | _NEW_NAMESPACES, _THREAD)),
-            ("prlimit64", _SELF_ONLY),
-            ("prctl", _PRCTL),
-            ("tgkill", Masked(0, 0xFFFFFFFF, _OWN_PROCESS_NAMESPACE)),
-        ),
+_TRUNCATE = 0o1000
+
+_PYTHON = Policy(
+    allowed=_names(_COMPUTE),
+    checked=(
+        ("mmap", Masked(2, _WRITE_EXECUTE, _WRITE_EXECUTE, equal=False)),
+        ("mprotect", Masked(2, _EXECUTE_ONLY, 0)),
+        ("fcntl", _FCNTL),
+        ("ioctl", _IOCTL),
+        ("clone", Masked(0, _THREAD | _NEW_NAMESPACES, _THREAD)),
+        ("prlimit64", _SELF_ONLY),
+        ("prctl", _PRCTL),
+        ("tgkill", Masked(0, 0xFFFFFFFF, _OWN_PROCESS_NAMESPACE)),
     ),
-    "external": Policy(
-        allowed=_names(_COMPUTE + _EXECUTE),
-        checked=(
-            ("fcntl", _FCNTL),
-            ("ioctl", _IOCTL),
-            ("clone", Masked(0, _NEW_NAMESPACES, 0)),
-            ("prlimit64", _SELF_ONLY),
-            ("prctl", Any(0, (1, 2, 3, 4, 15, 16, 38, 39, 0x53564D41))),
-            ("socketpair", Any(0, (_UNIX,))),
-        ),
+)
+_EXTERNAL = Policy(
+    allowed=_names(_COMPUTE + _EXECUTE),
+    checked=(
+        ("fcntl", _FCNTL),
+        ("ioctl", _IOCTL),
+        ("clone", Masked(0, _NEW_NAMESPACES, 0)),
+        ("prlimit64", _SELF_ONLY),
+        ("prctl", Any(0, (1, 2, 3, 4, 15, 16, 38, 39, 0x53564D41))),
+        ("socketpair", Any(0, (_UNIX,))),
     ),
-}
+)
+
+
+def policy(profile: Profile, *, alone: bool) -> Policy:
+    """Return what a profile may call.
+
+    ``alone`` says that it lives in namespaces of its own. Without, it has no scratch, sees the
+    machine's files and processes, and loses the calls on them that Landlock does not cover.
+    """
+    full = _PYTHON if profile == "python" else _EXTERNAL
+    if alone:
+        return full
+    lost = _names(_CHANGES_FILES + _REACHES_PROCESSES)
+    return Policy(
+        allowed=full.allowed - lost,
+        checked=(
+            *((name, rule) for name, rule in full.checked if name not in lost),
+            ("open", Masked(1, _TRUNCATE, 0)),
+            ("openat", Masked(2, _TRUNCATE, 0)),
+        ),
+    )

@@ -8,11 +8,17 @@ Expectations, tried in this order:
 Several are joined by ``|``.
 """
 
+import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.sandbox import Outcome
+from agent.sandbox.lockdown import syscalls
 
-__all__ = ["PRELUDE", "Case", "met"]
+__all__ = ["PRELUDE", "Case", "met", "numbers"]
+
+HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 
 PRELUDE = '''
 import ctypes, errno, mmap, os, platform, signal, socket, sys, threading, time
@@ -33,9 +39,10 @@ def call(name, *args):
         return "denied"
     given = [a if isinstance(a, bytes) or a is None else ctypes.c_long(a) for a in args]
     result = LIBC.syscall(ctypes.c_long(NUMBERS[name]), *given)
-    if result == -1 and ctypes.get_errno() in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+    code = ctypes.get_errno() if result == -1 else 0
+    if code in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ESRCH):
         return "denied"
-    return [result, ctypes.get_errno() if result == -1 else 0]
+    return [result, code]
 
 def read(path):
     with open(path, "rb") as file:
@@ -76,3 +83,11 @@ def _one(expected: str, out: Outcome) -> bool:
     if word == "killed":
         return not out.ok and out.reason == detail
     return out.ok and str(out.value) == detail
+
+
+def numbers() -> dict[str, int]:
+    """Every system call number that the machine's headers name, or those we know."""
+    if platform.machine() == "x86_64" and HEADER.exists():
+        found = re.findall(r"#define __NR_(\w+) (\d+)", HEADER.read_text())
+        return {name: int(number) for name, number in found}
+    return dict(syscalls.numbers_of(platform.machine()))

@@ -59,7 +59,7 @@ CASES = (
     Case("affinity", "return denied(os.sched_setaffinity, 0, {0})"),
     Case("ioprio", "return call('ioprio_set', 1, 0, 0)"),
     Case("personality", "return call('personality', 0x0040000)"),
-    Case("raise_limits", "import resource\n    try: resource.setrlimit(resource.RLIMIT_AS, (-1, -1))\n    except (ValueError, OSError): return 'denied'"),
+    Case("raise_limits", "import resource\n    try: resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))\n    except (ValueError, OSError): return 'denied'"),
     Case("limits_of_agent", "return call('prlimit64', params.agent_pid, 9, b'\\0' * 16, None)"),
     Case("ignores_every_signal", "for s in range(1, 65):\n        try: signal.signal(s, signal.SIG_IGN)\n        except (OSError, ValueError): pass\n    time.sleep(60)", "killed:wall"),
     Case("ignores_cpu_signal", "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n    while True: pass", "killed:cpu"),
