@@ -1,6 +1,6 @@
 """Decode speed against cantools and, where a C compiler is there, against table-driven C.
 
-Run ``python tests/benchmarks/decode.py``. The database is generated, of the shape of a VW MQB
+Run ``python -m tests.benchmarks decode``. The database is generated, of the shape of a VW MQB
 drivetrain bus: 100 ids, 14 signals a frame. Ratios are medians of paired runs: every round times
 all competitors on the same frames, so that a busy machine slows each alike.
 """
@@ -8,25 +8,26 @@ all competitors on the same frames, so that a busy machine slows each alike.
 import ctypes
 import random
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cantools
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from dbc import Catalog, DatabaseRef, Decoder, load
+from tests.benchmarks.ratios import Row, cpu_ns, medians
 from user_lib.contract.frames import FrameBatch
+
+__all__ = ["frames", "generated_dbc", "run"]
 
 IDS, SIGNALS = 100, 14
 ROUNDS = 15
 CANTOOLS_FRAMES = 600
+WANTED = {256: (12.0, 20.0), 8192: (25.0, 45.0)}
+"""By frames a batch: times cantools to be reached at least, and aimed at."""
+C_AT, C_MOST, C_AIM = 8192, 4.5, 3.0
 
 C_SOURCE = r"""
 #include <stdint.h>
@@ -51,12 +52,15 @@ void decode(const uint32_t *id, const uint64_t *data, long n, const int32_t *by_
 """
 
 
-def generated_dbc(seed: int = 1) -> str:
-    """Return a DBC of 100 messages of 8 bytes with 14 signals each."""
+def generated_dbc(seed: int = 1, payload_bytes: int = 8) -> str:
+    """Return a DBC of 100 messages with 14 signals each.
+
+    They fill eight bytes; in a longer payload each begins four bytes after the one before it.
+    """
     rng = random.Random(seed)
     lines = ['VERSION "generated"', "", "NS_ :", "", "BS_:", "", "BU_: ECU", ""]
     for number, can_id in enumerate(sorted(rng.sample(range(0x60, 0x7F0), IDS))):
-        lines.append(f"BO_ {can_id} Message{number}: 8 ECU")
+        lines.append(f"BO_ {can_id} Message{number}: {payload_bytes} ECU")
         widths = [4] * SIGNALS
         for _ in range(200):
             i, j = rng.sample(range(SIGNALS), 2)
@@ -73,7 +77,7 @@ def generated_dbc(seed: int = 1) -> str:
                 f" SG_ Signal{column} : {start}|{width}@{0 if big else 1}{sign} "
                 f'({scale},{offset}) [0|0] "" ECU'
             )
-            bit += width
+            bit = bit + width if payload_bytes == 8 else 32 * (column + 1)
         lines.append("")
     return "\n".join(lines)
 
@@ -129,17 +133,7 @@ def c_decoder(catalog: Catalog) -> Callable[[FrameBatch], object] | None:
     return run
 
 
-def nanoseconds(function: Callable[[], object], frames_done: int, at_least_s: float) -> float:
-    """Return the time a frame takes, from as many calls as fill the given time."""
-    calls, start = 0, time.perf_counter_ns()
-    while (spent := time.perf_counter_ns() - start) < at_least_s * 1e9:
-        function()
-        calls += 1
-    return spent / (calls * frames_done)
-
-
-def main() -> None:
-    """Measure and print the table."""
+def run() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "generated.dbc"
         path.write_text(generated_dbc())
@@ -147,8 +141,6 @@ def main() -> None:
         oracle = cantools.database.load_file(path)
     decoder = Decoder(catalog, ["can0"])
     native = c_decoder(catalog)
-    heads = ("frames a batch", "ours", "cantools", "C", "x cantools", "x C")
-    print("{:>14} {:>9} {:>9} {:>7} {:>11} {:>6}".format(*heads))  # noqa: T201
     for n in (256, 1024, 8192, 65536):
         batch = frames(catalog, n)
         few = [(int(i), d.tobytes()) for i, d in zip(batch.can_id, batch.data, strict=True)]
@@ -158,15 +150,20 @@ def main() -> None:
             for can_id, data in few:
                 oracle.decode_message(can_id, data, decode_choices=False)
 
-        rows = []
+        slow, fast = [], []
         for _ in range(ROUNDS):
-            ours = nanoseconds(lambda b=batch: decoder.decode_batch(b), n, 0.03)
-            slow = nanoseconds(by_cantools, len(few), 0.01)
-            fast = nanoseconds(lambda b=batch: native(b), n, 0.01) if native else float("nan")
-            rows.append((ours, slow, fast, slow / ours, ours / fast))
-        ours, slow, fast, gain, loss = (statistics.median(r[i] for r in rows) for i in range(5))
-        print(f"{n:>14} {ours:>6.0f} ns {slow:>6.0f} ns {fast:>4.0f} ns {gain:>11.1f} {loss:>6.2f}")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+            ours = cpu_ns(lambda b=batch: decoder.decode_batch(b), n, 0.03)
+            slow.append((ours, cpu_ns(by_cantools, len(few), 0.01)))
+            if native is not None:
+                fast.append((ours, cpu_ns(lambda b=batch: native(b), n, 0.01)))
+        least, aim = WANTED.get(n, (None, None))
+        what = f"decode, {n} frames a batch"
+        ours, theirs, ratio = medians(slow)
+        yield Row(what, "cantools", f"{ours:.0f} ns", f"{theirs:.0f} ns", ratio, least, aim)
+        if fast:
+            ours, theirs, ratio = medians([(b, a) for a, b in fast])
+            ours, theirs = theirs, ours
+            limits = {"most": C_MOST, "aim": C_AIM} if n == C_AT else {}
+            yield Row(
+                what, "C, table-driven", f"{ours:.0f} ns", f"{theirs:.0f} ns", ratio, **limits
+            )
