@@ -22,6 +22,7 @@ from hw.config import ReplayConfig, SimulatedConfig, open_source
 from hw.source import SourceEnded
 from user_lib.contract.assignment import parse
 from user_lib.contract.frames import FrameBatch
+from user_lib.contract.window import Window
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 from user_lib.fleet import Fleet
 from user_lib.results import VehicleResult
@@ -72,6 +73,17 @@ class World:
         assert receipt.lost_frames == 0, receipt
         drove = self.drove(result.vehicle, signal or self.signal, receipt.window_stop_ns)
         return drove.between(receipt.window_start_ns, receipt.window_stop_ns)
+
+    def whole_window_of(self, result: VehicleResult, signals: Sequence[str]) -> Window:
+        """Return the result's window as the vehicle must have built it."""
+        receipt = result.receipt
+        series = {signal: self.window_of(result, signal) for signal in signals}
+        return Window(
+            {signal: one.values for signal, one in series.items()},
+            {signal: one.times_ns for signal, one in series.items()},
+            receipt.window_start_ns,
+            receipt.window_stop_ns,
+        )
 
 
 def _decode(vehicle: LocalVehicle, signal: str, stop_ns: int) -> Series:

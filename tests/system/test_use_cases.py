@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.sandbox.methods import registry
+from agent.sandbox.methods.method import Prior
 from user_lib.contract.states import JobState
 from user_lib.examples import batch, code_swap_ab, mapreduce, monitoring, sampling, stream
 from user_lib.examples import federated_learning as federated
@@ -135,9 +137,9 @@ def test_code_is_swapped_on_half_of_the_vehicles_and_never_mixed(world: Any) -> 
 def test_federated_learning_on_simulated_cars_learns_until_the_criterion(
     simulated_world: Any,
 ) -> None:
-    models = federated.run(simulated_world.fleet, until="loss < 250", rounds=60)
+    models = federated.run(simulated_world.fleet, until="round >= 5 and loss < 300")
 
-    check_learned(newest_job(simulated_world, "federated-learning"), models, 250)
+    check_learned(simulated_world, models, 300)
 
 
 def test_federated_learning_on_a_recorded_drive_learns_until_the_criterion(
@@ -149,23 +151,32 @@ def test_federated_learning_on_a_recorded_drive_learns_until_the_criterion(
         signals=("Vehicle.Powertrain.ElectricMotor.Power", pedal),
         scale={pedal: [12, 8]},
         vehicles=["tesla-1", "tesla-2"],
-        until="loss < 200",
-        rounds=60,
+        until="round >= 5 and loss < 200",
     )
 
-    check_learned(newest_job(recorded_world, "federated-learning"), models, 200)
+    check_learned(recorded_world, models, 200)
     assert models[-1]["weights"][pedal] > 0
 
 
-def check_learned(job: Any, models: list[dict[str, Any]], below: float) -> None:
+def check_learned(world: Any, models: list[dict[str, Any]], below: float) -> None:
+    """Check the criterion, the average, and that each training began with the round's model."""
+    job = newest_job(world, "federated-learning")
     assert job.state is JobState.FINISHED
-    assert len(models) < 60
-    assert models[-1]["loss"] < below
-    assert all(model["loss"] >= below for model in models[:-1])
+    met = [number >= 5 and model["loss"] < below for number, model in enumerate(models, start=1)]
+    assert met == [False] * (len(models) - 1) + [True]
     results = good(job.results())
+    train = registry.onboard("least_squares")
+    params = train.check(job.spec.onboard_params)
     for number, model in enumerate(models, start=1):
         own = [r for r in results if r.iteration == number]
+        assert sorted(r.vehicle for r in own) == sorted(job.vehicles)
         total = sum(r.receipt.weight for r in own)
         average = sum(r.value["intercept"] * r.receipt.weight for r in own) / total
         assert model["intercept"] == pytest.approx(average)
         assert model["samples"] == total
+        prior = Prior(feedback=models[number - 2] if number > 1 else None)
+        for result in own:
+            window = world.whole_window_of(result, job.spec.signals)
+            again = train.compute(window, params, prior).value
+            assert result.value.pop("weights") == pytest.approx(again.pop("weights"))
+            assert result.value == pytest.approx(again)

@@ -2,7 +2,7 @@
 
 Each round sends the model to the vehicles; each trains it on its own newest window by a few
 gradient steps; the cloud averages the models weighted by samples (FedAvg) and sends the average out
-again, until the loss is small enough. Here: how fast is the car at this engine speed in this gear?
+again, until the criterion is met. Here: how fast is the car at this engine speed in this gear?
 A linear model, on scales that are the same everywhere.
 
     python -m user_lib.examples.federated_learning
@@ -21,8 +21,8 @@ def learn(
     fleet: Fleet,
     signals: tuple[str, ...] = (SPEED, ENGINE, GEAR),
     scale: dict[str, list[float]] | None = None,
-    until: str = "loss < 300",
-    rounds: int = 30,
+    until: str = "round >= 5 and loss < 300",
+    rounds: int = 40,
     vehicles: str | list[str] = "all",
 ) -> Job:
     """Submit the training of a model of ``signals[0]`` from the others."""
@@ -30,7 +30,7 @@ def learn(
         name="federated-learning",
         vehicles=vehicles,
         signals=list(signals),
-        window={"seconds": 5},
+        window={"seconds": 10},
         onboard="least_squares",
         onboard_params={
             "target": signals[0],
