@@ -56,8 +56,9 @@ class History:
         self._arena = np.empty((self.total_pages, self.page_bytes), np.uint8)
         self._bytes = self._arena.reshape(-1)
         self._halves, self._words = self._bytes.view(np.uint16), self._bytes.view(np.int64)
-        self._narrow = np.array(self._strides, np.int64) == _NARROW
-        self._narrow_rows = self.page_bytes // row_bytes(_NARROW)
+        self._stride_of = np.array(self._strides, np.int64)
+        page_rows = [self.page_bytes // row_bytes(stride) for stride in self._strides]
+        self._page_rows = np.array(page_rows, np.int64)
         self._marks = Marks(len(self._strides))
         self._free = list(range(self.total_pages - 1, -1, -1))
         self._rings: dict[int, Ring] = {}
@@ -134,8 +135,10 @@ class History:
         at_once = self._fits_at_once(rows, which, start, stop)
         for i in np.flatnonzero(~at_once).tolist():
             self.ring(int(which[start[i]])).append(rows.part(start[i], stop[i]))
-        if at_once.any():
-            self._append_at_once(rows, which[start], start, stop, at_once)
+        met = which[start]
+        stride = np.where(at_once, self._stride_of[met], 0)
+        for width in np.unique(stride[at_once]).tolist():
+            self._append_at_once(rows, met, start, stop, stride == width)
 
     def _fits_at_once(
         self,
@@ -146,15 +149,15 @@ class History:
     ) -> NDArray[np.bool_]:
         """Tell for each run of rows of one message whether it needs no care of its own.
 
-        That is when its payloads are narrow, its page has room, and its times do not step back.
+        That is when payloads need no padding, its page has room, and its times do not step back.
         """
         message, marks = which[start], self._marks
         rising = np.ones(len(which), np.bool_)
         rising[1:] = np.diff(rows.time_ns) >= 0
         rising[start] = rows.time_ns[start] >= marks.latest_ns[message]
         fits: NDArray[np.bool_] = np.logical_and.reduceat(rising, start)
-        fits &= self._narrow[message] & (marks.slot[message] >= 0)
-        return fits & (marks.filled[message] + (stop - start) <= self._narrow_rows)
+        fits &= (self._stride_of[message] <= rows.data.shape[1]) & (marks.slot[message] >= 0)
+        return fits & (marks.filled[message] + (stop - start) <= self._page_rows[message])
 
     def _append_at_once(
         self,
@@ -162,26 +165,29 @@ class History:
         message: NDArray[np.int32],
         start: NDArray[np.intp],
         stop: NDArray[np.intp],
-        at_once: NDArray[np.bool_],
+        chosen: NDArray[np.bool_],
     ) -> None:
-        """Write runs of rows of many messages to their pages, laid out as `Page` does."""
-        message, marks = message[at_once], self._marks
-        n = (stop - start)[at_once]
-        which = np.repeat(at_once, stop - start)
+        """Write the chosen runs, of messages of one stride, to their pages as `Page` does."""
+        message, marks = message[chosen], self._marks
+        stride, page_rows = self._strides[message[0]], int(self._page_rows[message[0]])
+        n = (stop - start)[chosen]
+        which = np.repeat(chosen, stop - start)
         first = np.cumsum(n) - n
         row = np.arange(n.sum()) + np.repeat(marks.filled[message] - first, n)
         slot = np.repeat(marks.slot[message], n)
         words, halves = self._words, self._halves
         word = slot * (self.page_bytes // 8) + row
         words[word] = rows.time_ns[which]
-        payload = np.ascontiguousarray(rows.data[which, :_NARROW])
-        words[word + self._narrow_rows] = payload.view(np.int64)[:, 0]
-        half = slot * (self.page_bytes // 2) + 8 * self._narrow_rows + row
-        halves[half] = np.minimum(rows.length[which], _NARROW)
-        self._bytes[slot * self.page_bytes + 18 * self._narrow_rows + row] = rows.source[which]
+        payload = np.ascontiguousarray(rows.data[which, :stride]).view(np.int64)
+        first_word = word + (page_rows + row * (stride // 8 - 1))
+        for column in range(stride // 8):
+            words[first_word + column] = payload[:, column]
+        half = slot * (self.page_bytes // 2) + (8 + stride) // 2 * page_rows + row
+        halves[half] = np.minimum(rows.length[which], stride)
+        self._bytes[slot * self.page_bytes + (10 + stride) * page_rows + row] = rows.source[which]
         marks.filled[message] += n
         marks.head[message] += n
-        marks.latest_ns[message] = rows.time_ns[stop[at_once] - 1]
+        marks.latest_ns[message] = rows.time_ns[stop[chosen] - 1]
 
     def append_long(self, message: int, time_ns: int, source: int, payload: bytes) -> None:
         """Keep a payload that was put together from several frames."""

@@ -66,6 +66,30 @@ def test_old_bytes_of_a_page_never_show_through() -> None:
     assert not history.read(0, 2000, 2005).data.any()
 
 
+def test_messages_of_all_lengths_keep_their_own_rows() -> None:
+    lengths = [3, 8, 12, 16, 48, 64]
+    history = History(lengths, history_mb=1)
+    rng = np.random.default_rng(3)
+    sent: list[list[tuple[int, int, bytes]]] = [[] for _ in lengths]
+    for tick in range(30):
+        message = rng.integers(0, len(lengths), 40)
+        batch = FrameBatch.zeros(40, 64)
+        batch.time_ns[:] = tick * 40 + np.arange(40)
+        batch.can_id[:] = rng.integers(0, 256, 40)
+        batch.length[:] = [lengths[m] for m in message]
+        for row, m in enumerate(message.tolist()):
+            payload = rng.bytes(lengths[m])
+            batch.data[row, : lengths[m]] = list(payload)
+            sent[m].append((int(batch.time_ns[row]), int(batch.can_id[row]), payload))
+        history.append(batch, batch.time_ns, message.astype(np.int32))
+
+    for m, expected in enumerate(sent):
+        rows = history.read(m, 0, len(expected))
+        found = zip(rows.time_ns, rows.source, rows.length, rows.data, strict=True)
+        assert [(t, s, d[:n].tobytes()) for t, s, n, d in found] == expected
+        assert not rows.data[:, lengths[m] :].any()
+
+
 def test_a_time_that_steps_back_within_a_message_is_held_and_counted() -> None:
     history = History([8], history_mb=1)
     history.append(*frames([0, 0], [100, 90]))
