@@ -5,6 +5,8 @@ no-namespaces   Landlock, no capabilities, system call filter; no scratch, the h
 limits          resource limits only: built-in methods, or code that the owner trusts
 """
 
+import errno
+import functools
 import mmap
 import os
 import site
@@ -48,8 +50,6 @@ class Confinement(msgspec.Struct, frozen=True):
 
     level: Level
     filters: dict[Profile, bytes]
-    readable: tuple[str, ...]
-    """The interpreter and its libraries."""
     external_readable: tuple[str, ...]
     """What external workers execute and read besides."""
     scratch: str = ""
@@ -57,28 +57,27 @@ class Confinement(msgspec.Struct, frozen=True):
 
     @classmethod
     def at(cls, level: Level, external_readable: Iterable[str] = ()) -> "Confinement":
-        """Prepare a level on this machine: compile the filters, find the interpreter.
+        """Prepare a level: compile the filters, find a place for scratch.
 
-        Raises: Unconfined, when the level has a layer that this machine cannot have.
+        Raises: Unconfined, when there is no filter for this machine's architecture.
         """
         machine = linux.machine()
         filters: dict[Profile, bytes] = {}
         if level != "limits":
             if machine not in syscalls.ARCHITECTURES:
                 raise Unconfined(f"there is no system call filter for {machine}")
-            if landlock.abi() < landlock.MIN_ABI:
-                raise Unconfined("this kernel has no Landlock (Linux 5.13, lsm=landlock)")
             filters = {
                 profile: seccomp.compile_filter(policy(profile, alone=level == "full"), machine)
                 for profile in PROFILES
             }
-        readable, besides = interpreter_paths(), tuple(external_readable)
-        scratch = _scratch_beside((*readable, *besides)) if level == "full" else ""
-        return cls(level, filters, readable, besides, scratch)
+        besides = tuple(external_readable)
+        scratch = _scratch_beside((*interpreter_paths(), *besides)) if level == "full" else ""
+        return cls(level, filters, besides, scratch)
 
 
+@functools.cache
 def interpreter_paths() -> tuple[str, ...]:
-    """Return where this interpreter and its libraries lie."""
+    """Return where this interpreter and its libraries lie; asked first while all files are seen."""
     paths = {sys.prefix, sys.base_prefix, sys.base_exec_prefix, *site.getsitepackages()}
     paths |= {sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib")}
     return tuple(sorted(os.path.realpath(p) for p in paths) + sorted(paths))
@@ -95,8 +94,10 @@ def enter(confinement: Confinement) -> None:
 
     Raises: OSError, at the first step that the machine refuses; the process is unfit then.
     """
+    shown = (*interpreter_paths(), *confinement.external_readable)
+    if confinement.level != "limits" and landlock.abi() < landlock.MIN_ABI:
+        raise OSError(errno.ENOSYS, "this kernel has no Landlock (Linux 5.13, lsm=landlock)")
     if confinement.level == "full":
-        shown = (*confinement.readable, *confinement.external_readable)
         namespaces.enter(shown, confinement.scratch)
 
 
@@ -121,9 +122,9 @@ def lock(confinement: Confinement, profile: Profile, scratch_mb: int) -> None:
 
 
 def _rules(confinement: Confinement, profile: Profile) -> Mapping[str, int]:
-    rules = dict.fromkeys((*LIBRARIES, *confinement.readable), landlock.READ)
+    rules = dict.fromkeys((*LIBRARIES, *interpreter_paths()), landlock.READ)
     if profile == "external":
-        shown = (*namespaces.SYSTEM, *confinement.readable, *confinement.external_readable)
+        shown = (*namespaces.SYSTEM, *interpreter_paths(), *confinement.external_readable)
         rules |= dict.fromkeys(shown, landlock.EXECUTE_READ)
     rules |= dict.fromkeys(namespaces.DEVICES, landlock.READ)
     rules |= dict.fromkeys(WRITABLE_DEVICES, landlock.READ_WRITE)

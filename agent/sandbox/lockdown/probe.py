@@ -116,7 +116,7 @@ def _confinement() -> Confinement:
 
 
 def _own_root() -> None:
-    namespaces.enter(_confinement().readable, _confinement().scratch)
+    namespaces.enter(confinement.interpreter_paths(), _confinement().scratch)
 
 
 def _worker() -> None:
