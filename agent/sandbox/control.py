@@ -4,7 +4,8 @@ An order for a worker is one byte on the control socket (another for an external
 descriptors: the write ends of the answer's and the prints' pipes, and a socket on which the zygote
 reports this one worker: `Started`, with a pidfd and the worker's own channel, then `Exited`. If
 that socket ends before, the zygote is gone. A job is one byte on the worker's channel with the
-descriptor of the sealed job.
+descriptor of the sealed job. On the status socket the agent may say `KILL`, when it may not kill
+the worker itself because that is another user's; a status socket that the agent closes says so too.
 """
 
 import os
@@ -17,6 +18,7 @@ from agent.sandbox.lockdown.confinement import Confinement
 __all__ = [
     "EXTERNAL_WORKER",
     "JOB",
+    "KILL",
     "ORDER_DESCRIPTORS",
     "PYTHON_WORKER",
     "STARTED_DESCRIPTORS",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 JOB = b"J"
+KILL = b"K"
 PYTHON_WORKER = b"P"
 EXTERNAL_WORKER = b"X"
 ORDER_DESCRIPTORS = 3

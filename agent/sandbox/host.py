@@ -2,19 +2,17 @@
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-from agent.sandbox import control, envelope, external, verdict
+from agent.sandbox import control, envelope, external, launch, verdict
 from agent.sandbox.control import Hello, Setup
 from agent.sandbox.job import Job, Outcome
 from agent.sandbox.lockdown import probe
@@ -25,19 +23,7 @@ from agent.sandbox.watch import Observed, Terms, Watch
 __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
 
 READY_TIMEOUT_S = 30.0
-END_TIMEOUT_S = 5.0
 ATTEMPTS = 3
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {
-    "LC_ALL": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-}
-PROGRAM = (
-    "import sys; sys.path.insert(0, {root!r}); from agent.sandbox import zygote; zygote.main({fd})"
-)
 
 
 class SandboxUnavailable(Exception):
@@ -55,6 +41,8 @@ class SandboxConfig:
     output_bytes  the most that an iteration's value, partial and state may have as JSON
     scratch_mb    room for files of an iteration's own, gone after it
     start_timeout_s  how long a job may wait for its worker before the zygote is replaced
+    socket        where a service starts a zygote for whoever connects, as another user; without
+                  one the zygote is a child of this process, with ``python``
     """
 
     external: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -64,20 +52,23 @@ class SandboxConfig:
     scratch_mb: int = 16
     start_timeout_s: float = 20.0
     python: str = sys.executable
+    socket: str = ""
 
 
 class _Zygote:
     """The zygote's process and the agent's end of its control socket."""
 
     def __init__(self, config: SandboxConfig, confinement: Confinement) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control = ours
+        self._where = config.socket or config.python
         try:
-            with theirs:
-                self._process = _execute(config.python, theirs.fileno())
-        except OSError:
-            ours.close()
-            raise
+            self._launched = (
+                launch.connect(config.socket) if config.socket else launch.execute(config.python)
+            )
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"the sandbox's zygote ({self._where}) cannot be started: {error}"
+            ) from None
+        self._control = self._launched.control
         try:
             self.problem = self._greet(config, confinement)
         except BaseException:
@@ -109,22 +100,16 @@ class _Zygote:
 
     def end(self) -> None:
         """Close the control socket, which ends it; kill it if it does not."""
-        self._control.close()
-        try:
-            self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self._launched.end()
 
     def kill(self) -> None:
-        """Kill it and, by the parent-death signal, its workers."""
-        self._control.close()
-        self._process.kill()
-        self._process.wait()
+        """End it whatever it does, and its workers with it."""
+        self._launched.kill()
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def pid(self) -> int | None:
+        """The process id, where it is a child of ours."""
+        return self._launched.pid
 
     def _greet(self, config: SandboxConfig, confinement: Confinement) -> str:
         """Set the zygote up; return what keeps it from its level, empty when nothing does."""
@@ -136,25 +121,13 @@ class _Zygote:
             hello = control.decode(datagram)
         except (OSError, msgspec.DecodeError) as error:
             raise SandboxUnavailable(
-                f"the sandbox's zygote ({config.python}) did not come up ({error}); "
-                "its own words are in the agent's stderr"
+                f"the sandbox's zygote ({self._where}) did not come up ({error}); "
+                "its own words are in the log"
             ) from None
         self._control.settimeout(None)
         if not isinstance(hello, Hello) or hello.threads != 1:
             raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
         return hello.problem
-
-
-def _execute(python: str, control_fd: int) -> subprocess.Popen[bytes]:
-    """Execute the zygote: an interpreter of its own, an empty environment, one descriptor."""
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
-        [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT), fd=control_fd)],
-        stdin=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-        cwd="/",
-        pass_fds=[control_fd],
-        start_new_session=True,
-    )
 
 
 class Sandbox:

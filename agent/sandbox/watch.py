@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -173,11 +174,17 @@ class Watch:
     def _stop(self, why: Stop) -> float:
         self._seen.stopped = why
         if self._pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                return time.monotonic() + KILL_GRACE_S  # it has just ended by itself
+            self._kill()
         return time.monotonic() + KILL_GRACE_S
+
+    def _kill(self) -> None:
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it has just ended by itself
+        except PermissionError:
+            with suppress(OSError):  # a zygote that is gone has taken its workers along
+                self._status.send(control.KILL)
 
     def _read(self, fd: int) -> None:
         if fd == self._status.fileno():

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 from agent.sandbox import control, envelope, execution, linux, rlimits, worker
@@ -44,6 +45,8 @@ class _Zygote:
         self._ground = ground
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._workers: dict[int, _Worker] = {}
+        self._watched: dict[int, int] = {}
+        """By the descriptor on which the agent watches a worker, the worker's pidfd."""
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
 
@@ -51,9 +54,11 @@ class _Zygote:
         """Serve until the agent is gone."""
         while True:
             for fd, _ in self._poll.poll():
-                if fd != self._agent.fileno():
+                if fd in self._workers:
                     self._bury(fd)
-                elif not self._take_order():
+                elif fd in self._watched:
+                    self._give_up(fd)
+                elif fd == self._agent.fileno() and not self._take_order():
                     return
 
     def _take_order(self) -> bool:
@@ -75,6 +80,8 @@ class _Zygote:
             pidfd = os.pidfd_open(pid)
             self._workers[pidfd] = _Worker(pid, told)
             self._poll.register(pidfd, select.POLLIN)
+            self._watched[told.fileno()] = pidfd
+            self._poll.register(told, select.POLLIN)
             try:
                 message = control.encode(Started(pid))
                 socket.send_fds(told, [message], [pidfd, ours.fileno()])
@@ -92,10 +99,22 @@ class _Zygote:
             namespaces.undo_next(self._own_pidfd)
         return pid
 
+    def _give_up(self, told: int) -> None:
+        """Kill a worker: the agent says so, or has closed its end."""
+        pidfd = self._watched[told]
+        self._unwatch(told)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _unwatch(self, told: int) -> None:
+        if self._watched.pop(told, None) is not None:
+            self._poll.unregister(told)
+
     def _bury(self, pidfd: int) -> None:
         """Kill what a dead worker left behind, reap it, and tell its end to who waits for it."""
         dead = self._workers.pop(pidfd)
         self._poll.unregister(pidfd)
+        self._unwatch(dead.told.fileno())
         _kill_group(dead.pid)
         _, status, used = os.wait4(dead.pid, 0)
         os.close(pidfd)
