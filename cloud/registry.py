@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cloud.auth import Peer
-from user_lib.contract.clock import SECOND
 from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import Heartbeat, Hello, ModuleHeld, TaskHeld, VehicleInfo
 
 __all__ = ["Registry", "Vehicle"]
+
+DETAILED_VEHICLES = 2000
 
 
 @dataclass(slots=True)
@@ -135,8 +138,14 @@ class Registry:
         return len(self._by_peer)
 
     def infos(self) -> Iterator[VehicleInfo]:
-        """Say what is known of each vehicle, by id."""
-        return (self.vehicles[name].info for name in sorted(self.vehicles))
+        """Say what is known of each vehicle, by id.
+
+        Of more than `DETAILED_VEHICLES`, without tasks and counters: the list is one message.
+        """
+        short = len(self.vehicles) > DETAILED_VEHICLES
+        for name in sorted(self.vehicles):
+            info = self.vehicles[name].info
+            yield msgspec.structs.replace(info, tasks=(), stats={}) if short else info
 
     def _renew(self, vehicle: Vehicle, now_ns: int, unix_ns: int) -> None:
         vehicle.lease_until_ns = now_ns + self.lease_ns
@@ -147,8 +156,3 @@ class Registry:
         name = self._by_peer.get(peer)
         if name is not None and name != other_than:
             self.drop(name)
-
-
-def lease_ns(lease_s: float) -> int:
-    """Return a lease in the unit that the registry counts in."""
-    return int(lease_s * SECOND)

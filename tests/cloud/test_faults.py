@@ -75,6 +75,20 @@ def test_off_board_code_that_hangs_holds_back_neither_router_nor_others(
     assert group.error.startswith("wall")
 
 
+def test_the_cloud_ends_cleanly_while_off_board_code_hangs(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    ada.ask(PushCode(side="offboard", source=HANGS, token="t"))
+    job = ada.submit(offboard="custom", limits={"wall_s": 25.0, "cpu_s": 25.0}).assignment_id
+    kona.until(lambda: job in kona.tasks)
+    kona.answer(job, 1, 1.0)
+    kona.settle()
+
+    assert cloud.stop() == 0
+    assert cloud.log.read_text().rstrip().endswith("stopped")
+
+
 def test_a_round_that_was_being_aggregated_when_the_cloud_was_killed_gets_its_value(
     cloud: Any, vehicle: Make, analyst: Make
 ) -> None:

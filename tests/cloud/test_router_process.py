@@ -1,5 +1,6 @@
 """The real cloud over real sockets: assignments out, results in, rounds closed, events read."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -372,6 +373,19 @@ def test_a_scheduled_assignment_waits_for_its_time(vehicle: Make, analyst: Make)
 
     assert told.job.state is JobState.SCHEDULED
     assert told.open_rounds == ()
+
+
+def test_a_scheduled_assignment_starts_at_its_time(vehicle: Make, analyst: Make) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1.5)
+
+    job = ada.submit(start=soon.isoformat()).assignment_id
+    assert ada.ask(ReadEvents(assignment_id=job)).state is JobState.SCHEDULED
+    kona.until(lambda: job in kona.tasks)
+    ada.read(job, lambda events: any(e.item.reason == "started" for e in events))
+
+    assert dt.datetime.now(dt.UTC) >= soon
+    assert ada.ask(Explain(assignment_id=job)).open_rounds == (1,)
 
 
 def test_an_assignment_ends_at_its_duration(vehicle: Make, analyst: Make) -> None:
