@@ -253,6 +253,25 @@ def test_nothing_leaks_in_the_agent_over_many_runs(sandbox: Sandbox) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_nothing_grows_in_the_zygote_over_many_runs() -> None:
+    with Sandbox(SandboxConfig(spares=1)) as sandbox:
+        sandbox.run(good_job())
+        (zygote,) = children_of(sandbox.zygote_pid or 0)
+        before = holdings(zygote)
+
+        for i in range(100):
+            assert sandbox.run(good_job(i)).value == i
+
+        wait_until(lambda: len(children_of(zygote)) == 1)
+        wait_until(lambda: holdings(zygote) == before)
+
+
+def holdings(pid: int) -> tuple[int, int]:
+    """How many mounts a process sees and how many processes it has; one spare among them."""
+    mounts = Path(f"/proc/{pid}/mountinfo").read_text().count("\n")
+    return mounts, len(children_of(pid))
+
+
 def test_a_python_that_does_not_start_refuses_with_the_reason(tmp_path: Path) -> None:
     with Sandbox(SandboxConfig(python=str(tmp_path / "none"))) as sandbox:
         out = sandbox.run(good_job())
