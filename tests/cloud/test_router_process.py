@@ -382,10 +382,10 @@ def test_a_scheduled_assignment_starts_at_its_time(vehicle: Make, analyst: Make)
     job = ada.submit(start=soon.isoformat()).assignment_id
     assert ada.ask(ReadEvents(assignment_id=job)).state is JobState.SCHEDULED
     kona.until(lambda: job in kona.tasks)
-    ada.read(job, lambda events: any(e.item.reason == "started" for e in events))
+    kona.until(lambda: ada.ask(Explain(assignment_id=job)).open_rounds == (1,))
 
     assert dt.datetime.now(dt.UTC) >= soon
-    assert ada.ask(Explain(assignment_id=job)).open_rounds == (1,)
+    assert ada.ask(ReadEvents(assignment_id=job)).state is JobState.RUNNING
 
 
 def test_an_assignment_ends_at_its_duration(vehicle: Make, analyst: Make) -> None:
