@@ -34,7 +34,6 @@ from agent.tasks.task import (
     Granted,
     Now,
     Open,
-    Position,
     Request,
     RoundBegan,
     Task,
@@ -42,26 +41,17 @@ from agent.tasks.task import (
     WindowArrived,
     Withdrawn,
 )
-from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND
-from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import Feedback
 from user_lib.contract.states import TASK_MOVES, TaskState
 
-__all__ = ["IllegalMove", "Stepped", "is_due", "new_task", "step"]
+__all__ = ["IllegalMove", "Stepped", "is_due", "step"]
 
 Stepped: TypeAlias = tuple[Task, tuple[Command, ...]]
 
 
 class IllegalMove(AssertionError):
     """A step left the table of moves: a fault of ours, never of what came in."""
-
-
-def new_task(
-    assignment_id: AssignmentId, analyst: UserId, spec: Assignment, position: Position
-) -> Task:
-    """Return a task that waits for its start time."""
-    return Task(assignment_id=assignment_id, analyst=analyst, spec=spec, position=position)
 
 
 def step(task: Task, event: Event, now: Now) -> Stepped:
