@@ -1,6 +1,7 @@
 """The command ``oodida-agent``: runs the agent of one vehicle."""
 
 import argparse
+import faulthandler
 import logging
 import signal
 import sys
@@ -12,11 +13,11 @@ import msgspec
 
 from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, checked, read_config
-from agent.logs import set_up_log
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import OodidaError
+from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
 
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return OK
         agent = Agent(config)
     except (OodidaError, SandboxUnavailable) as error:
-        sys.stderr.write(f"oodida-agent: {error}\n")
+        complain("oodida-agent", error)
         return BAD_CONFIG
+    faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
     _run(agent)
     return OK
 
@@ -66,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="NAME", help="car model, in place of the file's")
     parser.add_argument("--vehicle-id", metavar="ID", help="in place of the file's")
     parser.add_argument("--cloud", metavar="ENDPOINT", help="in place of the file's")
+    parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
+    parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
     parser.add_argument(
         "--check-config", action="store_true", help="say what the agent would run with, and end"
     )
@@ -85,6 +89,8 @@ def _config(given: argparse.Namespace) -> AgentConfig:
             ("profile", given.profile),
             ("vehicle_id", given.vehicle_id),
             ("cloud", given.cloud),
+            ("sandbox_socket", given.sandbox_socket),
+            ("metrics_socket", given.metrics_socket),
         )
         if value is not None
     }

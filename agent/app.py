@@ -18,6 +18,7 @@ from agent.sandbox import Sandbox, SandboxConfig
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile, load_profile
 from agent.store import Store
+from agent.supervision import Supervision
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
 from agent.tasks.ports import News
@@ -29,6 +30,7 @@ from hw import Source, open_source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.notify import Notifier
 
 __all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
 
@@ -95,6 +97,7 @@ class Agent:
 
     def stop(self) -> None:
         """Let `run` return; safe in a signal handler."""
+        self._supervision.stopping()
         self._loop.stop()
 
     def close(self) -> None:
@@ -118,7 +121,11 @@ class Agent:
         )
         on_close(hub.close)
         sandbox = Sandbox(
-            SandboxConfig(external=config.external_methods, level=config.policy.sandbox)
+            SandboxConfig(
+                external=config.external_methods,
+                level=config.policy.sandbox,
+                socket=config.sandbox_socket,
+            )
         )
         sandbox.start()
         if sandbox.problem:
@@ -143,10 +150,14 @@ class Agent:
         def stats() -> dict[str, float]:
             return {**hub.stats(), "slots.busy": workers.busy, "slots.total": workers.slots}
 
+        self._supervision = Supervision(
+            Notifier(), lambda: hub.pumped_ns, f"{config.vehicle_id}, profile {profile.name}"
+        )
         about = About(
             hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
+            turned=self._supervision.turned,
         )
         hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from types import FrameType
 
+from agent.sandbox import Sandbox, SandboxConfig
 from cloud.auth import Peer
 from cloud.config import Config
 from cloud.ledger import Ledger, LedgerError
@@ -17,6 +18,7 @@ from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
 from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.wire.notify import Notifier
 from user_lib.wire.socket import is_loopback
 
 __all__ = ["App", "version"]
@@ -46,11 +48,13 @@ class App:
         self._config, self._clock = config, clock or SystemClock()
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop_event = threading.Event()
+        self._notifier = Notifier()
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
         self._ledger = Ledger(config.ledger)
         try:
             self._service = Service(config, self._ledger, self._clock, version())
-            self._workers = Workers(config.ledger, config.offboard.workers)
+            sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
+            self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
             try:
                 self._router = Router(
                     config.bind,
@@ -71,6 +75,7 @@ class App:
 
     def stop(self) -> None:
         """End the loop after its present turn; may be called from a signal handler."""
+        self._notifier.stopping()
         self._stop_event.set()
         os.eventfd_write(self._stop_fd, 1)
 
@@ -83,6 +88,7 @@ class App:
             with self._signals():
                 self._announce()
                 ready()
+                self._notifier.ready(f"listening on {self.endpoint}")
                 while not self._stop_event.is_set():
                     self._turn()
         finally:
@@ -120,6 +126,7 @@ class App:
             self._workers.submit(work)
         self._send(mail)
         now_ns = self._clock.monotonic_ns()
+        self._notifier.alive(now_ns)
         if now_ns >= self._metrics_ns:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
@@ -137,6 +144,7 @@ class App:
         self._workers.take()
         while not self._stop_event.is_set():
             self._stop_event.wait(FAILED_WAIT_S)
+            self._notifier.alive(self._clock.monotonic_ns())  # a full disk is no hanging process
             try:
                 self._service.recover()
                 return

@@ -50,19 +50,21 @@ class Config(_Part, frozen=True, kw_only=True):
     keep_ended_days: Positive | None = None
     """Assignments that ended longer ago are removed with their results; None keeps them all."""
     insecure: bool = False
+    sandbox_socket: str = ""
+    """Where a service starts sandboxes as another user; without it they are the cloud's own."""
+    metrics_socket: str = ""
+    """A unix socket that answers with the metrics; none without it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def load(path: Path | None, *, bind: str | None = None, ledger: Path | None = None) -> Config:
-    """Read the configuration, let the command line's values win, and check the whole.
+def load(path: Path | None, **given: object) -> Config:
+    """Read the configuration, let the values given (unless None) win, and check the whole.
 
     Raises: ConfigError, naming the file, the key and what is allowed.
     """
     config = Config() if path is None else load_config(path, Config)
-    if bind is not None:
-        config = msgspec.structs.replace(config, bind=bind)
-    if ledger is not None:
-        config = msgspec.structs.replace(config, ledger=ledger)
+    changes = {key: value for key, value in given.items() if value is not None}
+    config = msgspec.structs.replace(config, **changes)
     config = msgspec.structs.replace(config, ledger=config.ledger.expanduser())
     check(config)
     return config

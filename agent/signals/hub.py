@@ -83,6 +83,8 @@ class SignalHub:
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
         self._lag_ms = 0.0
+        self.pumped_ns = self._heard_ns
+        """When the pump began its latest tick, by the monotonic clock."""
         self._failed_subscriptions = self._errors = 0
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
@@ -178,6 +180,7 @@ class SignalHub:
     def _run(self) -> None:
         next_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
+            self.pumped_ns = self._clock.monotonic_ns()
             try:
                 busy = self._tick()
             except Exception:  # noqa: BLE001 - the top of the loop: logged and counted
