@@ -8,6 +8,7 @@ from pathlib import Path
 
 import zmq
 
+import hw
 from agent.config import AgentConfig
 from agent.gathering import Gathering
 from agent.inbox import Inbox
@@ -26,7 +27,7 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
-from hw import Source, open_source
+from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
@@ -67,15 +68,7 @@ def open_sources(config: AgentConfig, profile: Profile, clock: Clock) -> list[So
             f"sources: profile {profile.name} has none; give some, such as "
             "[{kind: can, interface: socketcan, channel: can0}]"
         )
-    opened: list[Source] = []
-    try:
-        for source in wanted:
-            opened.append(open_source(source, clock=clock))
-    except BaseException:
-        for one in opened:
-            one.close()
-        raise
-    return opened
+    return hw.open_sources(wanted, clock=clock)
 
 
 class Agent:
