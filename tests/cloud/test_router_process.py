@@ -305,19 +305,19 @@ def test_a_task_that_a_vehicle_lost_or_should_not_have_is_put_right(
 
 
 def test_a_second_machine_cannot_take_a_vehicles_name_while_it_is_online(
-    vehicle: Make, analyst: Make, cloud: Any
+    make_cloud: Make, vehicle: Make, analyst: Make
 ) -> None:
-    kona, ada = vehicle("kona-1", model="first"), analyst()
+    cloud = make_cloud(lease_s=2)
+    kona, ada = (
+        vehicle("kona-1", endpoint=cloud.endpoint, model="first"),
+        analyst(endpoint=cloud.endpoint),
+    )
     impostor = type(kona)(cloud.endpoint, "kona-1", model="second")
-    for _ in range(5):
-        kona.beat()
-        kona.pump(0.1)
-    assert not impostor.pump(0.1)
+    kona.until(lambda: "vehicle id taken" in cloud.log.read_text())
     assert ada.ask(ListVehicles()).vehicles[0].model == "first"
 
     kona.close()
     impostor.until(lambda: ada.ask(ListVehicles()).vehicles[0].model == "second")
-    assert "vehicle id taken" in cloud.log.read_text()
     impostor.close()
 
 
