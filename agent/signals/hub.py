@@ -73,7 +73,11 @@ class SignalHub:
         self._tick_ns = round(tick_ms * MS)
         self._intake = Intake(sources)
         self._recording = Recording(
-            catalog, self._intake.channels, derived=profile.derived, history_mb=history_mb
+            catalog,
+            self._intake.channels,
+            derived=profile.derived,
+            bitrates=profile.bitrates,
+            history_mb=history_mb,
         )
         self._warn_of_other_channels(profile)
         self.catalog_hash = _hash(catalog, profile)
