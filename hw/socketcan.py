@@ -45,6 +45,7 @@ class SocketCanSource:
         self._datagrams = Datagrams(
             _SLOTS * len(self._links), payload_bytes=FRAME_BYTES, control_bytes=CONTROL_BYTES
         )
+        self._buses = np.arange(len(self._links), dtype=np.uint8)
         self._tally = Tally()
         self._malformed = self._bus_offs = 0
         self._reading, self._closing = threading.Lock(), threading.Lock()
@@ -166,7 +167,7 @@ class SocketCanSource:
             row += count
             if count:
                 link.note_losses(lost_so_far(received, row))
-        bus = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+        bus = np.repeat(self._buses, counts)
         arrived = frames_of(received, bus)
         self._datagrams.free(total)
         self._malformed += arrived.malformed
