@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from user_lib.contract.messages import (
+    Assign,
     Cancel,
     Cancelled,
+    Event,
     Events,
     Explain,
     JobChanged,
@@ -113,6 +115,37 @@ def test_a_late_result_is_kept_marked_and_changes_no_aggregate(
         ("leaf-1", 2, True),
     ]
     assert of(RoundClosed, ada.to_end(job)) == [closed]
+
+
+def test_a_vehicle_that_lags_is_told_which_iteration_is_due(vehicle: Make, analyst: Make) -> None:
+    kona, leaf, ada = vehicle("kona-1"), vehicle("leaf-1"), analyst()
+    job = ada.submit(iterations="forever", deadline_s=0.2, quorum=0.5).assignment_id
+    for each in (kona, leaf):
+        each.until(lambda each=each: job in each.tasks)
+
+    for iteration in range(1, 6):
+        kona.answer(job, iteration, 1.0)
+        ada.read(job, lambda events, n=iteration: len(closed_in(events)) >= n)
+    leaf.answer(job, 1, 9.0)  # it was away: this is late, and so would be the next
+    due = leaf.until(
+        lambda: next(
+            (
+                m.first_iteration
+                for m in leaf.heard
+                if isinstance(m, Assign) and m.first_iteration > 1
+            ),
+            None,
+        )
+    )
+    kona.answer(job, due, 1.0)
+    leaf.answer(job, due, 3.0)
+
+    (*_, last) = closed_in(ada.read(job, lambda events: len(closed_in(events)) >= due))
+    assert (last.round, last.groups[0].value) == (due, 2.0)
+
+
+def closed_in(events: list[Event]) -> list[RoundClosed]:
+    return of(RoundClosed, [e.item for e in events])
 
 
 def test_failed_iterations_are_named_and_not_averaged(vehicle: Make, analyst: Make) -> None:
