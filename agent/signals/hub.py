@@ -14,6 +14,7 @@ from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from agent.signals.room import check_room
 from agent.signals.subscription import Delivery, Feed, SourceOver, SubscriptionFailed, WindowReady
+from agent.signals.triggers import TriggerCounts
 from dbc import Catalog
 from hw.source import Source
 from user_lib.contract.assignment import Assignment
@@ -90,6 +91,8 @@ class SignalHub:
         self.pumped_ns = self._heard_ns
         """When the pump began its latest tick, by the monotonic clock."""
         self._failed_subscriptions = self._errors = 0
+        self._past_triggers = TriggerCounts()
+        """Those of subscriptions that have ended."""
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
         for channel in profile.channels:
@@ -175,6 +178,10 @@ class SignalHub:
             found |= self._intake.stats()
             found["subscriptions"] = len(self._feeds)
             found["subscriptions.failed"] = self._failed_subscriptions
+            triggers = sum((feed.triggers for feed in self._feeds), self._past_triggers)
+            found["triggers.fired"] = triggers.fired
+            found["triggers.merged"] = triggers.merged
+            found["triggers.missed"] = triggers.missed
             found["pump.lag_ms"] = self._lag_ms
             found["pump.errors"] = self._errors
         return found
@@ -262,6 +269,7 @@ class SignalHub:
         for feed in [feed for feed in self._feeds if feed.closed]:
             feed.release()
             self._feeds.remove(feed)
+            self._past_triggers += feed.triggers
 
 
 def _hash(catalog: Catalog, profile: Profile) -> str:
