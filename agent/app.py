@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class Agent:
     def _build(
         self, config: AgentConfig, on_close: Callable[..., object]
     ) -> tuple[MainLoop, Orders]:
-        profile = profile_of(config)
+        profile = replace(profile_of(config), cache=Path(config.state_dir) / "databases")
         store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
         on_close(store.close)
         inbox: Inbox[News] = Inbox()

@@ -79,6 +79,8 @@ class Profile:
     tags: dict[str, str] = field(default_factory=dict)
     bitrates: dict[str, Bitrate] = field(default_factory=dict)
     """The speed of each channel."""
+    cache: Path | None = None
+    """Where databases are kept as they were read, so that the next start is quick."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class Profile:
 
         Raises: DatabaseError, naming file, line and cause.
         """
-        return load(self.databases, mapping=self.mapping)
+        return load(self.databases, mapping=self.mapping, cache=self.cache)
 
 
 def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profile:
