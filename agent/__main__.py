@@ -15,6 +15,7 @@ from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
+from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import OodidaError
 from user_lib.wire.logs import complain, set_up_log
@@ -23,11 +24,14 @@ __all__ = ["main"]
 
 log = logging.getLogger("agent")
 
-OK, BAD_CONFIG = 0, 2
+OK, DAMAGED, BAD_CONFIG = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured."""
+    """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured.
+
+    1 says that its state was found damaged: started again, it puts that aside and begins anew.
+    """
     given = _parser().parse_args(arguments)
     try:
         config = _config(given)
@@ -40,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("oodida-agent", error)
         return BAD_CONFIG
     faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
-    _run(agent)
+    try:
+        _run(agent)
+    except StateDamaged as error:
+        complain("oodida-agent", error)
+        return DAMAGED
     return OK
 
 

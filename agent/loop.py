@@ -10,7 +10,7 @@ from agent.inbox import Inbox
 from agent.link import session as link
 from agent.link.dealer import Change, Dealer, Incoming
 from agent.orders import Orders
-from agent.store import Acknowledge, StateUnwritable, Store
+from agent.store import Acknowledge, StateDamaged, StateUnwritable, Store
 from agent.tasks.ports import News
 from agent.tasks.task import Now
 from user_lib.contract.clock import MS, Clock
@@ -82,12 +82,17 @@ class MainLoop:
         self._inbox.wake()
 
     def run(self) -> None:
-        """Work until stopped. A fault is logged and counted, and the loop goes on."""
+        """Work until stopped. A fault is logged and counted, and the loop goes on.
+
+        Raises: StateDamaged; the next start puts the file aside and begins a new epoch.
+        """
         while not self._stopping:
             try:
                 self._poller.poll(self._wait_ms())
                 self._turn()
                 self._about.turned(self._clock.monotonic_ns())
+            except StateDamaged:
+                raise
             except Exception:
                 self.errors += 1
                 log.exception("a turn of the main loop failed; it goes on with the next")

@@ -13,7 +13,7 @@ from types import FrameType
 from agent.sandbox import Sandbox, SandboxConfig
 from cloud.auth import Peer
 from cloud.config import Config
-from cloud.ledger import Ledger, LedgerError
+from cloud.ledger import Ledger, LedgerDamaged, LedgerError
 from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
@@ -82,6 +82,8 @@ class App:
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Turn the loop until `stop` or a signal, then close everything.
 
+        Raises: LedgerDamaged.
+
         ``ready`` is called once, when messages are served and a signal ends it cleanly.
         """
         try:
@@ -140,7 +142,12 @@ class App:
                 self._service.unreachable(peer)
 
     def _recover(self, error: Exception) -> None:
-        """Go on from what the ledger knows, as soon as its disk allows; senders repeat the rest."""
+        """Go on from what the ledger knows, as soon as its disk allows; senders repeat the rest.
+
+        Raises: LedgerDamaged, which no waiting heals.
+        """
+        if isinstance(error, LedgerDamaged):
+            raise error
         complaints = self._service.complaints
         bug = None if isinstance(error, LedgerError) else error
         complaints.add("tick forgotten", "%s", error, error=bug)
@@ -151,6 +158,8 @@ class App:
             try:
                 self._service.recover()
                 return
+            except LedgerDamaged:
+                raise
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 

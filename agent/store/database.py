@@ -15,7 +15,7 @@ from pathlib import Path
 
 from user_lib.contract.errors import ConfigError, OodidaError
 
-__all__ = ["Database", "StateDamaged", "StateUnwritable"]
+__all__ = ["Database", "StateDamaged", "StateUnwritable", "is_damage"]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what the block writes, on disk when it leaves, or nothing of it.
 
-        Raises: StateUnwritable, in words for the engineer.
+        Raises: StateUnwritable, in words for the engineer; StateDamaged.
         """
         connection = self.connection
         try:
@@ -93,6 +93,8 @@ class Database:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
+            if is_damage(error):
+                raise StateDamaged(f"{self._path}: {error}") from error
             raise StateUnwritable(
                 f"{self._path}: cannot be written: {error}; tasks go on once it can"
             ) from error
@@ -140,6 +142,12 @@ class Database:
         if self._connection is not None and self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):  # the cause is on its way already
                 self._connection.execute("ROLLBACK")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found pages that it cannot have written."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _lock(directory: Path) -> int:

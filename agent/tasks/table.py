@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 
 from agent.policy import Refusal
-from agent.store import Kept, Write
+from agent.store import Kept, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
@@ -136,6 +136,8 @@ class Table:
     def _feed(self, live: Live, cause: Cause, now: Now) -> None:
         try:
             self._step(live, cause, now)
+        except StateDamaged:
+            raise
         except Exception as error:
             log.exception("task %s: fault of the agent", live.task.assignment_id)
             self._fault(live, error, now)
