@@ -19,8 +19,8 @@ Rules, in the order in which they apply:
   nothing. So is one that is more than `MAX_OPEN` rounds ahead: one vehicle cannot drag the others.
 - Closed rounds get their off-board value one after the other.
 - The assignment ends with the last round's value, at its duration, when `until` is met, when it is
-  cancelled, when a feedback round is short, or when no vehicle holds a task any more. It failed when
-  no task came to a good end, and when its only round holds nothing but failures.
+  cancelled, when a feedback round is short, or when no vehicle holds a task any more. It has failed
+  when no task came to a good end, or when its only round holds nothing but failures.
 """
 
 from cloud.rounds.model import (
@@ -244,7 +244,7 @@ def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> No
     elif _too_short(state, closing):
         _end(state, Ended(JobState.FAILED, "quorum_not_met", shortfall(state, closing)), commands)
     elif _all_in_vain(state, closing):
-        _end(state, Ended(JobState.FAILED, "no_result", failures(closing.failed)), commands)
+        _end(state, _no_result(closing), commands)
     elif state.closing:
         commands.append(Aggregate(state.closing[0]))
 
@@ -252,6 +252,11 @@ def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> No
 def _too_short(state: Rounds, closing: Closing) -> bool:
     """Whether a round that the next one needs did not reach its quorum."""
     return state.rules.feedback and closing.state is RoundState.SHORT and state.ending is None
+
+
+def _no_result(closing: Closing) -> Ended:
+    said = f"{failures(closing.failed)}; job.results() holds the whole of each error"
+    return Ended(JobState.FAILED, "no_result", said)
 
 
 def _all_in_vain(state: Rounds, closing: Closing) -> bool:
