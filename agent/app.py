@@ -28,10 +28,12 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
+from agent.telemetry import OldestEntry, Outcomes, Snapshot, Telemetry
 from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 
 __all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
@@ -124,7 +126,8 @@ class Agent:
         sandbox.start()
         if sandbox.problem:
             log.error("custom code is refused: the sandbox is not confined: %s", sandbox.problem)
-        workers = Workers(sandbox.run, config.slots, inbox.post)
+        outcomes = Outcomes(sandbox.run)
+        workers = Workers(outcomes.run, config.slots, inbox.post)
         on_close(workers.close, STOP_S)
         on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
 
@@ -151,11 +154,27 @@ class Agent:
             hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
-            turned=self._supervision.turned,
+            turned=self._turned,
         )
         hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
-        return MainLoop(dealer, store, orders, about, inbox, self._clock), orders
+        loop = MainLoop(dealer, store, orders, about, inbox, self._clock)
+        self._telemetry = Telemetry(outcomes, lambda: sandbox.zygote_pid)
+        self._oldest = OldestEntry(store)
+        if config.metrics_socket:
+            server = MetricsServer(config.metrics_socket, self._telemetry.render)
+            on_close(server.close)
+        return loop, orders
+
+    def _turned(self, now_ns: int) -> None:
+        """Tell the service manager and the metrics that the main loop has made a turn."""
+        self._supervision.turned(now_ns)
+        self._telemetry.turned(now_ns, self._snapshot)
+
+    def _snapshot(self) -> Snapshot:
+        loop = self._loop
+        age_s = self._oldest.age_s(self._clock.unix_ns())
+        return Snapshot(loop.stats(), self._orders.table.states(), loop.link_state, age_s)
 
 
 def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:

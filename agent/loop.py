@@ -204,12 +204,19 @@ class MainLoop:
             tasks=self._table.held(now),
             code=self._modules.held(),
             outbox=self._store.entries,
-            stats={**self._about.stats(), **self._stats()},
+            stats=self.stats(),
         )
 
-    def _stats(self) -> dict[str, float]:
+    @property
+    def link_state(self) -> link.LinkState:
+        """How far the link to the cloud is."""
+        return self._session.state
+
+    def stats(self) -> dict[str, float]:
+        """Return all counters by dotted name, those of the other parts included."""
         table, store, dealer = self._table, self._store, self._dealer
         return {
+            **self._about.stats(),
             "tasks.held": len(table),
             "tasks.committed": table.committed,
             "tasks.roll_backs": table.roll_backs,

@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from types import FrameType
 
 from agent.sandbox import Sandbox, SandboxConfig
@@ -17,7 +18,9 @@ from cloud.ledger import Ledger, LedgerDamaged, LedgerError
 from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
+from cloud.telemetry import Snapshot, render
 from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 from user_lib.wire.socket import is_loopback
 
@@ -28,6 +31,7 @@ MESSAGES_A_TICK = 512
 WAIT_MS = 100
 FAILED_WAIT_S = 0.5
 METRICS_NS = 60 * SECOND
+SNAPSHOT_NS = 1 * SECOND
 
 
 def version() -> str:
@@ -50,6 +54,8 @@ class App:
         self._stop_event = threading.Event()
         self._notifier = Notifier()
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
+        self._snapshot, self._snapshot_ns = Snapshot(), 0
+        self._turns = self._busy_ns = 0
         self._ledger = Ledger(config.ledger)
         try:
             self._service = Service(config, self._ledger, self._clock, version())
@@ -87,7 +93,7 @@ class App:
         ``ready`` is called once, when messages are served and a signal ends it cleanly.
         """
         try:
-            with self._signals():
+            with self._signals(), self._metrics():
                 self._announce()
                 ready()
                 self._notifier.ready(f"listening on {self.endpoint}")
@@ -114,6 +120,7 @@ class App:
 
     def _turn(self) -> None:
         self._router.wait(WAIT_MS)
+        began_ns = self._clock.monotonic_ns()
         try:
             for peer, frames in self._router.receive(MESSAGES_A_TICK):
                 self._service.receive(peer, frames)
@@ -132,6 +139,11 @@ class App:
             self._recover(error)
         now_ns = self._clock.monotonic_ns()
         self._notifier.alive(now_ns)
+        self._turns += 1
+        self._busy_ns += now_ns - began_ns
+        if now_ns >= self._snapshot_ns:
+            self._snapshot_ns = now_ns + SNAPSHOT_NS
+            self._snapshot = self._look()
         if now_ns >= self._metrics_ns:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
@@ -163,6 +175,22 @@ class App:
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 
+    def _look(self) -> Snapshot:
+        """Return what the metrics are rendered from, in another thread."""
+        online, known = self._service.vehicles
+        return Snapshot(
+            messages=dict(self._router.counts),
+            complaints=dict(self._service.complaints.counts),
+            vehicles_online=online,
+            vehicles_known=known,
+            assignments=self._service.running,
+            requests_waiting=self._service.waiting,
+            offboard_queued=self._workers.queued,
+            ledger_bytes=_size_of(self._config.ledger),
+            turns=self._turns,
+            busy_s=self._busy_ns / SECOND,
+        )
+
     def _log_counts(self) -> None:
         counts = {**self._router.counts, **self._service.complaints.counts}
         LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
@@ -182,6 +210,18 @@ class App:
             for number, handler in zip(wanted, old, strict=True):
                 signal.signal(number, handler)
 
+    @contextmanager
+    def _metrics(self) -> Iterator[None]:
+        """Serve the metrics, if a socket is configured."""
+        if not self._config.metrics_socket:
+            yield
+            return
+        server = MetricsServer(self._config.metrics_socket, lambda: render(self._snapshot))
+        try:
+            yield
+        finally:
+            server.close()
+
     def _close(self) -> None:
         self._log_counts()
         self._router.close()
@@ -189,3 +229,12 @@ class App:
         self._ledger.close()
         os.close(self._stop_fd)
         LOG.info("stopped")
+
+
+def _size_of(ledger: Path) -> int:
+    """Return the size of the ledger and of what is not yet moved into it."""
+    size = 0
+    for suffix in ("", "-wal"):
+        with suppress(OSError):
+            size += ledger.with_name(ledger.name + suffix).stat().st_size
+    return size

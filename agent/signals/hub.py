@@ -90,6 +90,7 @@ class SignalHub:
         self._lag_ms = 0.0
         self.pumped_ns = self._heard_ns
         """When the pump began its latest tick, by the monotonic clock."""
+        self._busy_ns = 0
         self._failed_subscriptions = self._errors = 0
         self._past_triggers = TriggerCounts()
         """Those of subscriptions that have ended."""
@@ -183,6 +184,7 @@ class SignalHub:
             found["triggers.merged"] = triggers.merged
             found["triggers.missed"] = triggers.missed
             found["pump.lag_ms"] = self._lag_ms
+            found["pump.busy_s"] = self._busy_ns / SECOND
             found["pump.errors"] = self._errors
         return found
 
@@ -199,6 +201,7 @@ class SignalHub:
                 busy = False
                 _log.exception("a tick of the pump failed; it goes on with the next")
             now_ns = self._clock.monotonic_ns()
+            self._busy_ns += now_ns - self.pumped_ns
             next_ns += self._tick_ns
             self._lag_ms = max(self._lag_ms * _LAG_DECAY, (now_ns - next_ns) / MS, 0.0)
             next_ns = max(next_ns, now_ns)

@@ -7,6 +7,7 @@ is kept to be given again once the disk can be written. A fault at one task ends
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterable
 
 from agent.policy import Refusal
@@ -292,6 +293,10 @@ class Table:
                 self._feed(live, cause, now)
 
     # --- what is told ----------------------------------------------------------------------------
+
+    def states(self) -> dict[TaskState, int]:
+        """Return how many tasks are in each state."""
+        return Counter(live.task.state for live in self._tasks.values())
 
     def held(self, now: Now) -> tuple[TaskHeld, ...]:
         """Return every task as a heartbeat tells it."""

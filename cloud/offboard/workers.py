@@ -46,6 +46,11 @@ class Workers:
         """A descriptor that is readable once there is something to `take`."""
         return self._wake_fd
 
+    @property
+    def queued(self) -> int:
+        """How many rounds wait for a thread."""
+        return self._todo.qsize()
+
     def submit(self, work: Work) -> None:
         """Queue a round whose results are committed."""
         self._todo.put(work)
