@@ -234,3 +234,14 @@ def test_the_schema_describes_the_grammar() -> None:
 
     assert "onboard" in json.dumps(schema)
     assert "threshold" in oodida("methods").stdout
+
+
+def test_a_method_is_told_in_full_and_an_unknown_one_by_its_nearest() -> None:
+    told = oodida("methods", "histogram").stdout
+    unknown = oodida("methods", "histogramm")
+
+    assert "low (number, may be left out): the lowest edge, when edges is not given" in told
+    assert "…" not in told
+    assert (unknown.returncode, unknown.stderr.strip()) == (
+        2, "oodida: no method 'histogramm'; there is histogram"
+    )  # fmt: skip
