@@ -29,6 +29,10 @@ from user_lib.contract.messages.records import Side
 
 __all__ = ["Slots"]
 
+MOST_AHEAD = 1_000_000
+"""A vehicle may hold newer generations than a ledger that was restored from a copy; one that says
+more than this ahead is wrong, and would use up the numbers."""
+
 _State: TypeAlias = Literal["pending", "offline", "armed", "refused", "rolled_back", "removed"]
 
 
@@ -212,7 +216,8 @@ class Slots:
                 continue
             held = vehicle.code.get(analyst)
             generation = 0 if held is None else held.generation
-            slot.seen_generation = max(slot.seen_generation, generation)
+            if generation <= slot.generation + MOST_AHEAD:
+                slot.seen_generation = max(slot.seen_generation, generation)
             if generation > slot.generation or self._settled(slot, name, generation):
                 continue
             version = slot.version_for(name)

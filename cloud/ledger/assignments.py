@@ -23,6 +23,7 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
+UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -98,6 +99,23 @@ class Assignments:
     def live(self) -> list[AssignmentRow]:
         """Return every assignment that has not ended, oldest first."""
         return self._many("ended_ns IS NULL ORDER BY id", ())
+
+    def end_unreadable(self, ended_ns: int) -> list[tuple[AssignmentId, str]]:
+        """End every assignment whose specification this version cannot read; return which, why."""
+        found: list[tuple[AssignmentId, str]] = []
+        for row, name, spec in self._db.read(
+            "SELECT id, assignment_id, spec FROM assignments WHERE ended_ns IS NULL"
+        ):
+            try:
+                self._specs.decode(spec)
+            except UNREADABLE as error:
+                found.append((name, str(error)))
+                self._db.write(
+                    "UPDATE assignments SET state = ?, reason = 'unreadable', detail = ?,"
+                    " ended_ns = ? WHERE id = ?",
+                    (JobState.FAILED, str(error), ended_ns, row),
+                )
+        return found
 
     def of_analyst(self, analyst: UserId, limit: int) -> list[AssignmentRow]:
         """Return an analyst's assignments, newest first."""
@@ -256,10 +274,15 @@ class Assignments:
 
     def _many(self, where: str, values: tuple[Any, ...]) -> list[AssignmentRow]:
         rows = self._db.read(f"SELECT {_COLUMNS} FROM assignments WHERE {where}", values)  # noqa: S608 - constants
-        return [
-            AssignmentRow(r[0], r[1], r[2], self._specs.decode(r[3]), JobState(r[4]), *r[5:])
-            for r in rows
-        ]
+        return [row for r in rows if (row := self._row(r)) is not None]
+
+    def _row(self, r: tuple[Any, ...]) -> AssignmentRow | None:
+        """Return an assignment, None when its specification is unreadable (`end_unreadable`)."""
+        try:
+            spec = self._specs.decode(r[3])
+        except UNREADABLE:
+            return None
+        return AssignmentRow(r[0], r[1], r[2], spec, JobState(r[4]), *r[5:])
 
 
 def _unpack(blob: bytes | None) -> dict[str, Json]:
