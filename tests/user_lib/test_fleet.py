@@ -218,14 +218,13 @@ def test_the_published_names_submit_and_swap(
 def test_following_a_job_that_failed_ends_with_why(
     scripted: Any, play: Any, make: Any, follow: str
 ) -> None:
-    seen = []
+    seen: list[Any] = []
     with (
         scripted(play(make.events, end=JobState.FAILED)) as cloud,
         connect(cloud.endpoint, "ada") as fleet,
         pytest.raises(JobFailed, match="job job-1 failed"),
     ):
-        for item in getattr(fleet.job("job-1"), follow)():
-            seen.append(item)
+        seen.extend(getattr(fleet.job("job-1"), follow)())
 
     assert seen
 
