@@ -17,11 +17,12 @@
 
 Files are relative to the profile. Everything but ``channels`` may be left out; ``sources`` are
 where the frames come from unless the agent's own configuration says otherwise. ``bitrate`` and
-``data_bitrate`` (of CAN FD) are what bus load is reckoned with, by default 500,000 and 2,000,000.
+``data_bitrate`` (of CAN FD) are what bus load is reckoned with: as the interface is set, else as
+given here, else 500,000 and 2,000,000.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,8 +49,8 @@ class ChannelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     databases: tuple[str, ...] = ()
     j1939: bool = False
     source: SourceConfig | None = None
-    bitrate: BitsPerSecond = Bitrate().bitrate
-    data_bitrate: BitsPerSecond = Bitrate().data_bitrate
+    bitrate: BitsPerSecond | None = None
+    data_bitrate: BitsPerSecond | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +82,15 @@ class Profile:
     """The speed of each channel."""
     cache: Path | None = None
     """Where databases are kept as they were read, so that the next start is quick."""
+
+    def heard_by(self, sources: Sequence[SourceConfig]) -> "Profile":
+        """Return the profile with the bit rates to which these interfaces are set."""
+        rates = dict(self.bitrates)
+        for source in sources:
+            if isinstance(source, CanConfig):
+                name = source.name or source.channel
+                rates[name] = _bitrate(source.bitrate, source.data_bitrate, rates.get(name))
+        return replace(self, bitrates=rates)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -120,10 +130,18 @@ def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profi
         sources=tuple(resolve_source(source, here) for source in sources),
         tags=dict(written.tags),
         bitrates={
-            name: Bitrate(channel.bitrate, channel.data_bitrate)
+            name: _bitrate(channel.bitrate, channel.data_bitrate)
             for name, channel in written.channels.items()
         },
-    )
+    ).heard_by(sources)
+
+
+def _bitrate(
+    bitrate: int | None, data_bitrate: int | None, known: Bitrate | None = None
+) -> Bitrate:
+    """Return the speed of a bus: what is given, else what is known, else the default."""
+    known = known or Bitrate()
+    return Bitrate(bitrate or known.bitrate, data_bitrate or known.data_bitrate)
 
 
 def _channel_sources(written: _File) -> list[SourceConfig]:
