@@ -245,3 +245,20 @@ def test_a_method_is_told_in_full_and_an_unknown_one_by_its_nearest() -> None:
     assert (unknown.returncode, unknown.stderr.strip()) == (
         2, "oodida: no method 'histogramm'; there is histogram"
     )  # fmt: skip
+
+
+def test_ctrl_c_while_the_command_still_loads_shows_no_traceback() -> None:
+    # A module that raises stands for the key: the moment itself cannot be hit by a clock.
+    script = (
+        "import sys, user_lib.cli\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'user_lib.cli.entry': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "sys.exit(user_lib.cli.main(['vehicles']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted\n")

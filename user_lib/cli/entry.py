@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; jobs in the cloud go on (oodida cancel JOB ends one)\n")
+        jobs_go_on = "; jobs in the cloud go on (oodida cancel JOB ends one)"
+        sys.stderr.write(f"\ninterrupted{jobs_go_on if 'cloud' in args else ''}\n")
         return INTERRUPTED
     except (OodidaError, OSError, TimeoutError) as error:
         _report(error, as_json=getattr(args, "json", False))
