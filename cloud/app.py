@@ -19,7 +19,7 @@ from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
 from cloud.telemetry import Snapshot, render
-from user_lib.contract.clock import SECOND, Clock, SystemClock
+from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 from user_lib.wire.socket import is_loopback
@@ -28,6 +28,8 @@ __all__ = ["App", "version"]
 
 LOG = logging.getLogger(__name__)
 MESSAGES_A_TICK = 512
+LONGEST_RECEIVE_NS = 50 * MS
+"""Five hundred questions for thousands of vehicles would hold up the others for seconds."""
 WAIT_MS = 100
 FAILED_WAIT_S = 0.5
 METRICS_NS = 60 * SECOND
@@ -122,8 +124,7 @@ class App:
         self._router.wait(WAIT_MS)
         began_ns = self._clock.monotonic_ns()
         try:
-            for peer, frames in self._router.receive(MESSAGES_A_TICK):
-                self._service.receive(peer, frames)
+            self._receive(began_ns + LONGEST_RECEIVE_NS)
             for done in self._workers.take():
                 self._service.aggregated(done)
             self._service.timers()
@@ -147,6 +148,13 @@ class App:
         if now_ns >= self._metrics_ns:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
+
+    def _receive(self, until_ns: int) -> None:
+        """Handle what has arrived; what takes long waits, so that others are answered meanwhile."""
+        for peer, frames in self._router.receive(MESSAGES_A_TICK):
+            self._service.receive(peer, frames)
+            if self._clock.monotonic_ns() >= until_ns:
+                return
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:
