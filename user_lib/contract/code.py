@@ -49,7 +49,7 @@ def check(source: str, *, allowed: frozenset[str] = ALLOWED_IMPORTS) -> None:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line, why = None, str(error)
+        line, why = None, str(error) or "it is nested too deeply"
         if isinstance(error, SyntaxError):
             line, why = error.lineno, f"{error.msg}: {(error.text or '').strip()!r:.80}"
         raise CodeError(f"the module does not parse: {why}", line=line) from None
