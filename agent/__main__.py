@@ -15,15 +15,17 @@ from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
+from agent.simulation import simulate
 from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
-from user_lib.contract.errors import OodidaError
+from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
 
 log = logging.getLogger("agent")
 
+DEFAULT_CLOUD = "tcp://127.0.0.1:5570"
 OK, DAMAGED, BAD_CONFIG = 0, 1, 2
 
 
@@ -33,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 says that its state was found damaged: started again, it puts that aside and begins anew.
     """
     given = _parser().parse_args(arguments)
+    if given.simulate_fleet:
+        return _simulate(given)
     try:
         config = _config(given)
         set_up_log(config.log_level)
         if given.check_config:
             _say(_summary(config))
             return OK
-        agent = Agent(config)
+        agent = Agent(config, reread=lambda: _config(given))
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-agent", error)
         return BAD_CONFIG
@@ -52,6 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return OK
 
 
+def _simulate(given: argparse.Namespace) -> int:
+    set_up_log("warning")
+    try:
+        return simulate(
+            given.simulate_fleet,
+            given.cloud or DEFAULT_CLOUD,
+            given.profile or "compact",
+            given.speed,
+        )
+    except OodidaError as error:
+        complain("oodida-agent", error)
+        return BAD_CONFIG
+
+
 def _run(agent: Agent) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
@@ -60,6 +78,7 @@ def _run(agent: Agent) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: agent.reload())
     try:
         agent.run()
     finally:
@@ -71,7 +90,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="oodida-agent", description="Run analytics of the fleet's analysts on this vehicle."
     )
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the agent's configuration, YAML"
+        "--config", type=Path, metavar="FILE", help="the agent's configuration, YAML"
+    )
+    parser.add_argument(
+        "--simulate-fleet",
+        type=int,
+        metavar="N",
+        help="be N light vehicles at once, for load tests of a cloud: windows are canned, built-in "
+        "methods run in this process, custom code is taken but not run, nothing is kept on disk",
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="of the simulated vehicles' windows (1: real time)"
     )
     parser.add_argument("--profile", metavar="NAME", help="car model, in place of the file's")
     parser.add_argument("--vehicle-id", metavar="ID", help="in place of the file's")
@@ -90,6 +119,8 @@ def _config(given: argparse.Namespace) -> AgentConfig:
 
     Raises: ConfigError.
     """
+    if given.config is None:
+        raise ConfigError("--config is missing: name the agent's configuration file")
     config = read_config(given.config)
     changes = {
         key: value

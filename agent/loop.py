@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zmq
 
@@ -72,24 +72,29 @@ class MainLoop:
         self._told = -1
         self._stopping = False
         self.errors = 0
-        self._poller = zmq.Poller()
-        dealer.register(self._poller)
-        self._poller.register(inbox.fd, zmq.POLLIN)
 
     def stop(self) -> None:
         """Let `run` return soon; may be called from a signal handler or another thread."""
         self._stopping = True
         self._inbox.wake()
 
+    def renew(self, hello: Hello, catalog: Catalog) -> None:
+        """Tell the cloud another hello, and another catalog when it asks."""
+        self._about = replace(self._about, hello=hello, catalog=catalog)
+        self._session = link.hello_asked(self._session, self._clock.monotonic_ns())
+
     def run(self) -> None:
         """Work until stopped. A fault is logged and counted, and the loop goes on.
 
         Raises: StateDamaged; the next start puts the file aside and begins a new epoch.
         """
+        poller = zmq.Poller()
+        self._dealer.register(poller)
+        poller.register(self._inbox.fd, zmq.POLLIN)
         while not self._stopping:
             try:
-                self._poller.poll(self._wait_ms())
-                self._turn()
+                poller.poll(self._wait_ms())
+                self.turn()
                 self._about.turned(self._clock.monotonic_ns())
             except StateDamaged:
                 raise
@@ -104,7 +109,13 @@ class MainLoop:
         left_ms = -(-(wake_ns - self._clock.monotonic_ns()) // MS)
         return max(0, min(left_ms, LONGEST_WAIT_MS))
 
-    def _turn(self) -> None:
+    @property
+    def wake_ns(self) -> int | None:
+        """When the link has something to say, if nothing happens until then; None while down."""
+        return link.wake_ns(self._session)
+
+    def turn(self) -> None:
+        """Take what has arrived, let time pass, and say what is due; never waits."""
         now = Now(self._clock.monotonic_ns(), self._clock.unix_ns())
         for message in self._dealer.receive():
             self._hear(message, now)

@@ -48,9 +48,11 @@ class Dealer:
     Raises: ConfigError, if ``endpoint`` is not an address.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, *, monitored: bool = True
+    ) -> None:
         self._socket = dealer(context, endpoint)
-        self._monitor = self._socket.get_monitor_socket(WATCHED)
+        self._monitor = self._socket.get_monitor_socket(WATCHED) if monitored else None
         # The connection may have come about before there was a monitor to tell of it.
         self._missed = bool(self._socket.poll(0, zmq.POLLOUT))
         self.malformed = 0
@@ -59,7 +61,8 @@ class Dealer:
 
     def register(self, poller: zmq.Poller) -> None:
         """Let a poller wait for what arrives."""
-        poller.register(self._monitor, zmq.POLLIN)
+        if self._monitor is not None:
+            poller.register(self._monitor, zmq.POLLIN)
         poller.register(self._socket, zmq.POLLIN)
 
     def receive(self) -> Iterator[Incoming]:
@@ -77,6 +80,11 @@ class Dealer:
                 continue
             yield message
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a message waits to be received."""
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
     def send(self, message: FromVehicle) -> bool:
         """Send without waiting; False when there is no connection or no room, and it is repeated.
 
@@ -92,8 +100,9 @@ class Dealer:
 
     def close(self) -> None:
         """Close the socket; unsent messages stay in the outbox."""
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
         self._socket.close(0)
 
     def _changes(self) -> Iterator[Change]:
@@ -101,7 +110,7 @@ class Dealer:
             self._missed = False
             self.connects += 1
             yield Change.CONNECTED
-        while self._monitor.poll(0):
+        while self._monitor is not None and self._monitor.poll(0):
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connects += 1

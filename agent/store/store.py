@@ -56,12 +56,14 @@ class Entry(msgspec.Struct, frozen=True):
 class Store:
     """The durable state of one vehicle. Owned by one thread.
 
+    Without a directory all of it is in memory, for simulated vehicles.
+
     Units: ``outbox_mb`` counts the entries' encoded bytes, in units of 10**6.
     Raises: ConfigError at opening, as `Database`; StateUnwritable from every write; StateDamaged
             from every call but the opening, which puts a damaged file aside.
     """
 
-    def __init__(self, directory: Path, *, outbox_mb: float) -> None:
+    def __init__(self, directory: Path | None, *, outbox_mb: float) -> None:
         self._database = Database(directory)
         self._limit_bytes = int(outbox_mb * 1e6)
         self.dropped_results = 0

@@ -221,15 +221,19 @@ class Assignments:
         )
 
     def task_ended(self, row: int, ended: TaskEnded) -> bool:
-        """Keep how a member's task ended; False when that was known."""
+        """Keep how a member's task ended, and how many iterations its vehicle committed.
+
+        False when that was known.
+        """
         changed = self._db.write(
-            "UPDATE members SET state = ?, reason = ?, detail = ?"
+            "UPDATE members SET state = ?, reason = ?, detail = ?, committed = ?"
             " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
             " ('finished', 'failed', 'rejected', 'cancelled'))",
             (
                 ended.state,
                 ended.reason,
                 ended.detail,
+                ended.iterations,
                 row,
                 ended.vehicle_id,
             ),
