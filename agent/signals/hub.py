@@ -73,14 +73,8 @@ class SignalHub:
         self._clock = clock or SystemClock()
         self._tick_ns = round(tick_ms * MS)
         self._intake = Intake(sources)
-        self._recording = Recording(
-            catalog,
-            self._intake.channels,
-            derived=profile.derived,
-            bitrates=profile.bitrates,
-            history_mb=history_mb,
-        )
-        self._warn_of_other_channels(profile)
+        self._history_mb = history_mb
+        self._recording = self._new_recording(catalog, profile)
         self.catalog_hash = _hash(catalog, profile)
         self._lock = threading.Lock()
         self._feeds: list[Feed] = []
@@ -94,6 +88,36 @@ class SignalHub:
         self._failed_subscriptions = self._errors = 0
         self._past_triggers = TriggerCounts()
         """Those of subscriptions that have ended."""
+
+    def _new_recording(self, catalog: Catalog, profile: Profile) -> Recording:
+        self._warn_of_other_channels(profile)
+        return Recording(
+            catalog,
+            self._intake.channels,
+            derived=profile.derived,
+            bitrates=profile.bitrates,
+            history_mb=self._history_mb,
+        )
+
+    def reload(self, profile: Profile) -> bool:
+        """Decode by other databases from now on; return False when they are the same as before.
+
+        The history begins anew and every subscription ends: who had one subscribes again. The
+        sources stay as they are.
+
+        Raises: ConfigError, DatabaseError; then nothing has changed.
+        """
+        catalog = profile.load_catalog()
+        fresh_hash = _hash(catalog, profile)
+        if fresh_hash == self.catalog_hash:
+            return False
+        fresh = self._new_recording(catalog, profile)
+        with self._lock:
+            for feed in self._feeds:
+                feed.closed = True
+            self._remove_closed()
+            self._recording, self.catalog_hash = fresh, fresh_hash
+        return True
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
         for channel in profile.channels:

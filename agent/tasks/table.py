@@ -9,8 +9,9 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
-from agent.policy import Refusal
+from agent.policy import Policy, Refusal
 from agent.store import Kept, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
@@ -39,6 +40,7 @@ from agent.tasks.task import (
 )
 from agent.tasks.words import words_for
 from agent.tasks.writes import writes_of
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import TaskHeld
@@ -77,6 +79,11 @@ class Table:
         """Why nothing can be made durable at present; empty when all is well."""
         return self._journal.unwritable
 
+    @property
+    def specs(self) -> dict[AssignmentId, Assignment]:
+        """What each task was asked to do."""
+        return {name: live.task.spec for name, live in self._tasks.items()}
+
     # --- what comes in ---------------------------------------------------------------------------
 
     def add(self, kept: Kept, refusal: Refusal | None, now: Now) -> None:
@@ -114,7 +121,7 @@ class Table:
         if live is None:
             return
         if isinstance(news, Arrived):
-            live.window = news.window
+            live.window, live.dbc_hash = news.window, self._around.identity.dbc_hash
             self._feed(live, WindowArrived(), now)
         else:
             self._feed(live, news.over, now)
@@ -216,7 +223,9 @@ class Table:
         if live.window is None:
             raise AssertionError(f"task {live.task.assignment_id} runs without a window")
         ticket = next(self._numbers)
-        live.run = Run(ticket, live.task, live.window, live.version, now.monotonic_ns)
+        live.run = Run(
+            ticket, live.task, live.window, live.version, now.monotonic_ns, live.dbc_hash
+        )
         self._runs[ticket] = live
         job = job_of(live.run, self._around.policy, self._around.identity.vehicle_id)
         self._around.slots.submit(ticket, job)
@@ -229,6 +238,30 @@ class Table:
         self.changes += 1
         if live.run is not None:
             self._runs.pop(live.run.ticket, None)
+
+    def renew(self, policy: Policy, dbc_hash: str, now: Now) -> None:
+        """Go on by another policy and other databases: every task gathers its window anew.
+
+        A window that is gathered already, or being computed on, keeps the databases it came by.
+        """
+        identity = replace(self._around.identity, dbc_hash=dbc_hash)
+        others = dbc_hash != self._around.identity.dbc_hash
+        self._around = replace(self._around, policy=policy, identity=identity)
+        for live in tuple(self._tasks.values()) if others else ():
+            self._subscribe_anew(live, now)
+
+    def _subscribe_anew(self, live: Live, now: Now) -> None:
+        if live.subscription is None:
+            return
+        live.subscription.cancel()
+        del self._by_token[live.token]
+        live.token = next(self._numbers)
+        self._by_token[live.token] = live
+        failure = self._open(live)
+        if failure is not None:
+            self._feed(live, DataOver("signals", str(failure), by_itself=False), now)
+        elif TaskState.GATHERING in (live.task.state, live.task.resume) and live.window is None:
+            live.subscription.request()
 
     # --- worker slots ----------------------------------------------------------------------------
 

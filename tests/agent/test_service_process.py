@@ -16,9 +16,12 @@ import yaml
 
 from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Assign, Hello
+from user_lib.contract.states import TaskState
 
 ROOT = Path(__file__).parents[2]
+FILES = ROOT / "dbc" / "files"
 PATIENCE_S = 60
+SPEED, BODY = "Vehicle.Speed", "Vehicle.Chassis.SteeringWheel.Angle"
 
 
 class Manager:
@@ -64,13 +67,14 @@ class Service:
         self.metrics_socket = str(folder / "metrics.sock")
         self.config = {
             "vehicle_id": "car-1",
-            "profile": "compact",
+            "profile": "own",
             "cloud": endpoint,
             "state_dir": "state",
             "sources": [{"kind": "simulated", "model": "compact", "seed": 3, "speed": 10}],
             "tick_ms": 20,
             "metrics_socket": self.metrics_socket,
         }
+        self.write_profile("compact_powertrain.dbc", "compact_body.dbc")
         self.write_config()
         environment = {
             **os.environ,
@@ -86,6 +90,24 @@ class Service:
     def write_config(self, **changes: Any) -> None:
         path = self.folder / "agent.yaml"
         path.write_text(yaml.safe_dump({**self.config, **changes}))
+
+    def write_profile(self, *databases: str) -> None:
+        """Write a profile that knows the buses of the databases given."""
+        channels = {
+            f"can{i}": {"databases": [str(FILES / name)]} for i, name in enumerate(databases)
+        }
+        profile = {
+            "model": "compact",
+            "channels": channels,
+            "mapping": str(FILES / "compact.vspec"),
+        }
+        (self.folder / "own.yaml").write_text(yaml.safe_dump(profile))
+
+    def reload(self) -> None:
+        self.manager.forget()
+        self.process.send_signal(signal.SIGHUP)
+        self.manager.until("RELOADING=1")
+        self.manager.until("READY=1")
 
     @property
     def log(self) -> str:
@@ -128,7 +150,7 @@ def test_it_is_ready_and_alive_and_says_when_it_ends(serve: Callable[..., Servic
     service = serve(watchdog_s=1.0)
 
     service.manager.until("READY=1")
-    service.manager.until("STATUS=car-1, profile compact")
+    service.manager.until("STATUS=car-1, profile own")
     service.manager.forget()
     service.manager.until("WATCHDOG=1")
     service.process.send_signal(signal.SIGTERM)
@@ -151,20 +173,79 @@ def test_a_stopped_process_feeds_no_watchdog(serve: Callable[..., Service]) -> N
     service.manager.until("WATCHDOG=1")
 
 
+def assign(name: str, signal_name: str, **changes: Any) -> Assign:
+    plain = {"signals": [signal_name], "onboard": "mean", "window": {"samples": 20}}
+    spec = parse({**plain, "iterations": "forever", **changes})
+    return Assign(assignment_id=name, analyst="ana", spec=spec)
+
+
+def test_a_reload_goes_on_by_other_databases_and_ends_what_lost_its_signal(
+    serve: Callable[..., Service], cloud: Any
+) -> None:
+    service = serve()
+    service.manager.until("READY=1")
+    before = cloud.until(lambda: cloud.last(Hello))
+    cloud.send(assign("stays", SPEED), assign("goes", BODY))
+    cloud.until(lambda: cloud.results("stays") and cloud.results("goes"))
+
+    service.write_profile("compact_powertrain.dbc")
+    service.reload()
+
+    after = cloud.until(lambda: [h for h in cloud.all(Hello) if h.dbc_hash != before.dbc_hash])[0]
+    ended = cloud.until(lambda: cloud.end("goes"))
+    assert (ended.state, ended.reason) == (TaskState.FAILED, "unknown_signal")
+    assert BODY in ended.detail
+    cloud.until(lambda: cloud.results("stays")[-1].dbc_hash == after.dbc_hash)
+    iterations = [r.iteration for r in cloud.results("stays")]
+    assert iterations == list(range(1, len(iterations) + 1))
+    assert cloud.end("stays") is None
+
+
+def test_a_reload_takes_the_owners_new_rules_over(
+    serve: Callable[..., Service], cloud: Any
+) -> None:
+    service = serve()
+    service.manager.until("READY=1")
+    cloud.until(lambda: cloud.last(Hello))
+    cloud.send(assign("stays", SPEED), assign("goes", BODY))
+    cloud.until(lambda: cloud.results("stays") and cloud.results("goes"))
+
+    policy = {"forbidden_signals": [BODY], "accepts_custom": False}
+    service.write_config(policy=policy, history_mb=32, tags={"region": "north"})
+    service.reload()
+
+    ended = cloud.until(lambda: cloud.end("goes"))
+    assert (ended.state, ended.reason) == (TaskState.FAILED, "signal_forbidden")
+    hello = cloud.until(lambda: [h for h in cloud.all(Hello) if h.tags.get("region") == "north"])[0]
+    assert not hello.accepts_custom
+    so_far = len(cloud.results("stays"))
+    cloud.until(lambda: len(cloud.results("stays")) > so_far)
+    assert "a restart is needed for the change of history_mb" in service.log
+
+
+def test_a_reload_that_cannot_be_done_changes_nothing(
+    serve: Callable[..., Service], cloud: Any
+) -> None:
+    service = serve()
+    service.manager.until("READY=1")
+    cloud.until(lambda: cloud.last(Hello))
+    cloud.send(assign("stays", SPEED))
+    cloud.until(lambda: cloud.results("stays"))
+
+    service.write_profile("absent.dbc")
+    service.reload()
+
+    so_far = len(cloud.results("stays"))
+    cloud.until(lambda: len(cloud.results("stays")) > so_far)
+    assert "not reloaded, everything stays as it was" in service.log
+    assert "absent.dbc" in service.log
+
+
 def test_the_metrics_follow_a_task_to_its_end(serve: Callable[..., Service], cloud: Any) -> None:
     service = serve()
     service.manager.until("READY=1")
-    spec = parse(
-        {
-            "signals": ["Vehicle.Speed"],
-            "onboard": "mean",
-            "window": {"samples": 20},
-            "iterations": 3,
-        }
-    )
-
     cloud.until(lambda: cloud.last(Hello))
-    cloud.send(Assign(assignment_id="job-1", analyst="ana", spec=spec))
+    cloud.send(assign("job-1", SPEED, iterations=3))
     cloud.until(lambda: len(cloud.delivered) == 4)
 
     deadline = time.monotonic() + PATIENCE_S
