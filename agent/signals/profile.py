@@ -176,8 +176,17 @@ def _find(name: str, folders: Sequence[Path]) -> Path:
         for suffix in _SUFFIXES:
             if (path := folder / f"{name}{suffix}").is_file():
                 return path
-    known = sorted({p.stem for d in folders for s in _SUFFIXES for p in d.glob(f"*{s}")})
+    files = (p for d in folders for s in _SUFFIXES for p in d.glob(f"*{s}"))
+    known = sorted({p.stem for p in files if _looks_like_one(p)})
     near = nearest(name, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     looked = ", ".join(str(folder) for folder in folders)
     raise ConfigError(f"no profile {name!r}; {hint} (looked in {looked})")
+
+
+def _looks_like_one(path: Path) -> bool:
+    """Whether a YAML file is a profile and not, say, the agent's own configuration beside it."""
+    try:
+        return any(line.startswith("channels:") for line in path.read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return False

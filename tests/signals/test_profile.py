@@ -134,3 +134,11 @@ def test_a_bus_has_no_negative_speed(folder: Path) -> None:
 
     with pytest.raises(ConfigError, match="bitrate"):
         load_profile(write(folder, "wrong.yaml", text))
+
+
+def test_other_yaml_files_are_not_offered_as_profiles(folder: Path) -> None:
+    write(folder, "agent.yaml", "profile: zzz\n")
+    write(folder, "kona.yaml", "model: kona\nchannels: {can0: {databases: [car.dbc]}}\n")
+
+    with pytest.raises(ConfigError, match="there are compact, kona, wagon"):
+        load_profile("zzz", [folder])

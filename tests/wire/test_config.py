@@ -39,7 +39,11 @@ def test_a_good_file_becomes_a_struct(tmp_path: Path) -> None:
         ("", "vehicle_id"),
         ("- a\n", "not a mapping"),
         ("a: [\n", "is not YAML"),
-        ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'"),
+        ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'; there are "),
+        (
+            "vehicle_id: a\nmany: {0: {}}\n",
+            'many: a key that is a number needs quotes, such as "0"',
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:

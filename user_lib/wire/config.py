@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
@@ -13,6 +13,7 @@ from user_lib.contract.errors import ConfigError, nearest
 __all__ = ["convert_config", "load_config", "read_yaml"]
 
 T = TypeVar("T", bound=msgspec.Struct)
+_KEY_NOT_TEXT = re.compile(r"Expected `str`, got `int` - at `key` in `\$(?P<path>[^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
 
 
@@ -62,11 +63,15 @@ def _decode_path(kind: type, value: object) -> Path:
 
 def _explain(message: str, into: type[msgspec.Struct]) -> str:
     """Say msgspec's complaint in the words of the file, with the nearest key for a wrong one."""
+    if not_text := _KEY_NOT_TEXT.search(message):
+        path = not_text["path"].strip(".")
+        return f'{path}: a key that is a number needs quotes, such as "0": instead of 0:'
     unknown = _UNKNOWN_FIELD.search(message)
     if unknown is None:
         text, _, path = message.partition(" - at `$")
         path = path.strip("`.")
-        return f"{path}: {text.replace('`', '')}" if path else text.replace("`", "")
+        text = text.replace("`", "") + _instead(text, path, into)
+        return f"{path}: {text}" if path else text
     key = unknown["key"]
     near = nearest(key, _all_fields(into))
     hint = f"did you mean {' or '.join(near)}?" if near else "see the commented example"
@@ -74,20 +79,39 @@ def _explain(message: str, into: type[msgspec.Struct]) -> str:
     return f"{path + '.' if path else ''}{key}: no such key; {hint}"
 
 
+def _instead(message: str, path: str, into: type[msgspec.Struct]) -> str:
+    """Say which words may stand at a key that may hold only certain ones."""
+    if not message.startswith("Invalid"):
+        return ""
+    key = path.rpartition(".")[2]
+    words: set[str] = set()
+    for struct in _all_structs(into):
+        config = struct.__struct_config__
+        if config.tag is not None and config.tag_field == key:
+            words.add(str(config.tag))
+        for field in msgspec.structs.fields(struct):
+            if field.encode_name == key and get_origin(field.type) is Literal:
+                words.update(map(str, get_args(field.type)))
+    return f"; there are {', '.join(sorted(words))}" if words else ""
+
+
 def _all_fields(struct: type[msgspec.Struct]) -> set[str]:
     """Collect the field names of a struct and of the structs within it."""
-    names: set[str] = set()
-    seen: set[object] = set()
+    return {f.encode_name for kind in _all_structs(struct) for f in msgspec.structs.fields(kind)}
+
+
+def _all_structs(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    found: list[type[msgspec.Struct]] = []
+    seen: list[object] = []
     todo: list[object] = [struct]
     while todo:
         kind = todo.pop()
         if kind in seen:
             continue
-        seen.add(kind)
+        seen.append(kind)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            fields = msgspec.structs.fields(kind)
-            names.update(f.encode_name for f in fields)
-            todo.extend(f.type for f in fields)
+            found.append(kind)
+            todo.extend(f.type for f in msgspec.structs.fields(kind))
         else:
             todo.extend(getattr(kind, "__args__", ()))
-    return names
+    return found
