@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulate(given: argparse.Namespace) -> int:
-    set_up_log("warning")
+    set_up_log("error")
     try:
         return simulate(
             given.simulate_fleet,

@@ -7,6 +7,7 @@ import argparse
 import faulthandler
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.check_ledger or options.backup_ledger:
             return _keep_up(config.ledger, options.backup_ledger)
+        _raise_limit()
         app = App(config)
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-cloud", error)
@@ -54,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("oodida-cloud", error)
         return DAMAGED
     return 0
+
+
+def _raise_limit() -> None:
+    """Let it have as many connections as the system allows: each takes a descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_up(ledger: Path, copy: Path | None) -> int:
