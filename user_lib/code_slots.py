@@ -18,7 +18,7 @@ _COLUMNS: Mapping[str, Column[CodeState]] = {
     "state": lambda s: s.state,
     "armed after": lambda s: _ms(s.swap_ms),
     "first result after": lambda s: _ms(s.first_result_ms),
-    "detail": lambda s: s.detail,
+    "detail": lambda s: _last_line(s.detail),
 }
 
 
@@ -144,6 +144,12 @@ def slot_text(slot: CodeSlot, *, call_ms: float = 0.0) -> str:
     states = (_since_call(s, call_ms) for s in slot.vehicles)
     cells = ([str(c(s) or "-") for c in _COLUMNS.values()] for s in states)
     return f"{head}\n{render_text(list(_COLUMNS), cells)}"
+
+
+def _last_line(detail: str) -> str:
+    """Return what a traceback ends with; `CodeUpdate.refused` holds it all."""
+    lines = detail.strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _since_call(state: CodeState, call_ms: float) -> CodeState:

@@ -170,7 +170,9 @@ class Job:
 
     def cancel(self) -> JobState:
         """End the job on every vehicle; returns the state it is in, which may be another end."""
-        return self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+        state = self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+        self._info = self.explanation().job
+        return state
 
     def explain(self) -> str:
         """Say where the job stands on each vehicle and what it waits for."""

@@ -18,3 +18,14 @@ def test_an_emptied_slot_does_not_say_that_vehicles_have_yet_to_arm_it() -> None
     slot = CodeSlot(side="onboard", version="", generation=2)
 
     assert repr(CodeUpdate(slot, call_ms=1.0)) == "onboard slot: empty"
+
+
+def test_a_traceback_takes_one_line_of_the_table() -> None:
+    detail = "traceback: Traceback (most recent call last):\n  ...\nZeroDivisionError: by zero\n"
+    state = CodeState(vehicle_id="a", version="1" * 64, state="rolled_back", detail=detail)
+    slot = CodeSlot(side="onboard", version="1" * 64, generation=1, vehicles=(state,))
+    update = CodeUpdate(slot, call_ms=1.0)
+
+    assert "ZeroDivisionError: by zero" in repr(update)
+    assert "Traceback" not in repr(update)
+    assert update.refused == {"a": detail}
