@@ -34,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     1 says that its state was found damaged: started again, it puts that aside and begins anew.
     """
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["check"]:
+        from agent.check.command import main as check  # only an engineer's question needs it
+
+        return check(words[1:])
+    given = _parser().parse_args(words)
     if given.simulate_fleet:
         return _simulate(given)
     try:
@@ -87,7 +92,9 @@ def _run(agent: Agent) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="oodida-agent", description="Run analytics of the fleet's analysts on this vehicle."
+        prog="oodida-agent",
+        description="Run analytics of the fleet's analysts on this vehicle.",
+        epilog="oodida-agent check says what is right and wrong with this vehicle, with the fixes",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the agent's configuration, YAML"
