@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import SignalNames
 from agent.signals.plan import plan_of
@@ -300,8 +301,10 @@ class SignalHub:
 
 
 def _hash(catalog: Catalog, profile: Profile) -> str:
-    """Return the catalog's hash, or one that covers the derived signals as well."""
-    if not profile.derived:
+    """Return the catalog's hash, or one that covers derived signals and bit rates as well."""
+    rates = {name: rate for name, rate in profile.bitrates.items() if rate != Bitrate()}
+    parts = [part for part in (profile.derived, rates) if part]
+    if not parts:
         return catalog.hash
-    derived = msgspec.json.encode(profile.derived, order="sorted")
-    return hashlib.sha256(catalog.hash.encode() + derived).hexdigest()
+    more = b"".join(msgspec.json.encode(part, order="sorted") for part in parts)
+    return hashlib.sha256(catalog.hash.encode() + more).hexdigest()
