@@ -13,6 +13,8 @@ from user_lib.contract.errors import ConfigError, nearest
 __all__ = ["convert_config", "load_config", "read_yaml"]
 
 T = TypeVar("T", bound=msgspec.Struct)
+MAX_BYTES = 4 * 1024 * 1024
+MAX_VALUES = 500_000
 _KEY_NOT_TEXT = re.compile(r"Expected `str`, got `int` - at `key` in `\$(?P<path>[^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
 
@@ -23,16 +25,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises: ConfigError, naming the file and what is wrong with it.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of 32 March, of 5000 digits
         raise ConfigError(f"{path}: is not YAML: {error}") from None
+    _check_values(found, path)
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: holds a {type(found).__name__}, not a mapping of keys")
     return found
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: has more than {MAX_BYTES} bytes; is it the right file?")
+    return data.decode("utf-8")
+
+
+def _check_values(found: object, path: Path) -> None:
+    """Refuse a file whose aliases stand for more values than anybody writes: a YAML bomb."""
+    todo, values = [found], 0
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, list | tuple | set):
+            todo += value
+        values += 1
+        if values + len(todo) > MAX_VALUES:
+            raise ConfigError(f"{path}: its aliases make more than {MAX_VALUES} values of it")
 
 
 def load_config(path: Path, into: type[T]) -> T:
