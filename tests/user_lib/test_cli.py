@@ -49,6 +49,7 @@ def spec(tmp_path: Path) -> Path:
     [
         "demo", "vehicles", "signals", "methods", "schema", "submit", "jobs", "results", "cancel",
         "explain", "code push", "code status", "code rollback", "code remove", "code try", "decode",
+        "replay", "doctor",
     ],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(
