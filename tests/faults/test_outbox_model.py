@@ -55,15 +55,20 @@ class Exchange(RuleBasedStateMachine):
 
     # --- the vehicle -----------------------------------------------------------------------------
 
-    @rule(name=st.sampled_from(sorted(PRIORITIES)), size=st.integers(100, 3000))
-    def commit(self, name: str, size: int) -> None:
-        self.committed[name] += 1
-        result = Result(
-            assignment_id=name, epoch="e", iteration=self.committed[name], status="ok",
-            value="x" * size, method="mean", dbc_hash="d", window_start_ns=0, window_stop_ns=1,
-            agent_version="1", created_ns=1,
-        )  # fmt: skip
-        self.store.apply([Enqueue(result, PRIORITIES[name])])
+    @rule(
+        name=st.sampled_from(sorted(PRIORITIES)),
+        size=st.integers(100, 3000),
+        count=st.integers(1, 8),
+    )
+    def commit(self, name: str, size: int, count: int) -> None:
+        for _ in range(count):
+            self.committed[name] += 1
+            result = Result(
+                assignment_id=name, epoch="e", iteration=self.committed[name], status="ok",
+                value="x" * size, method="mean", dbc_hash="d", window_start_ns=0,
+                window_stop_ns=1, agent_version="1", created_ns=1,
+            )  # fmt: skip
+            self.store.apply([Enqueue(result, PRIORITIES[name])])
 
     @rule()
     def connect(self) -> None:
@@ -118,6 +123,14 @@ class Exchange(RuleBasedStateMachine):
         self.take(self.up[at])
         if not again:
             del self.up[at]
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def all_arrive_and_are_kept(self) -> None:
+        for message in self.up:
+            self.take(message)
+        self.up.clear()
+        self.put_on_disk()
 
     # --- the cloud -------------------------------------------------------------------------------
 
@@ -185,5 +198,5 @@ def named(item: Any) -> Any:
     return msgspec.structs.replace(item, vehicle_id="car")
 
 
-Exchange.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+Exchange.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestExchange = Exchange.TestCase
