@@ -246,9 +246,10 @@ class LightVehicle:
         for _ in range(TURNS_AT_ONCE):
             self._loop.turn()
             if not self._mailbox and not self.dealer.has_news:
-                break
-        dues = (self._loop.wake_ns, self._signals.due_ns, now_ns + REST_NS)
-        self._due_ns = min(due for due in dues if due is not None)
+                dues = (self._loop.wake_ns, self._signals.due_ns, now_ns + REST_NS)
+                self._due_ns = min(due for due in dues if due is not None)
+                return self._due_ns
+        self._due_ns = now_ns  # there is more; the others come first
         return self._due_ns
 
     def close(self) -> None:
