@@ -1,0 +1,11 @@
+"""What every test may count on."""
+
+import signal
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heard() -> None:
+    """Let processes of the tests hear SIGINT, also where whoever started pytest ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
