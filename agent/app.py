@@ -29,6 +29,7 @@ from hw import Source, open_source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.keys import LinkKeys, read_link_keys
 
 __all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
 
@@ -105,6 +106,7 @@ class Agent:
         self, config: AgentConfig, on_close: Callable[..., object]
     ) -> tuple[MainLoop, Orders]:
         profile = profile_of(config)
+        keys = _link_keys(config)
         store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
         on_close(store.close)
         inbox: Inbox[News] = Inbox()
@@ -137,7 +139,7 @@ class Agent:
 
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         on_close(context.term)
-        dealer = Dealer(context, config.cloud)
+        dealer = Dealer(context, config.cloud, keys, self._clock)
         on_close(dealer.close)
 
         def stats() -> dict[str, float]:
@@ -151,6 +153,17 @@ class Agent:
         hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
         return MainLoop(dealer, store, orders, about, inbox, self._clock), orders
+
+
+def _link_keys(config: AgentConfig) -> LinkKeys | None:
+    """Read the link's keys, or say loudly that there are none.
+
+    Raises: ConfigError.
+    """
+    if config.keys is None:
+        log.warning("INSECURE: no keys; whoever listens at %s is taken for the cloud", config.cloud)
+        return None
+    return read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
 
 
 def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:

@@ -145,8 +145,6 @@ class MainLoop:
             case Change.DISCONNECTED:
                 log.warning("the cloud is out of reach; results wait in the outbox")
                 self._session = link.disconnected(self._session)
-            case Change.REFUSED:
-                log.error("the cloud refused the connection; check the keys and the address")
 
     # --- speaking --------------------------------------------------------------------------------
 
@@ -212,6 +210,7 @@ class MainLoop:
             "outbox.lost": store.dropped_results,
             "link.connects": dealer.connects,
             "link.malformed": dealer.malformed,
+            "link.refused": dealer.refused,
             "link.unsent": dealer.unsent,
             "loop.errors": self.errors,
         }

@@ -25,7 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     try:
-        config = load(options.config, bind=options.bind, ledger=options.ledger)
+        config = load(
+            options.config,
+            bind=options.bind,
+            ledger=options.ledger,
+            key=options.key,
+            authorized=options.authorized,
+            insecure=options.insecure,
+        )
         logging.getLogger().setLevel(config.log_level.upper())
         if options.check_config:
             LOG.info("the configuration is right: %s", config)
@@ -44,11 +51,19 @@ def _parser() -> argparse.ArgumentParser:
         description="The off-board side of OODIDA: takes assignments from analysts, gives them to "
         "vehicles, keeps their results, and aggregates them.",
         epilog="example: oodida-cloud --config cloud.yaml; without --config, the defaults: "
-        "tcp://127.0.0.1:5570 and a ledger in ~/.local/state/oodida",
+        "tcp://127.0.0.1:5570 and a ledger in ~/.local/state/oodida, and keys have to be given: "
+        "oodida-cloud --key cloud.key --authorized authorized/",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="cloud.yaml")
     parser.add_argument("--bind", metavar="ENDPOINT", help="such as tcp://127.0.0.1:5570")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="the SQLite file")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the cloud's own secret keys")
+    parser.add_argument(
+        "--authorized", type=Path, metavar="DIR", help="the cards of those who are let in"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="no keys, on this machine only (127.0.0.1, ipc)"
+    )
     parser.add_argument("--check-config", action="store_true", help="check it, start nothing")
     parser.add_argument(
         "--ready-fd",

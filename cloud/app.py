@@ -5,19 +5,23 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from types import FrameType
 
-from cloud.auth import Peer
+import zmq
+
+from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
+from cloud.doorman import Doorman
 from cloud.ledger import Ledger, LedgerError
 from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.wire.socket import is_loopback
+from user_lib.wire.keyring import Keyring
+from user_lib.wire.keys import load_keys
 
 __all__ = ["App", "version"]
 
@@ -47,22 +51,36 @@ class App:
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop_event = threading.Event()
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
+        with ExitStack() as building:
+            self._build(config, building.callback)
+            self._closing = building.pop_all()
+
+    def _build(self, config: Config, on_close: Callable[..., object]) -> None:
+        keys = None if config.keys is None else load_keys(config.keys.own, "cloud")
+        keyring = (
+            None
+            if config.keys is None
+            else Keyring(config.keys.authorized, *ENROLLED, clock=self._clock)
+        )
+        self._auth = Auth(keyring)
         self._ledger = Ledger(config.ledger)
-        try:
-            self._service = Service(config, self._ledger, self._clock, version())
-            self._workers = Workers(config.ledger, config.offboard.workers)
-            try:
-                self._router = Router(
-                    config.bind,
-                    messages_per_peer=config.bounds.messages_per_peer,
-                    wake_fds=(self._workers.wake_fd, self._stop_fd),
-                )
-            except BaseException:
-                self._workers.close()
-                raise
-        except BaseException:
-            self._ledger.close()
-            raise
+        on_close(self._ledger.close)
+        self._service = Service(config, self._ledger, self._clock, version(), self._auth)
+        self._workers = Workers(config.ledger, config.offboard.workers)
+        on_close(self._workers.close)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        on_close(context.term)
+        self._doorman = None if keyring is None else Doorman(context, keyring, self._clock)
+        if self._doorman is not None:
+            on_close(self._doorman.close)
+        self._router = Router(
+            context,
+            config.bind,
+            keys,
+            messages_per_peer=config.bounds.messages_per_peer,
+            wake_fds=(self._workers.wake_fd, self._stop_fd),
+        )
+        on_close(self._router.close)
 
     @property
     def endpoint(self) -> str:
@@ -90,13 +108,12 @@ class App:
 
     def _announce(self) -> None:
         """Say that it is ready, and what an operator must know."""
-        if not is_loopback(self.endpoint):
+        if self._auth.insecure:
             LOG.warning(
-                "INSECURE: %s can be reached from other machines and there are no keys: anybody "
-                "there can read results and run code on the vehicles",
+                "INSECURE: no keys; everybody on this machine who reaches %s is taken for who they "
+                "say they are",
                 self.endpoint,
             )
-        LOG.info("no keys yet: every peer is taken for who it says it is")
         LOG.info(
             "listening on %s ledger %s (%d assignments go on)",
             self.endpoint,
@@ -106,7 +123,10 @@ class App:
 
     def _turn(self) -> None:
         self._router.wait(WAIT_MS)
+        self._watch_doorman()
         try:
+            if self._auth.refresh():
+                self._service.keys_changed()
             for peer, frames in self._router.receive(MESSAGES_A_TICK):
                 self._service.receive(peer, frames)
             for done in self._workers.take():
@@ -143,8 +163,18 @@ class App:
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 
+    def _watch_doorman(self) -> None:
+        """Without a doorman nobody new gets in: better that they see a closed door."""
+        if self._doorman is None or self._doorman.alive:
+            return
+        self._doorman = None
+        LOG.critical("keys can no longer be checked: no new connections are taken; restart this")
+        self._router.stop_accepting()
+
     def _log_counts(self) -> None:
         counts = {**self._router.counts, **self._service.complaints.counts}
+        if self._doorman is not None:
+            counts.update(self._doorman.complaints.counts)
         LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
 
     @contextmanager
@@ -164,8 +194,6 @@ class App:
 
     def _close(self) -> None:
         self._log_counts()
-        self._router.close()
-        self._workers.close()
-        self._ledger.close()
+        self._closing.close()
         os.close(self._stop_fd)
         LOG.info("stopped")

@@ -36,9 +36,9 @@ from user_lib.contract.messages import (
 from user_lib.custom_source import Code, source_of
 from user_lib.job import Job
 from user_lib.methods import MethodInfo, check_params, method_table
-from user_lib.settings import load_settings
+from user_lib.settings import Given, KeyPaths, load_settings
 from user_lib.tables import Column, Table
-from user_lib.wire.config import read_yaml
+from user_lib.wire.config import convert_config, read_yaml
 
 __all__ = ["Fleet", "Side", "connect", "read_spec"]
 
@@ -77,17 +77,29 @@ def connect(
     user: str | None = None,
     *,
     timeout_s: float | None = None,
+    keys: Mapping[str, str | Path] | None = None,
+    insecure: bool = False,
     clock: Clock | None = None,
 ) -> "Fleet":
     """Return the fleet of the cloud at ``cloud``, as ``user``.
 
-    What is not given comes from ``OODIDA_CLOUD`` and ``OODIDA_USER``, then from
-    ``~/.config/oodida/analyst.yaml``, then it is this machine and the login name.
+    ``keys`` are the paths ``{"own": "ada.key", "cloud": "cloud.pub"}``; the user is the name on
+    them. What is not given comes from the environment (``OODIDA_CLOUD``, ``OODIDA_KEY``,
+    ``OODIDA_CLOUD_KEY`` …), then from ``~/.config/oodida/analyst.yaml``. ``insecure`` does without
+    keys, with a cloud on this machine only.
 
-    Raises: ConfigError, for a wrong file; LinkError, when no cloud answers within ``timeout_s``
-            (5 s unless configured).
+    Raises: ConfigError, for a wrong or missing file; LinkError, when no cloud answers within
+            ``timeout_s`` (5 s unless configured), or it does not know the keys.
     """
-    connection = Connection(load_settings(cloud, user, timeout_s), clock)
+    paths = convert_config(keys or {}, KeyPaths, where="keys")
+    given = Given(
+        cloud=cloud,
+        user=user,
+        timeout_s=timeout_s,
+        keys=paths,
+        insecure=insecure,
+    )
+    connection = Connection(load_settings(given), clock)
     try:
         connection.ask(Ping(), Pong)
     except BaseException:

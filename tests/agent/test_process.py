@@ -26,6 +26,7 @@ from user_lib.contract.messages import (
     SendHello,
     Withdraw,
 )
+from user_lib.wire.keys import create_keys, write_keys
 
 SPEED = "Vehicle.Speed"
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,7 @@ def start_agent(tmp_path: Path, cloud: Any) -> Iterator[StartAgent]:
             "vehicle_id": "car-1",
             "profile": "compact",
             "cloud": cloud.endpoint,
+            "insecure": "keys" not in changes,
             "state_dir": "state",
             "sources": [{"kind": "simulated", "model": "compact", "seed": 3, "speed": 10}],
             "tick_ms": 20,
@@ -465,9 +467,11 @@ def test_a_log_that_is_over_ends_its_tasks(cloud: Any, start_agent: StartAgent) 
     ("text", "words"),
     [
         ("profil: compact\n", "did you mean profile"),
-        ("profile: kompact\n", "did you mean compact"),
+        ("profile: kompact\ninsecure: true\n", "did you mean compact"),
         ("profile: compact\ncloud: nowhere\n", "tcp://HOST:PORT"),
-        ("profile: compact\ncloud: tcp://10.1.1.1:5570\n", "insecure: true"),
+        ("profile: compact\n", "keys: none are given"),
+        ("profile: compact\ninsecure: true\ncloud: tcp://10.1.1.1:5570\n", "other machines"),
+        ("profile: compact\nkeys: {own: no.key, cloud: c.pub, analysts: a}\n", "no.key"),
     ],
 )
 def test_a_configuration_that_cannot_hold_ends_with_2_and_says_what_to_do(
@@ -495,10 +499,12 @@ def test_a_second_agent_on_the_same_state_is_refused(cloud: Any, start_agent: St
     assert "another agent is using it" in second.log
 
 
-def test_the_shipped_example_configuration_holds() -> None:
+def test_the_shipped_example_configuration_holds(tmp_path: Path) -> None:
     example = ROOT / "systemd" / "agent.example.yaml"
+    key = write_keys(create_keys("car-1", "vehicle"), tmp_path)
     run = subprocess.run(
-        [sys.executable, "-m", "agent", "--config", str(example), "--check-config"],
+        [sys.executable, "-m", "agent", "--config", str(example), "--check-config",
+         "--key", str(key)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.service import Service
@@ -145,20 +146,22 @@ _frames = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(traffic=st.lists(st.tuples(st.sampled_from([b"p1", b"p2"]), _frames), max_size=10))
+@given(
+    traffic=st.lists(st.tuples(st.sampled_from([Peer(b"p1"), Peer(b"p2")]), _frames), max_size=10)
+)
 def test_no_bytes_whatever_raise_out_of_the_service(
-    tmp_path_factory: Any, traffic: list[tuple[bytes, list[bytes]]]
+    tmp_path_factory: Any, traffic: list[tuple[Peer, list[bytes]]]
 ) -> None:
     path = tmp_path_factory.mktemp("ledger") / "cloud.db"
     ledger = Ledger(path)
-    service = Service(Config(), ledger, SystemClock(), "test")
+    service = Service(Config(), ledger, SystemClock(), "test", Auth(None))
     try:
         for peer, frames in traffic:
             service.receive(peer, frames)
             service.finish()
-        service.receive(b"p3", REQUEST.encode(Request(number=9, user="ada", ask=Ping())))
+        service.receive(Peer(b"p3"), REQUEST.encode(Request(number=9, user="ada", ask=Ping())))
         mail, _ = service.finish()
-        (reply,) = [REPLY.decode(frames) for peer, frames in mail if peer == b"p3"]
+        (reply,) = [REPLY.decode(frames) for peer, frames in mail if peer == Peer(b"p3")]
     finally:
         ledger.close()
 
