@@ -1,6 +1,7 @@
 """The command ``oodida-agent``: runs the agent of one vehicle."""
 
 import argparse
+import faulthandler
 import logging
 import signal
 import sys
@@ -12,11 +13,11 @@ import msgspec
 
 from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, AgentKeys, checked, read_config
-from agent.logs import set_up_log
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
+from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
 
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return OK
         agent = Agent(config)
     except (OodidaError, SandboxUnavailable) as error:
-        sys.stderr.write(f"oodida-agent: {error}\n")
+        complain("oodida-agent", error)
         return BAD_CONFIG
+    faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
     _run(agent)
     return OK
 
@@ -72,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--insecure", action="store_true", help="no keys; the cloud must be on this machine"
     )
+    parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
+    parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
     parser.add_argument(
         "--check-config", action="store_true", help="say what the agent would run with, and end"
     )
@@ -93,6 +97,8 @@ def _config(given: argparse.Namespace) -> AgentConfig:
             ("cloud", given.cloud),
             ("insecure", given.insecure or None),
             ("keys", _keys(given, config.keys)),
+            ("sandbox_socket", given.sandbox_socket),
+            ("metrics_socket", given.metrics_socket),
         )
         if value is not None
     }

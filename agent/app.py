@@ -8,6 +8,7 @@ from pathlib import Path
 
 import zmq
 
+import hw
 from agent.config import AgentConfig
 from agent.gathering import Gathering
 from agent.inbox import Inbox
@@ -18,6 +19,7 @@ from agent.sandbox import Sandbox, SandboxConfig
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile, load_profile
 from agent.store import Store
+from agent.supervision import Supervision
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
 from agent.tasks.ports import News
@@ -25,11 +27,12 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
-from hw import Source, open_source
+from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
 from user_lib.wire.keys import LinkKeys, read_link_keys
+from user_lib.wire.notify import Notifier
 
 __all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
 
@@ -66,15 +69,7 @@ def open_sources(config: AgentConfig, profile: Profile, clock: Clock) -> list[So
             f"sources: profile {profile.name} has none; give some, such as "
             "[{kind: can, interface: socketcan, channel: can0}]"
         )
-    opened: list[Source] = []
-    try:
-        for source in wanted:
-            opened.append(open_source(source, clock=clock))
-    except BaseException:
-        for one in opened:
-            one.close()
-        raise
-    return opened
+    return hw.open_sources(wanted, clock=clock)
 
 
 class Agent:
@@ -96,6 +91,7 @@ class Agent:
 
     def stop(self) -> None:
         """Let `run` return; safe in a signal handler."""
+        self._supervision.stopping()
         self._loop.stop()
 
     def close(self) -> None:
@@ -120,7 +116,11 @@ class Agent:
         )
         on_close(hub.close)
         sandbox = Sandbox(
-            SandboxConfig(external=config.external_methods, level=config.policy.sandbox)
+            SandboxConfig(
+                external=config.external_methods,
+                level=config.policy.sandbox,
+                socket=config.sandbox_socket,
+            )
         )
         sandbox.start()
         if sandbox.problem:
@@ -145,10 +145,14 @@ class Agent:
         def stats() -> dict[str, float]:
             return {**hub.stats(), "slots.busy": workers.busy, "slots.total": workers.slots}
 
+        self._supervision = Supervision(
+            Notifier(), lambda: hub.pumped_ns, f"{config.vehicle_id}, profile {profile.name}"
+        )
         about = About(
             hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
+            turned=self._supervision.turned,
         )
         hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)

@@ -52,6 +52,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """External workers that the engineer installed: name -> command."""
     tags: dict[str, str] = {}
     policy: Policy = Policy()
+    sandbox_socket: str = ""
+    """Where a service starts sandboxes as another user; without it they are the agent's own."""
+    metrics_socket: str = ""
+    """A unix socket that answers with the metrics; none without it."""
     log_level: LogLevel = "info"
     keys: AgentKeys | None = None
     insecure: bool = False

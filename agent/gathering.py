@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from agent.signals.hub import SignalHub, Subscription
-from agent.signals.names import Direct, SignalNames, direct_parts
+from agent.signals.names import Direct, SignalNames, leaves_of
+from agent.signals.quality import names_of_measure
 from agent.signals.subscription import Delivery, SourceOver, SubscriptionFailed, WindowReady
 from agent.tasks.ports import Arrived, News, RanDry
 from agent.tasks.task import DataOver
@@ -27,9 +28,13 @@ class Gathering:
     def aliases(self, name: str) -> frozenset[str]:
         """Return all names of a signal and of what it is derived from."""
         found = {name}
-        for part in direct_parts(self._hub.names.resolve(name)):
+        for part in leaves_of(self._hub.names.resolve(name)):
             found.add(part.name)
-            found |= self._names_of.get((part.message, part.column), set())
+            if isinstance(part, Direct):
+                found |= self._names_of.get((part.message, part.column), set())
+            else:
+                message = self._hub.names.catalog.messages[part.message]
+                found |= names_of_measure(message, part.kind)
         return frozenset(found)
 
     def subscribe(

@@ -48,6 +48,8 @@ class About:
     catalog: Catalog
     stats: Callable[[], dict[str, float]]
     """Counters of the parts that the loop does not own."""
+    turned: Callable[[int], None] = lambda now_ns: None
+    """Called after every turn of the loop."""
 
 
 class MainLoop:
@@ -85,6 +87,7 @@ class MainLoop:
             try:
                 self._poller.poll(self._wait_ms())
                 self._turn()
+                self._about.turned(self._clock.monotonic_ns())
             except Exception:
                 self.errors += 1
                 log.exception("a turn of the main loop failed; it goes on with the next")

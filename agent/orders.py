@@ -12,7 +12,7 @@ from agent.tasks.modules import Modules
 from agent.tasks.ports import Signals
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
-from agent.tasks.task import Now, Position, RoundBegan, Withdrawn
+from agent.tasks.task import Now, Position, RoundBegan, RoundsPassed, Withdrawn
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
 from user_lib.contract.errors import CodeError
 from user_lib.contract.messages import Assign, Feedback, SetCode, TaskEnded, Withdraw
@@ -52,9 +52,15 @@ class Orders:
             log.info("took up %d tasks where they were", len(self.table))
 
     def assign(self, order: Assign, now: Now) -> None:
-        """Begin a task, or refuse it for a reason that reaches the analyst."""
+        """Begin a task, or refuse it for a reason that reaches the analyst.
+
+        Given again for a task that is here, it tells which iteration is due by now.
+        """
         assignment_id = order.assignment_id
-        if assignment_id in self.table or self._store.has_ended(assignment_id):
+        if assignment_id in self.table:
+            self.table.give(assignment_id, RoundsPassed(order.first_iteration), now)
+            return
+        if self._store.has_ended(assignment_id):
             return
         refusal = self._refusal(order.spec, held=len(self.table))
         position = Position(iteration=order.first_iteration)

@@ -1,15 +1,18 @@
 """The command ``oodida-cloud``. Exit codes: 0 after SIGTERM or SIGINT, 2 when it cannot start."""
 
 import argparse
+import faulthandler
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.sandbox import SandboxUnavailable
 from cloud.app import App, version
 from cloud.config import load
 from user_lib.contract.errors import OodidaError
+from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
 
@@ -19,28 +22,27 @@ LOG = logging.getLogger("cloud")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cloud until it is told to end; return the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    set_up_log("info")
     try:
         config = load(
             options.config,
             bind=options.bind,
             ledger=options.ledger,
+            sandbox_socket=options.sandbox_socket,
+            metrics_socket=options.metrics_socket,
             key=options.key,
             authorized=options.authorized,
-            insecure=options.insecure,
+            insecure=options.insecure or None,
         )
-        logging.getLogger().setLevel(config.log_level.upper())
+        set_up_log(config.log_level)
         if options.check_config:
             LOG.info("the configuration is right: %s", config)
             return 0
         app = App(config)
-    except OodidaError as error:
-        sys.stderr.write(f"oodida-cloud: {error}\n")
+    except (OodidaError, SandboxUnavailable) as error:
+        complain("oodida-cloud", error)
         return 2
+    faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
     app.run(lambda: _say_ready(options.ready_fd, app.endpoint))
     return 0
 
@@ -64,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--insecure", action="store_true", help="no keys, on this machine only (127.0.0.1, ipc)"
     )
+    parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
+    parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
     parser.add_argument("--check-config", action="store_true", help="check it, start nothing")
     parser.add_argument(
         "--ready-fd",

@@ -12,6 +12,7 @@ from types import FrameType
 
 import zmq
 
+from agent.sandbox import Sandbox, SandboxConfig
 from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
 from cloud.doorman import Doorman
@@ -22,6 +23,7 @@ from cloud.service import Service
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import load_keys
+from user_lib.wire.notify import Notifier
 
 __all__ = ["App", "version"]
 
@@ -50,6 +52,7 @@ class App:
         self._config, self._clock = config, clock or SystemClock()
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop_event = threading.Event()
+        self._notifier = Notifier()
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
         with ExitStack() as building:
             self._build(config, building.callback)
@@ -66,7 +69,8 @@ class App:
         self._ledger = Ledger(config.ledger)
         on_close(self._ledger.close)
         self._service = Service(config, self._ledger, self._clock, version(), self._auth)
-        self._workers = Workers(config.ledger, config.offboard.workers)
+        sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
+        self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
         on_close(self._workers.close)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         on_close(context.term)
@@ -89,6 +93,7 @@ class App:
 
     def stop(self) -> None:
         """End the loop after its present turn; may be called from a signal handler."""
+        self._notifier.stopping()
         self._stop_event.set()
         os.eventfd_write(self._stop_fd, 1)
 
@@ -101,6 +106,7 @@ class App:
             with self._signals():
                 self._announce()
                 ready()
+                self._notifier.ready(f"listening on {self.endpoint}")
                 while not self._stop_event.is_set():
                     self._turn()
         finally:
@@ -140,6 +146,7 @@ class App:
             self._workers.submit(work)
         self._send(mail)
         now_ns = self._clock.monotonic_ns()
+        self._notifier.alive(now_ns)
         if now_ns >= self._metrics_ns:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
@@ -157,6 +164,7 @@ class App:
         self._workers.take()
         while not self._stop_event.is_set():
             self._stop_event.wait(FAILED_WAIT_S)
+            self._notifier.alive(self._clock.monotonic_ns())  # a full disk is no hanging process
             try:
                 self._service.recover()
                 return

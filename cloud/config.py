@@ -61,31 +61,25 @@ class Config(_Part, frozen=True, kw_only=True):
     keys: CloudKeys | None = None
     insecure: bool = False
     """Run without keys, on this machine only: every peer is taken for who it says it is."""
+    sandbox_socket: str = ""
+    """Where a service starts sandboxes as another user; without it they are the cloud's own."""
+    metrics_socket: str = ""
+    """A unix socket that answers with the metrics; none without it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def load(
-    path: Path | None,
-    *,
-    bind: str | None = None,
-    ledger: Path | None = None,
-    key: Path | None = None,
-    authorized: Path | None = None,
-    insecure: bool = False,
+    path: Path | None, *, key: Path | None = None, authorized: Path | None = None, **given: object
 ) -> Config:
-    """Read the configuration, let the command line's values win, and check the whole.
+    """Read the configuration, let the values given (unless None) win, and check the whole.
 
     Raises: ConfigError, naming the file, the key and what is allowed.
     """
     config = Config() if path is None else load_config(path, Config)
-    base = Path() if path is None else path.parent
-    config = msgspec.structs.replace(
-        config,
-        bind=bind or config.bind,
-        ledger=(ledger or config.ledger).expanduser(),
-        keys=_joined(config.keys, base, key, authorized),
-        insecure=insecure or config.insecure,
-    )
+    keys = _joined(config.keys, Path() if path is None else path.parent, key, authorized)
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = msgspec.structs.replace(config, keys=keys, **changes)
+    config = msgspec.structs.replace(config, ledger=config.ledger.expanduser())
     check(config)
     return config
 

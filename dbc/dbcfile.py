@@ -21,6 +21,8 @@ MAX_LENGTH = 1785
 _FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
 _FRAME_FORMATS += ("StandardCAN_FD", "ExtendedCAN_FD")
 _ROLES = {"Counter": "counter", "ChecksumXor8": "xor8", "ChecksumSum8": "sum8"}
+_ROLES_BY_NAME = {"COUNTER": "counter"}
+"""What opendbc's files say by name alone; which algorithm their CHECKSUM is, they do not say."""
 
 
 def parse_dbc(text: str, file: str) -> tuple[tuple[MessageDef, ...], tuple[Repair, ...]]:
@@ -140,7 +142,7 @@ class _Builder(Collector):
             is_switch=name in switches,
             multiplexed_by=self._long_name(written, switch),
             multiplex_ids=ranges,
-            role=_ROLES.get(role, ""),
+            role=_ROLES.get(role) or _ROLES_BY_NAME.get(name, ""),
         )
 
     def _long_name(self, written: int, name: str) -> str:

@@ -11,7 +11,7 @@ from dbc.catalog import Catalog
 from dbc.model import MessageDef, SignalDef
 from user_lib.contract.errors import DatabaseError, UnknownSignal, nearest
 
-__all__ = ["Encoder", "checksum"]
+__all__ = ["Encoder", "checksum", "clear_bits"]
 
 _FLOATS: dict[int, tuple[Any, Any, float]] = {
     16: (np.float16, np.uint16, float(np.finfo(np.float16).max)),
@@ -97,11 +97,11 @@ class Encoder:
         for signal in definition.signals:
             if signal.role == "counter":
                 count = np.arange(first_count, first_count + len(result), dtype=np.uint64)
-                _clear(result, signal)
+                clear_bits(result, signal)
                 _put(result, signal, count & np.uint64((1 << signal.length) - 1))
         for signal in definition.signals:
             if signal.role in ("xor8", "sum8"):
-                _clear(result, signal)
+                clear_bits(result, signal)
                 _put(result, signal, checksum(result, signal.role))
         return result
 
@@ -197,6 +197,7 @@ def _put(payload: NDArray[np.uint8], signal: SignalDef, bits: NDArray[np.uint64]
         payload[:, byte] |= (part << np.uint64(low)).astype(np.uint8)
 
 
-def _clear(payload: NDArray[np.uint8], signal: SignalDef) -> None:
+def clear_bits(payload: NDArray[np.uint8], signal: SignalDef) -> None:
+    """Set the bits of a signal to zero, in place."""
     for byte, low, count, _ in _byte_parts(signal):
         payload[:, byte] &= np.uint8(0xFF ^ (((1 << count) - 1) << low))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc.j1939 import parameter_group
-from dbc.model import MessageDef
+from dbc.model import NO_IDENTIFIER, MessageDef
 from user_lib.contract.frames import ERROR, EXTENDED, REMOTE, FrameBatch
 
 __all__ = ["Matcher"]
@@ -99,7 +99,7 @@ class Matcher:
         bus_of = {name: bus for bus, name in enumerate(channels)}
         for index, message in enumerate(messages):
             bus = bus_of.get(message.channel or "")
-            if bus is None:
+            if bus is None or message.can_id == NO_IDENTIFIER:
                 continue
             exact[bus << 30 | message.extended * _EXTENDED_BIT | message.can_id] = index
             if message.j1939 and message.extended:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["DatabaseRef", "MessageDef", "Repair", "SignalDef", "SignalRole"]
+__all__ = ["NO_IDENTIFIER", "DatabaseRef", "MessageDef", "Repair", "SignalDef", "SignalRole"]
+
+NO_IDENTIFIER = 0xFFFF_FFFF
+"""The ``can_id`` of a message that no bus carries: its rows are made on the vehicle."""
 
 SignalRole = str
 """What a signal guards: "", or "counter", "xor8", "sum8" (checksums of the other bytes)."""

@@ -4,7 +4,14 @@
 recorded log of any known format; `simulate` drives a demo car offline.
 """
 
-from hw.config import CanConfig, ReplayConfig, SimulatedConfig, SourceConfig, open_source
+from hw.config import (
+    CanConfig,
+    ReplayConfig,
+    SimulatedConfig,
+    SourceConfig,
+    open_source,
+    open_sources,
+)
 from hw.logs import Log, read_log, write_candump
 from hw.merged import merge
 from hw.simulated import MODELS, SimulatedDrive, model_databases, model_mapping, simulate
@@ -27,6 +34,7 @@ __all__ = [
     "model_databases",
     "model_mapping",
     "open_source",
+    "open_sources",
     "read_log",
     "read_speed_table",
     "simulate",

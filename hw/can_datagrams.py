@@ -40,6 +40,7 @@ __all__ = [
     "SO_TIMESTAMPNS",
     "Arrived",
     "frames_of",
+    "lost_so_far",
 ]
 
 FRAME_BYTES = 72
@@ -60,12 +61,14 @@ _ALIGN = struct.calcsize("N")
 _STAMP_BYTES = _RECORD.size + 16
 _STAMPED = np.dtype(
     {
-        "names": ["length", "level", "kind", "seconds", "nanoseconds"],
-        "formats": [np.uintp, np.int32, np.int32, np.int64, np.int64],
-        "offsets": [0, _ALIGN, _ALIGN + 4, _RECORD.size, _RECORD.size + 8],
+        "names": ["mark", "seconds", "nanoseconds"],
+        "formats": [np.int64, np.int64, np.int64],
+        "offsets": [_ALIGN, _RECORD.size, _RECORD.size + 8],
         "itemsize": CONTROL_BYTES,
     }
 )
+_STAMP_MARK = struct.unpack("=q", struct.pack("=ii", socket.SOL_SOCKET, SO_TIMESTAMPNS))[0]
+"""Level and kind of a record with a stamp, seen as one number."""
 _SECOND_NS = 1_000_000_000
 
 _FLAGS_OF_TOP_BITS = np.array(
@@ -83,9 +86,15 @@ _FLAGS_OF_FD = np.array(
 )
 
 
+_FIRST_BYTES = np.array(
+    [int.from_bytes(b"\xff" * n + bytes(8 - n), sys.byteorder) for n in range(9)], np.uint64
+)
+"""Masks of the first n bytes of eight."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrived:
-    """What one system call brought.
+    """What was received at once.
 
     Units: ``frames.time_ns``, the kernel's wall clock; 0 for a frame that came without a stamp.
     """
@@ -93,54 +102,47 @@ class Arrived:
     frames: FrameBatch
     malformed: int
     bus_offs: int
-    dropped_so_far: int | None
-    """The socket's own count, modulo 2**32; None as long as it has lost nothing."""
 
 
-def frames_of(received: Received) -> Arrived:
-    """Read the datagrams of one call; what is no frame is left out and counted.
+def frames_of(received: Received, bus: NDArray[np.uint8]) -> Arrived:
+    """Read datagrams, each of the bus given; what is no frame is left out and counted.
 
-    Shapes: stride 8 when no frame is longer than that, else 64. All memory is the result's own.
+    Shapes: bus (n,). Stride 8 when no frame is longer than that, else 64. All memory is the
+            result's own.
     """
-    header = received.payload[:, :8]
-    can_id = np.ascontiguousarray(header[:, :4]).view(np.uint32)[:, 0]
+    word = received.payload.view(np.uint32)[:, 0]
+    length = received.payload[:, 4].copy()
+    whole = (received.length == CLASSIC_FRAME_BYTES) & (length <= 8)
+    flags = _FLAGS_OF_TOP_BITS.take(word >> np.uint32(29))
     fd = received.length == FRAME_BYTES
-    length = header[:, 4].copy()
-    whole = fd | (received.length == CLASSIC_FRAME_BYTES)
-    whole &= (length <= np.where(fd, MAX_PAYLOAD, 8)) & (received.flags & socket.MSG_TRUNC == 0)
-    flags = _FLAGS_OF_TOP_BITS.take(can_id >> np.uint32(29))
     if fd.any():
-        flags |= np.where(fd, _FLAGS_OF_FD.take(header[:, 5]), np.uint8(0))
-    flags |= np.where(received.flags & socket.MSG_DONTROUTE, np.uint8(TX), np.uint8(0))
-    batch = FrameBatch(
-        _stamps(received),
-        np.zeros(len(can_id), np.uint8),
-        can_id & np.uint32(0x1FFF_FFFF),
-        flags,
-        length,
-        _payloads(received.payload, length, whole, flags),
-    )
-    bus_off = (flags & ERROR != 0) & (can_id & np.uint32(_BUS_OFF) != 0)
-    malformed = int(np.count_nonzero(~whole))
-    return Arrived(
-        batch.take(whole) if malformed else batch,
-        malformed,
-        int(np.count_nonzero(bus_off & whole)),
-        _dropped(received),
-    )
+        whole |= fd & (length <= MAX_PAYLOAD)
+        flags |= np.where(fd, _FLAGS_OF_FD.take(received.payload[:, 5]), np.uint8(0))
+    if received.flags.any():
+        whole &= received.flags & socket.MSG_TRUNC == 0
+        flags |= np.where(received.flags & socket.MSG_DONTROUTE, np.uint8(TX), np.uint8(0))
+    malformed = 0 if whole.all() else int(np.count_nonzero(~whole))
+    bus_offs = 0
+    if (errors := flags & ERROR).any():
+        bus_offs = int(np.count_nonzero((errors != 0) & (word & np.uint32(_BUS_OFF) != 0) & whole))
+    held = length if not malformed else np.where(whole, length, np.uint8(0))
+    if (remote := flags & REMOTE).any():
+        held = np.where(remote, np.uint8(0), held)
+    data = _payloads(received.payload, held)
+    can_id = word & np.uint32(0x1FFF_FFFF)
+    batch = FrameBatch(_stamps(received), bus, can_id, flags, length, data)
+    return Arrived(batch.take(whole) if malformed else batch, malformed, bus_offs)
 
 
-def _payloads(
-    payload: NDArray[np.uint8],
-    length: NDArray[np.uint8],
-    whole: NDArray[np.bool_],
-    flags: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
+def _payloads(payload: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the data, zero past its end: a slot still holds what came in it before."""
-    held = np.where(whole & (flags & REMOTE == 0), length, np.uint8(0))
     stride = 8 if held.max(initial=0) <= 8 else MAX_PAYLOAD
     data = payload[:, 8 : 8 + stride].copy()
-    if held.min(initial=stride) < stride:
+    if held.min(initial=stride) == stride:
+        return data
+    if stride == 8:
+        data.view(np.uint64)[:, 0] &= _FIRST_BYTES.take(held)
+    else:
         data *= np.arange(stride, dtype=np.uint8) < held[:, None]
     return data
 
@@ -148,10 +150,10 @@ def _payloads(
 def _stamps(received: Received) -> NDArray[np.int64]:
     """Return the wall clock's time of each arrival; 0 where the kernel gave none."""
     record = received.control.view(_STAMPED)[:, 0]
-    first = (record["level"] == socket.SOL_SOCKET) & (record["kind"] == SO_TIMESTAMPNS)
-    first &= received.control_length >= _STAMP_BYTES
-    stamps = np.where(first, record["seconds"] * _SECOND_NS + record["nanoseconds"], 0)
+    stamps: NDArray[np.int64] = record["seconds"] * _SECOND_NS + record["nanoseconds"]
+    first = (record["mark"] == _STAMP_MARK) & (received.control_length >= _STAMP_BYTES)
     for row in np.flatnonzero(~first).tolist():  # another record stands before it, if it is there
+        stamps[row] = 0
         for kind, content in _records(received, row):
             if kind == SO_TIMESTAMPNS:
                 seconds, nanoseconds = struct.unpack_from("=qq", content)
@@ -159,12 +161,14 @@ def _stamps(received: Received) -> NDArray[np.int64]:
     return stamps
 
 
-def _dropped(received: Received) -> int | None:
-    """Return the count of lost frames that the newest datagram carries: it only ever grows."""
-    newest = len(received.length) - 1
-    if newest < 0 or received.control_length[newest] <= _STAMP_BYTES:
+def lost_so_far(received: Received, row: int) -> int | None:
+    """Return how many frames a socket had lost when this one came, modulo 2**32.
+
+    None as long as it has lost nothing.
+    """
+    if received.control_length[row] <= _STAMP_BYTES:
         return None
-    for kind, content in _records(received, newest):
+    for kind, content in _records(received, row):
         if kind == SO_RXQ_OVFL:
             return int.from_bytes(content[:4], sys.byteorder)
     return None

@@ -8,6 +8,7 @@ One entry of the agent's ``sources``, told apart by ``kind``::
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,10 +26,18 @@ from hw.speed_table import read_speed_table
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import SourceError
 
-__all__ = ["CanConfig", "ReplayConfig", "SimulatedConfig", "SourceConfig", "open_source"]
+__all__ = [
+    "CanConfig",
+    "ReplayConfig",
+    "SimulatedConfig",
+    "SourceConfig",
+    "open_source",
+    "open_sources",
+]
 
 log = logging.getLogger("hw.config")
 
+_SOCKETCAN = "socketcan"
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Speed = Positive | Literal["max"]
 
@@ -127,13 +136,29 @@ def open_source(config: SourceConfig, *, clock: Clock | None = None) -> Source:
     return _open_simulated(config, clock)
 
 
+def open_sources(configs: Sequence[SourceConfig], *, clock: Clock | None = None) -> list[Source]:
+    """Open what configurations name; SocketCAN interfaces become one source, read together.
+
+    Raises: SourceError, when one cannot be opened; then none stays open.
+    """
+    clock = clock or SystemClock()
+    opened: list[Source] = []
+    try:
+        sockets = [c for c in configs if isinstance(c, CanConfig) and c.interface == _SOCKETCAN]
+        if sockets:
+            opened.append(_open_socketcan(sockets, clock))
+        opened += [open_source(config, clock=clock) for config in configs if config not in sockets]
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+    return opened
+
+
 def _open_interface(config: CanConfig, clock: Clock) -> Source:
+    if config.interface == _SOCKETCAN:
+        return _open_socketcan([config], clock)
     name, excluded = config.name or config.channel, excluded_keys(config.exclude_ids)
-    if config.interface == "socketcan":
-        _check_socketcan(config)
-        return SocketCanSource(
-            CanSocket(config.channel, config.capacity_frames, excluded), name, clock
-        )
     options: dict[str, Any] = {"interface": config.interface, "channel": config.channel}
     if config.fd:
         options["fd"] = True
@@ -145,6 +170,15 @@ def _open_interface(config: CanConfig, clock: Clock) -> Source:
     return InterfaceSource(
         options, name, clock, capacity_frames=config.capacity_frames, excluded=excluded
     )
+
+
+def _open_socketcan(configs: Sequence[CanConfig], clock: Clock) -> Source:
+    for config in configs:
+        _check_socketcan(config)
+    openers = [
+        CanSocket(c.channel, c.capacity_frames, excluded_keys(c.exclude_ids)) for c in configs
+    ]
+    return SocketCanSource(openers, [c.name or c.channel for c in configs], clock)
 
 
 def _check_socketcan(config: CanConfig) -> None:

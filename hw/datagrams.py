@@ -44,7 +44,7 @@ class _Message(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """Datagrams as the kernel handed them over: views that the next call overwrites.
+    """Datagrams as the kernel handed them over: views that later calls overwrite.
 
     Shapes: payload (n, payload_bytes) and control (n, control_bytes) uint8, with what earlier
             datagrams left behind ``length`` and ``control_length`` (n,); flags (n,), ``MSG_*``.
@@ -58,7 +58,11 @@ class Received:
 
 
 class Datagrams:
-    """Room for ``slots`` datagrams and their control records; filled from any datagram socket."""
+    """Room for ``slots`` datagrams and their control records, filled from datagram sockets.
+
+    In turn: `receive` from one or several sockets into slots that follow each other, look at
+    `received`, and `free` them.
+    """
 
     def __init__(self, slots: int, *, payload_bytes: int, control_bytes: int) -> None:
         self.slots = slots
@@ -75,23 +79,28 @@ class Datagrams:
         header["control_length"] = control_bytes
         self._length, self._flags = self._messages["length"], header["flags"]
         self._control_length = header["control_length"]
-        self._pointer = ctypes.c_void_p(self._messages.ctypes.data)
-        self._used = 0
+        self._first, self._step = self._messages.ctypes.data, self._messages.strides[0]
         self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
 
-    def receive(self, fd: int) -> Received:
-        """Take the datagrams that are waiting, at most ``slots``, without waiting for any.
+    def receive(self, fd: int, slot: int, most: int) -> int:
+        """Take datagrams that are waiting into the slots from ``slot`` on; return how many.
+
+        At most ``most`` are taken, and none is waited for.
 
         Raises: OSError, as the socket reports it; datagrams taken before it came are not lost.
         """
-        self._control_length[: self._used] = self._control.shape[1]
-        count = self._call(fd, self._pointer, self.slots, socket.MSG_DONTWAIT, None)
+        most = min(most, self.slots - slot)
+        address = ctypes.c_void_p(self._first + slot * self._step)
+        count: int = self._call(fd, address, most, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number not in (errno.EAGAIN, errno.EINTR):
                 raise OSError(number, os.strerror(number))
-            count = 0
-        self._used = count
+            return 0
+        return count
+
+    def received(self, count: int) -> Received:
+        """Return the first ``count`` slots as they were filled."""
         return Received(
             self._payload[:count],
             self._length[:count],
@@ -99,6 +108,10 @@ class Datagrams:
             self._control[:count],
             self._control_length[:count],
         )
+
+    def free(self, count: int) -> None:
+        """Give the first ``count`` slots back: what was received in them may be overwritten."""
+        self._control_length[:count] = self._control.shape[1]
 
 
 def _addresses(rows: NDArray[np.generic]) -> NDArray[np.uintp]:

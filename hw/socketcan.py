@@ -1,85 +1,60 @@
-"""A live SocketCAN interface, read in batches: the kernel's own buffer is the queue.
+"""Live SocketCAN interfaces, read in batches: the kernel's own buffers are the queue.
 
 There is no thread and no object for a frame. `SocketCanSource.read` takes all that waits in the
-socket by a few system calls, with the kernel's stamps; what did not fit in the socket's buffer the
-kernel has counted. When the interface goes down the socket stays, for it carries frames again the
-moment the interface is up; when the interface is removed another socket is opened, for as long as
-it takes. Nothing is ever sent.
+sockets by a few system calls, with the kernel's stamps; what did not fit in a socket's buffer the
+kernel has counted. All interfaces of a vehicle are read into one batch, for what costs most is not
+a frame but a batch. Nothing is ever sent.
 """
 
-import errno
-import logging
 import os
 import select
-import socket
 import threading
-from typing import Protocol
+from collections.abc import Sequence
 
-from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, Arrived, frames_of
+import numpy as np
+
+from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, frames_of, lost_so_far
+from hw.can_link import CanLink, SocketOpener
 from hw.datagrams import Datagrams
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
 from hw.wall_clock import ArrivalTimes
 from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.frames import FrameBatch
 
-__all__ = ["SocketCanSource", "SocketOpener"]
-
-log = logging.getLogger("hw.socketcan")
+__all__ = ["SocketCanSource"]
 
 _SLOTS = 512
-_CALLS_A_READ = 128
+"""Frames of one interface that are taken by one call."""
+_ROUNDS = 128
 """So a read ends, whatever comes in meanwhile."""
-_BACKOFF_FIRST_NS = 100 * MS
-_BACKOFF_MOST_NS = 2 * SECOND
-_COUNTER = 1 << 32
-_DOWN = "the interface is down"
-
-
-class SocketOpener(Protocol):
-    """What opens the sockets of an interface; see `CanSocket`."""
-
-    @property
-    def interface(self) -> str:
-        """The interface's name, for messages."""
-        ...
-
-    def open(self) -> socket.socket:
-        """Return a bound, non-blocking datagram socket. Raises: OSError, when it cannot be."""
-        ...
-
-    def is_up(self, opened: socket.socket) -> bool:
-        """Whether the interface passes frames. Raises: OSError, when it does not exist."""
-        ...
 
 
 class SocketCanSource:
-    """Frames of one SocketCAN interface, under one channel name.
+    """Frames of SocketCAN interfaces, each under the name of its channel.
 
-    Raises: SourceError, when the interface can never be opened. One that is only absent for now is
+    Raises: SourceError, when an interface can never be opened. One that is only absent for now is
     waited for.
     """
 
-    def __init__(self, opener: SocketOpener, name: str, clock: Clock) -> None:
-        self.channels = (name,)
+    def __init__(self, openers: Sequence[SocketOpener], names: Sequence[str], clock: Clock) -> None:
+        self.channels = tuple(names)
         self.live = True
-        self._opener, self._clock = opener, clock
+        self._clock = clock
         self._times = ArrivalTimes(clock)
-        self._datagrams = Datagrams(_SLOTS, payload_bytes=FRAME_BYTES, control_bytes=CONTROL_BYTES)
+        self._links = [CanLink(opener, clock) for opener in openers]
+        self._datagrams = Datagrams(
+            _SLOTS * len(self._links), payload_bytes=FRAME_BYTES, control_bytes=CONTROL_BYTES
+        )
+        self._buses = np.arange(len(self._links), dtype=np.uint8)
         self._tally = Tally()
-        self._dropped = self._malformed = self._bus_offs = self._reconnects = 0
-        self._counter = 0
-        self._connected = True
-        self._seen_up = False
-        self._next_try_ns, self._backoff_ns = 0, _BACKOFF_FIRST_NS
-        self._socket: socket.socket | None = None
-        self._reading = threading.Lock()
+        self._malformed = self._bus_offs = 0
+        self._reading, self._closing = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
-        self._closing = threading.Lock()
         self._stopped_fd = os.eventfd(0, os.EFD_CLOEXEC)
         try:
             self._revive()
         except BaseException:
-            os.close(self._stopped_fd)
+            self._let_go()
             raise
 
     def read(self, timeout_s: float) -> FrameBatch:
@@ -91,25 +66,26 @@ class SocketCanSource:
             if timeout_s > 0:
                 self._gather(self._clock.monotonic_ns() + int(timeout_s * SECOND))
             if self._stop.is_set():
-                raise SourceEnded(f"the source {self._opener.interface} was closed")
+                names = ", ".join(link.interface for link in self._links)
+                raise SourceEnded(f"the source {names} was closed")
             self._revive()
             batch = self._drain()
         self._tally.count(batch)
         return batch
 
     def stats(self) -> SourceStats:
-        """Return the counts since the source was opened."""
+        """Return the counts since the source was opened; connected when all interfaces are."""
         return self._tally.stats(
-            dropped=self._dropped,
+            dropped=sum(link.dropped for link in self._links),
             malformed=self._malformed,
             bus_offs=self._bus_offs,
-            reconnects=self._reconnects,
-            connected=self._connected and not self._stop.is_set(),
+            reconnects=sum(link.reconnects for link in self._links),
+            connected=self._all_connected and not self._stop.is_set(),
             ended=self._stop.is_set(),
         )
 
     def close(self) -> None:
-        """Close the socket; a waiting read returns. May be called twice."""
+        """Close the sockets; a waiting read returns. May be called twice."""
         with self._closing:
             if self._stop.is_set():
                 return
@@ -117,7 +93,19 @@ class SocketCanSource:
         os.eventfd_write(self._stopped_fd, 1)
         with self._reading:
             self._let_go()
-            os.close(self._stopped_fd)
+
+    def _let_go(self) -> None:
+        for link in self._links:
+            link.close()
+        os.close(self._stopped_fd)
+
+    @property
+    def _all_connected(self) -> bool:
+        return all(link.connected for link in self._links)
+
+    def _revive(self) -> None:
+        for link in self._links:
+            link.revive()
 
     # --- waiting --------------------------------------------------------------------------------
 
@@ -125,103 +113,63 @@ class SocketCanSource:
         """Wait for the first frame or an error, and then a moment for more."""
         while not self._stop.is_set():
             self._revive()
-            left_ns = deadline_ns - self._clock.monotonic_ns()
-            if left_ns <= 0:
+            now_ns = self._clock.monotonic_ns()
+            if now_ns >= deadline_ns:
                 return
-            if not self._connected:
-                until_try_ns = self._next_try_ns - self._clock.monotonic_ns()
-                left_ns = min(left_ns, max(until_try_ns, MS))
-            if self._arrives_within(left_ns):
-                linger_ns = min(deadline_ns - self._clock.monotonic_ns(), int(GATHER_S * SECOND))
-                if linger_ns > 0:
-                    self._stop.wait(linger_ns / SECOND)
+            tries_ns = [link.next_try_ns for link in self._links if not link.connected]
+            if self._arrives_within(min([deadline_ns, *tries_ns]) - now_ns):
+                left_ns = deadline_ns - self._clock.monotonic_ns()
+                if left_ns > 0:
+                    self._stop.wait(min(left_ns / SECOND, GATHER_S))
                 return
 
     def _arrives_within(self, wait_ns: int) -> bool:
         poll = select.poll()
         poll.register(self._stopped_fd, select.POLLIN)
-        if self._socket is not None:
-            poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(wait_ns / MS))
+        for link in self._links:
+            if link.socket is not None:
+                poll.register(link.socket, select.POLLIN)
+        return bool(poll.poll(max(wait_ns / MS, 1)))
 
     # --- reading --------------------------------------------------------------------------------
 
     def _drain(self) -> FrameBatch:
-        """Take what waits in the socket."""
+        """Take what waits in the sockets, in the order of arrival."""
         parts: list[FrameBatch] = []
-        for _ in range(_CALLS_A_READ):
-            if self._socket is None:
-                break
-            try:
-                received = self._datagrams.receive(self._socket.fileno())
-            except OSError as error:
-                self._lost(error)
-                break
-            if len(received.length):
-                parts.append(self._account(frames_of(received)))
-            if len(received.length) < self._datagrams.slots:
+        for _ in range(_ROUNDS):
+            counts = self._receive()
+            if total := sum(counts):
+                parts.append(self._frames(counts, total))
+            if max(counts) < _SLOTS:
                 break
         if not parts:
             return FrameBatch.empty()
-        if not self._connected:
-            self._back()
         batch = parts[0] if len(parts) == 1 else FrameBatch.concatenate(parts)
-        batch.time_ns[:] = self._times.of(batch.time_ns)
-        return batch
+        batch.time_ns[:] = self._times.of(batch.time_ns, batch.bus)
+        if len(self._links) == 1:
+            return batch
+        return batch.take(np.argsort(batch.time_ns, kind="stable"))
 
-    def _account(self, arrived: Arrived) -> FrameBatch:
+    def _receive(self) -> list[int]:
+        """Fill slots from one interface after the other; return how many each has brought."""
+        counts: list[int] = []
+        slot = 0
+        for link in self._links:
+            counts.append(link.receive(self._datagrams, slot, _SLOTS))
+            slot += counts[-1]
+        return counts
+
+    def _frames(self, counts: Sequence[int], total: int) -> FrameBatch:
+        """Read the slots that were filled, note what was lost, and free them."""
+        received = self._datagrams.received(total)
+        row = -1
+        for link, count in zip(self._links, counts, strict=True):
+            row += count
+            if count:
+                link.note_losses(lost_so_far(received, row))
+        bus = np.repeat(self._buses, counts)
+        arrived = frames_of(received, bus)
+        self._datagrams.free(total)
         self._malformed += arrived.malformed
         self._bus_offs += arrived.bus_offs
-        if arrived.dropped_so_far is not None:
-            self._dropped += (arrived.dropped_so_far - self._counter) % _COUNTER
-            self._counter = arrived.dropped_so_far
         return arrived.frames
-
-    # --- the interface comes and goes -----------------------------------------------------------
-
-    def _revive(self) -> None:
-        """Open the socket if there is none, or see whether the interface is up; when it is time."""
-        if self._connected and self._socket is not None:
-            return
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._next_try_ns:
-            return
-        self._next_try_ns = now_ns + self._backoff_ns
-        self._backoff_ns = min(2 * self._backoff_ns, _BACKOFF_MOST_NS)
-        try:
-            if self._socket is None:
-                self._counter = 0
-                self._socket = self._opener.open()
-            up = self._opener.is_up(self._socket)
-        except OSError as error:
-            self._lost(error)
-            return
-        if up:
-            self._back()
-        else:
-            self._away(_DOWN)
-
-    def _lost(self, error: OSError) -> None:
-        """Note that the interface went away; one that is only down keeps its socket."""
-        if error.errno != errno.ENETDOWN:
-            self._let_go()
-        self._away(error.strerror or str(error))
-
-    def _away(self, why: str) -> None:
-        if self._connected:
-            self._next_try_ns = self._clock.monotonic_ns() + _BACKOFF_FIRST_NS
-            self._backoff_ns = 2 * _BACKOFF_FIRST_NS
-            log.warning("CAN interface %s: %s; waiting for it", self._opener.interface, why)
-        self._connected = False
-
-    def _back(self) -> None:
-        if not self._connected:
-            self._reconnects += self._seen_up
-            log.info("CAN interface %s is up", self._opener.interface)
-        self._seen_up = self._connected = True
-        self._next_try_ns, self._backoff_ns = 0, _BACKOFF_FIRST_NS
-
-    def _let_go(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None

@@ -65,8 +65,9 @@ class Tally:
     def count(self, batch: FrameBatch) -> None:
         """Add the frames of one read."""
         self.frames += len(batch)
-        self.error_frames += int(np.count_nonzero(batch.flags & ERROR))
-        self.remote_frames += int(np.count_nonzero(batch.flags & REMOTE))
+        if (batch.flags & (ERROR | REMOTE)).any():
+            self.error_frames += int(np.count_nonzero(batch.flags & ERROR))
+            self.remote_frames += int(np.count_nonzero(batch.flags & REMOTE))
 
     def stats(self, **others: Any) -> SourceStats:  # noqa: ANN401 -- fields of SourceStats
         """Return these counts with the source's other ones."""

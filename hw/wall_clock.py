@@ -50,7 +50,6 @@ def monotonic_of(stamps_ns: NDArray[np.int64], before: Reading, now: Reading) ->
     Units:  stamps, ns of the wall clock, 0 for none (the frame then came now); result, ns of the
             monotonic clock.
     """
-    unstamped = stamps_ns == 0
     times = stamps_ns - now.ahead_ns
     step_ns = now.ahead_ns - before.ahead_ns
     if step_ns:
@@ -59,7 +58,7 @@ def monotonic_of(stamps_ns: NDArray[np.int64], before: Reading, now: Reading) ->
         set_at = int(np.argmax(gaps) if step_ns > 0 else np.argmin(gaps))
         times[:set_at] += step_ns
         np.maximum(times, before.monotonic_ns, out=times)
-    times[unstamped] = now.monotonic_ns
+    times[stamps_ns == 0] = now.monotonic_ns
     return np.minimum(times, now.monotonic_ns)
 
 
@@ -71,14 +70,19 @@ class ArrivalTimes:
         self._before = read_clocks(clock)
         self._epoch_ns = self._before.ahead_ns
 
-    def of(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    def of(self, stamps_ns: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the source times of frames that arrived since the last call.
 
-        Shapes: (n,), in the order of arrival. Units: as `monotonic_of`.
+        Shapes: (n,); those of one bus are in the order of arrival. Units: as `monotonic_of`.
         """
         now = read_clocks(self._clock)
         if abs(now.ahead_ns - self._before.ahead_ns) < _HOLDS_NS:
             now = Reading(now.monotonic_ns, self._before.ahead_ns)
-        times = monotonic_of(stamps_ns, self._before, now) + self._epoch_ns
+            times = monotonic_of(stamps_ns, now, now)
+        else:
+            times = np.empty_like(stamps_ns)
+            for number in np.unique(bus):
+                rows = bus == number
+                times[rows] = monotonic_of(stamps_ns[rows], self._before, now)
         self._before = now
-        return times
+        return times + self._epoch_ns

@@ -4,8 +4,12 @@ An order for a worker is one byte on the control socket (another for an external
 descriptors: the write ends of the answer's and the prints' pipes, and a socket on which the zygote
 reports this one worker: `Started`, with a pidfd and the worker's own channel, then `Exited`. If
 that socket ends before, the zygote is gone. A job is one byte on the worker's channel with the
-descriptor of the sealed job. On the status socket the agent may say `KILL`, when it may not kill
-the worker itself because that is another user's; a status socket that the agent closes says so too.
+descriptor of the sealed job.
+
+A spare is ordered with the job that took the last one, and made when nothing else waits. On the
+status socket the agent may say `NOW`, when a job wants a spare that is not made yet, and `KILL`,
+when it may not kill the worker itself because that is another user's; a status socket that the
+agent closes says so too.
 """
 
 import os
@@ -19,8 +23,10 @@ __all__ = [
     "EXTERNAL_WORKER",
     "JOB",
     "KILL",
+    "NOW",
     "ORDER_DESCRIPTORS",
     "PYTHON_WORKER",
+    "SPARE_WORKER",
     "STARTED_DESCRIPTORS",
     "Exited",
     "Hello",
@@ -34,8 +40,10 @@ __all__ = [
 
 JOB = b"J"
 KILL = b"K"
+NOW = b"N"
 PYTHON_WORKER = b"P"
 EXTERNAL_WORKER = b"X"
+SPARE_WORKER = b"S"
 ORDER_DESCRIPTORS = 3
 STARTED_DESCRIPTORS = 2
 DATAGRAM_BYTES = 64 * 1024

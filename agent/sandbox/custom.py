@@ -26,7 +26,7 @@ class Params(Mapping[str, Json]):
     """The assignment's params, as items and as attributes, and what the platform adds.
 
     ``state`` is what the previous iteration returned as `Result.state`; ``feedback``, the off-board
-    output of the previous round; ``iteration``, counted from 0; ``vehicle``, this vehicle's id.
+    output of the previous round; ``iteration``, counted from 1; ``vehicle``, this vehicle's id.
     """
 
     def __init__(self, given: Mapping[str, Json], reserved: Mapping[str, Json]) -> None:

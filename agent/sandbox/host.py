@@ -75,8 +75,8 @@ class _Zygote:
             self.end()
             raise
 
-    def order(self, terms: Terms) -> Watch:
-        """Order a worker.
+    def order(self, terms: Terms, *, spare: bool = False) -> Watch:
+        """Order a worker, to be made at once or, as a spare, when there is time.
 
         Raises: OSError, when the zygote is gone or descriptors are.
         """
@@ -93,6 +93,7 @@ class _Zygote:
             kept.callback(status.close)
             given.callback(told.close)
             word = control.EXTERNAL_WORKER if terms.external else control.PYTHON_WORKER
+            word = control.SPARE_WORKER if spare else word
             socket.send_fds(self._control, [word], [*pipes, told.fileno()])
             watch = Watch(terms, status, *ends)
             kept.pop_all()
@@ -238,12 +239,12 @@ class Sandbox:
         with self._lock:
             self._watches.add(watch)
         try:
+            self._refill(zygote)
             return watch.follow(job.limits.wall_s)
         finally:
             with self._lock:
                 self._watches.discard(watch)
             watch.close()
-            self._refill(zygote)
 
     def _worker(self, zygote: _Zygote, *, external: bool) -> Watch:
         """Take a worker that stands ready, or order one."""
@@ -258,13 +259,13 @@ class Sandbox:
         return zygote.order(self._terms(external=external))
 
     def _refill(self, zygote: _Zygote) -> None:
-        """Order what is missing of the spares, after a job: the job itself needed the processor."""
+        """Order a spare for the one that was taken; the zygote makes it when nothing else waits."""
         with self._lock:
             missing = self.config.spares - len(self._spares)
             if self._zygote is not zygote or missing <= 0:
                 return
             try:
-                self._spares.append(zygote.order(self._terms(external=False)))
+                self._spares.append(zygote.order(self._terms(external=False), spare=True))
             except OSError:
                 return  # the zygote has just ended; the next job finds that out and restarts it
 
@@ -279,7 +280,8 @@ class Sandbox:
                 self._zygote = self._start_zygote()
                 self._starts += 1
                 for _ in range(self.config.spares):
-                    self._spares.append(self._zygote.order(self._terms(external=False)))
+                    spare = self._zygote.order(self._terms(external=False), spare=True)
+                    self._spares.append(spare)
             return self._zygote
 
     def _start_zygote(self) -> _Zygote:

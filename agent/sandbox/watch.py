@@ -92,6 +92,9 @@ class Watch:
     def hand_over(self, job_fd: int) -> None:
         """Give the worker its job, waiting for the worker to exist."""
         deadline = time.monotonic() + self._terms.start_timeout_s
+        if self._channel_fd < 0:
+            with suppress(OSError):  # the wait below sees that the zygote is gone
+                self._status.send(control.NOW)
         while self._channel_fd < 0 and not self._lost:
             if self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 self._read_status()
@@ -99,13 +102,13 @@ class Watch:
                 self._lost = True
         if self._lost:
             return
+        self._meter = Meter(self._pidfd)
         with socket.socket(fileno=self._channel_fd) as channel:
             self._channel_fd = -1
             try:
                 socket.send_fds(channel, [control.JOB], [job_fd])
             except OSError:
                 return  # the worker ended while idle; its status says so
-        self._meter = Meter(self._pidfd)
         self._seen.started = True
 
     def follow(self, wall_s: float) -> Observed:

@@ -26,8 +26,22 @@ __all__ = ["main"]
 REHEARSAL_BYTES = 1024
 PROFILES: dict[bytes, Profile] = {
     control.PYTHON_WORKER: "python",
+    control.SPARE_WORKER: "python",
     control.EXTERNAL_WORKER: "external",
 }
+SPARE_AFTER_MS = 3
+"""A spare is made when nothing came for so long: the job just begun needs the processor."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    profile: Profile
+    given: list[int]
+    told: socket.socket
+
+    def close(self) -> None:
+        control.close_all(self.given)
+        self.told.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +61,37 @@ class _Zygote:
         self._workers: dict[int, _Worker] = {}
         self._watched: dict[int, int] = {}
         """By the descriptor on which the agent watches a worker, the worker's pidfd."""
+        self._later: dict[int, _Order] = {}
+        """Orders of spares, by the same descriptor, oldest first."""
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
 
     def serve(self) -> None:
         """Serve until the agent is gone."""
         while True:
-            for fd, _ in self._poll.poll():
-                if fd in self._workers:
-                    self._bury(fd)
-                elif fd in self._watched:
-                    self._give_up(fd)
-                elif fd == self._agent.fileno() and not self._take_order():
-                    return
+            events = self._poll.poll(SPARE_AFTER_MS if self._later else None)
+            if not events:
+                self._hire(self._later.pop(next(iter(self._later))))
+            for fd, _ in events:
+                if fd == self._agent.fileno():
+                    if not self._take_order():
+                        return
+                else:
+                    self._tend(fd)
+
+    def _tend(self, fd: int) -> None:
+        """See to a worker that ended, or to what the agent says of one."""
+        if fd in self._workers:
+            self._bury(fd)
+        elif fd in self._later:
+            order = self._later.pop(fd)
+            if _word(order.told) == control.NOW:
+                self._hire(order)
+            else:
+                self._poll.unregister(fd)
+                order.close()
+        elif fd in self._watched:
+            self._heed(fd)
 
     def _take_order(self) -> bool:
         word, fds = control.receive(self._agent, control.ORDER_DESCRIPTORS)
@@ -67,21 +99,27 @@ class _Zygote:
             return False
         if word in PROFILES and len(fds) == control.ORDER_DESCRIPTORS:
             *given, status = fds
-            self._hire(PROFILES[word], given, socket.socket(fileno=status))
-            fds = given
-        control.close_all(fds)
+            order = _Order(PROFILES[word], given, socket.socket(fileno=status))
+            self._poll.register(order.told, select.POLLIN)
+            if word == control.SPARE_WORKER:
+                self._later[status] = order
+            else:
+                self._hire(order)
+        else:
+            control.close_all(fds)
         return True
 
-    def _hire(self, profile: Profile, given: list[int], told: socket.socket) -> None:
+    def _hire(self, order: _Order) -> None:
         """Make a worker and hand its agent's ends over."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        told = order.told
         with ours, theirs:
-            pid = self._fork(profile, (theirs.fileno(), *given))
+            pid = self._fork(order.profile, (theirs.fileno(), *order.given))
+            control.close_all(order.given)
             pidfd = os.pidfd_open(pid)
             self._workers[pidfd] = _Worker(pid, told)
             self._poll.register(pidfd, select.POLLIN)
             self._watched[told.fileno()] = pidfd
-            self._poll.register(told, select.POLLIN)
             try:
                 message = control.encode(Started(pid))
                 socket.send_fds(told, [message], [pidfd, ours.fileno()])
@@ -99,9 +137,11 @@ class _Zygote:
             namespaces.undo_next(self._own_pidfd)
         return pid
 
-    def _give_up(self, told: int) -> None:
-        """Kill a worker: the agent says so, or has closed its end."""
+    def _heed(self, told: int) -> None:
+        """Kill a worker if the agent says so, or has closed its end."""
         pidfd = self._watched[told]
+        if _word(self._workers[pidfd].told) == control.NOW:
+            return
         self._unwatch(told)
         with suppress(ProcessLookupError):  # it has just ended by itself
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -133,6 +173,13 @@ class _Zygote:
             if pid not in ours:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+
+
+def _word(told: socket.socket) -> bytes:
+    try:
+        return told.recv(1)
+    except OSError:
+        return b""  # closed by the agent with something of ours unread
 
 
 def _kill_group(pid: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.names import Derived, Direct, Signal, direct_parts
+from agent.signals.names import Derived, Leaf, Signal, leaves_of
 from agent.signals.plan import Condition
 from agent.signals.recording import Recording
 from agent.signals.ring import Rows
@@ -39,9 +39,9 @@ class EdgeDetector:
 
     def __init__(self, recording: Recording, condition: Condition, start_ns: int) -> None:
         self._recording, self._condition = recording, condition
-        self._parts: dict[int, list[Direct]] = {}
+        self._parts: dict[int, list[Leaf]] = {}
         for signal in condition.signals.values():
-            for part in direct_parts(signal):
+            for part in leaves_of(signal):
                 group = self._parts.setdefault(part.message, [])
                 if part not in group:
                     group.append(part)
@@ -115,7 +115,7 @@ class EdgeDetector:
         return ring.read(start, stop)
 
     def _new_rows(self, known_ns: int) -> tuple[_Events, dict[str, NDArray[np.float64]]]:
-        """Return the rows not seen before, and the column that each direct signal has in them."""
+        """Return the rows not seen before, and the values of each of their signals in them."""
         times, messages, ordinals = [], [], []
         columns: dict[str, NDArray[np.float64]] = {}
         for message, parts in self._parts.items():
@@ -134,13 +134,13 @@ class EdgeDetector:
     def _track(
         self, signal: Signal, events: _Events, columns: dict[str, NDArray[np.float64]]
     ) -> _Track:
-        if isinstance(signal, Direct):
+        if isinstance(signal, Derived):
+            tracks = [self._track(part, events, columns) for part in signal.parts]
+            raw = self._derive(signal, tracks)
+        else:
             brought = events.message == signal.message
             raw = np.full(len(brought), np.nan)
             raw[brought] = columns[signal.name][events.ordinal[brought]]
-        else:
-            tracks = [self._track(part, events, columns) for part in signal.parts]
-            raw = self._derive(signal, tracks)
         fresh = ~np.isnan(raw)
         return _Track(self._hold(signal.name, raw, fresh), fresh)
 

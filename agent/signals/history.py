@@ -22,6 +22,7 @@ FLOOR_PAGES = 2
 _MIN_PAGE_BYTES, _MAX_PAGE_BYTES = 512, 16 * 1024
 _MEGABYTE = 1 << 20
 _NARROW = 8
+_NEVER_NS = np.iinfo(np.int64).max
 
 
 class Reservation:
@@ -61,6 +62,10 @@ class History:
         self._page_rows = np.array(page_rows, np.int64)
         self._marks = Marks(len(self._strides))
         self._free = list(range(self.total_pages - 1, -1, -1))
+        self._pages = np.zeros(len(self._strides), np.int64)
+        self._promise = np.full(len(self._strides), FLOOR_PAGES, np.int64)
+        self._ended_ns = np.zeros(len(self._strides), np.int64)
+        """When the oldest page of each message ended; of those with two pages or more."""
         self._rings: dict[int, Ring] = {}
         self._reservations: list[Reservation] = []
         self._reserved: dict[int, int] = {}
@@ -207,31 +212,35 @@ class History:
     # --- pages ----------------------------------------------------------------------------------
 
     def _promised(self, message: int) -> int:
-        return max(FLOOR_PAGES, self._reserved.get(message, 0))
+        return int(self._promise[message])
 
     def _next_page(self, ring: Ring) -> Page:
         slot = self._free.pop() if self._free else self._take_from(self._oldest(ring))
+        self._note_pages(ring, 1)
         return Page(slot, self._arena[slot], ring.stride, ring.head)
 
     def _take_from(self, ring: Ring) -> int:
         self.overwritten += ring.oldest_page_rows
-        return ring.drop_oldest()
+        slot = ring.drop_oldest()
+        self._note_pages(ring, -1)
+        return slot
+
+    def _note_pages(self, ring: Ring, more: int) -> None:
+        self._pages[ring.message] += more
+        if ring.pages:
+            self._ended_ns[ring.message] = ring.oldest_page_ended_ns
 
     def _oldest(self, asking: Ring) -> Ring:
         """Return the ring whose oldest page ended longest ago, of those that may lose one.
 
         One that has what it was promised may always lose a page to itself.
         """
-        if len(asking.pages) >= self._promised(asking.message):
-            best, best_ns = asking, asking.oldest_page_ended_ns
-        else:
-            best, best_ns = asking, None
-        for ring in self._rings.values():
-            if len(ring.pages) > self._promised(ring.message):
-                ended_ns = ring.oldest_page_ended_ns
-                if best_ns is None or ended_ns < best_ns:
-                    best, best_ns = ring, ended_ns
-        return best
+        may_lose = self._pages > self._promise
+        mine = asking.message
+        may_lose[mine] = self._pages[mine] >= self._promise[mine]
+        if not may_lose.any():
+            return asking
+        return self._rings[int(np.argmin(np.where(may_lose, self._ended_ns, _NEVER_NS)))]
 
     # --- reservations ---------------------------------------------------------------------------
 
@@ -274,4 +283,7 @@ class History:
             for message, pages in reservation.pages.items():
                 self._reserved[message] = max(pages, self._reserved.get(message, 0))
         floors = FLOOR_PAGES * (len(self._strides) - len(self._reserved))
+        self._promise[:] = FLOOR_PAGES
+        for message, pages in self._reserved.items():
+            self._promise[message] = max(FLOOR_PAGES, pages)
         self._promised_pages = floors + sum(map(self._promised, self._reserved))

@@ -14,6 +14,7 @@ from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from agent.signals.room import check_room
 from agent.signals.subscription import Delivery, Feed, SourceOver, SubscriptionFailed, WindowReady
+from agent.signals.triggers import TriggerCounts
 from dbc import Catalog
 from hw.source import Source
 from user_lib.contract.assignment import Assignment
@@ -73,7 +74,11 @@ class SignalHub:
         self._tick_ns = round(tick_ms * MS)
         self._intake = Intake(sources)
         self._recording = Recording(
-            catalog, self._intake.channels, derived=profile.derived, history_mb=history_mb
+            catalog,
+            self._intake.channels,
+            derived=profile.derived,
+            bitrates=profile.bitrates,
+            history_mb=history_mb,
         )
         self._warn_of_other_channels(profile)
         self.catalog_hash = _hash(catalog, profile)
@@ -83,7 +88,11 @@ class SignalHub:
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
         self._lag_ms = 0.0
+        self.pumped_ns = self._heard_ns
+        """When the pump began its latest tick, by the monotonic clock."""
         self._failed_subscriptions = self._errors = 0
+        self._past_triggers = TriggerCounts()
+        """Those of subscriptions that have ended."""
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
         for channel in profile.channels:
@@ -169,6 +178,10 @@ class SignalHub:
             found |= self._intake.stats()
             found["subscriptions"] = len(self._feeds)
             found["subscriptions.failed"] = self._failed_subscriptions
+            triggers = sum((feed.triggers for feed in self._feeds), self._past_triggers)
+            found["triggers.fired"] = triggers.fired
+            found["triggers.merged"] = triggers.merged
+            found["triggers.missed"] = triggers.missed
             found["pump.lag_ms"] = self._lag_ms
             found["pump.errors"] = self._errors
         return found
@@ -178,6 +191,7 @@ class SignalHub:
     def _run(self) -> None:
         next_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
+            self.pumped_ns = self._clock.monotonic_ns()
             try:
                 busy = self._tick()
             except Exception:  # noqa: BLE001 - the top of the loop: logged and counted
@@ -255,6 +269,7 @@ class SignalHub:
         for feed in [feed for feed in self._feeds if feed.closed]:
             feed.release()
             self._feeds.remove(feed)
+            self._past_triggers += feed.triggers
 
 
 def _hash(catalog: Catalog, profile: Profile) -> str:

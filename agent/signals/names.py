@@ -1,7 +1,8 @@
 """What the signals of a vehicle are called and what stands behind each name.
 
-A `Direct` signal is a column of a message; a `Derived` one is an expression of others, which has a
-sample whenever the first signal that the expression names has one.
+A `Direct` signal is a column of a message, a `Measure` tells of a message's frames as such. A
+`Derived` signal is an expression of others, which has a sample whenever the first signal that the
+expression names has one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,12 +11,22 @@ from typing import TypeAlias
 
 import msgspec
 
+from agent.signals.quality import Measure, QualityNames
 from dbc import Catalog, Transform
 from user_lib.contract.errors import AssignmentError, ConfigError, UnknownSignal, nearest
 from user_lib.contract.expressions import Expression, parse_arithmetic
 from user_lib.contract.messages import SignalInfo
 
-__all__ = ["Derivation", "Derived", "Direct", "Signal", "SignalNames", "direct_parts", "lead_of"]
+__all__ = [
+    "Derivation",
+    "Derived",
+    "Direct",
+    "Leaf",
+    "Signal",
+    "SignalNames",
+    "lead_of",
+    "leaves_of",
+]
 
 
 class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,25 +63,27 @@ class Derived:
         return self.expression.names
 
 
-Signal: TypeAlias = Direct | Derived
+Leaf: TypeAlias = Direct | Measure
+"""What is read from the rows of one message."""
+Signal: TypeAlias = Leaf | Derived
 
 
-def direct_parts(signal: Signal) -> Iterator[Direct]:
+def leaves_of(signal: Signal) -> Iterator[Leaf]:
     """Yield the signals that are read for this one, the leading one first."""
-    if isinstance(signal, Direct):
-        yield signal
-    else:
+    if isinstance(signal, Derived):
         for part in signal.parts:
-            yield from direct_parts(part)
+            yield from leaves_of(part)
+    else:
+        yield signal
 
 
-def lead_of(signal: Signal) -> Direct:
-    """Return the direct signal at whose times this one has its samples."""
-    return next(direct_parts(signal))
+def lead_of(signal: Signal) -> Leaf:
+    """Return the signal that is read at whose times this one has its samples."""
+    return next(leaves_of(signal))
 
 
 class SignalNames:
-    """The names of a catalog and of a profile's derived signals.
+    """The names of a catalog, of its messages' measures and of a profile's derived signals.
 
     Raises: ConfigError, if a derived signal cannot be computed: its expression does not parse,
             names what is not there, names nothing, or needs itself.
@@ -78,6 +91,7 @@ class SignalNames:
 
     def __init__(self, catalog: Catalog, derived: Mapping[str, Derivation] | None = None) -> None:
         self.catalog = catalog
+        self._quality = QualityNames(catalog)
         self._derivations = dict(derived or {})
         self._derived: dict[str, Derived] = {}
         for name in self._derivations:
@@ -95,7 +109,7 @@ class SignalNames:
             parts = tuple(
                 self._derive(part, (*outer, name))
                 if part in self._derivations
-                else self._direct(part)
+                else self._leaf(part)
                 for part in expression.names
             )
         except AssignmentError as error:
@@ -104,7 +118,10 @@ class SignalNames:
             raise ConfigError(f"{where}: {definition.expression!r} names no signal")
         return Derived(name, definition.unit, expression, parts)
 
-    def _direct(self, name: str) -> Direct:
+    def _leaf(self, name: str) -> Leaf:
+        measure = self._quality.resolve(name)
+        if measure is not None:
+            return measure
         ref = self.catalog.resolve(name)
         return Direct(name, ref.unit, ref.message, ref.column, ref.transform, ref.source)
 
@@ -116,14 +133,15 @@ class SignalNames:
         if (derived := self._derived.get(name)) is not None:
             return derived
         try:
-            return self._direct(name)
+            return self._leaf(name)
         except UnknownSignal as error:
             near = (*nearest(name, self._derived), *error.near)
             raise UnknownSignal(name, near=near[:3], path=path) from None
 
     def describe(self) -> tuple[SignalInfo, ...]:
-        """Describe every signal that can be asked for, derived ones last."""
-        infos = tuple(i for i in self.catalog.signals() if i.name not in self._derived)
-        return infos + tuple(
-            SignalInfo(name=d.name, unit=d.unit, vss=True) for d in self._derived.values()
+        """Describe every signal that can be asked for: sent, measured, derived."""
+        return (
+            *(info for info in self.catalog.signals() if info.name not in self._derived),
+            *self._quality.describe(),
+            *(SignalInfo(name=d.name, unit=d.unit, vss=True) for d in self._derived.values()),
         )

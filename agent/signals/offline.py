@@ -34,10 +34,15 @@ def run_on_log(
             ``history_mb``.
     """
     if isinstance(vehicle, Profile):
-        catalog, derived = vehicle.load_catalog(), vehicle.derived
+        recording = Recording(
+            vehicle.load_catalog(),
+            channels,
+            derived=vehicle.derived,
+            bitrates=vehicle.bitrates,
+            history_mb=history_mb,
+        )
     else:
-        catalog, derived = vehicle, {}
-    recording = Recording(catalog, channels, derived=derived, history_mb=history_mb)
+        recording = Recording(vehicle, channels, history_mb=history_mb)
     plan = plan_of(assignment, recording.names)
     source_time = SourceTime()
     cursor: Cursor | None = None

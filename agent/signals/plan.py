@@ -5,11 +5,11 @@ over a ``count`` of samples of the first-named signal (then it stops 1 ns after 
 With ``rate_hz``, `samples` counts points of a grid, so the window extends over their duration.
 """
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from agent.signals.names import Signal, SignalNames, direct_parts, lead_of
+from agent.signals.names import Signal, SignalNames, lead_of, leaves_of
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND
 from user_lib.contract.errors import ExpressionError
@@ -30,7 +30,7 @@ class Condition:
     before_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What a cursor gathers."""
 
@@ -46,24 +46,24 @@ class Plan:
         """The first-named signal: the one whose samples are counted."""
         return self.signals[0]
 
-    @property
+    @cached_property
     def lead_message(self) -> int:
         """The message whose rows bring the samples of the first-named signal."""
         return lead_of(self.lead).message
 
-    @property
+    @cached_property
     def window_messages(self) -> tuple[int, ...]:
         """The messages that the window is made of, the leading one first."""
-        parts = [part for signal in self.signals for part in direct_parts(signal)]
+        parts = [part for signal in self.signals for part in leaves_of(signal)]
         return tuple(dict.fromkeys(part.message for part in parts))
 
-    @property
+    @cached_property
     def messages(self) -> tuple[int, ...]:
         """All messages that are read, those of the condition included."""
         if self.condition is None:
             return self.window_messages
         signals = self.condition.signals.values()
-        parts = [part for signal in signals for part in direct_parts(signal)]
+        parts = [part for signal in signals for part in leaves_of(signal)]
         return tuple(dict.fromkeys((*self.window_messages, *(part.message for part in parts))))
 
 
@@ -121,10 +121,9 @@ def _condition(assignment: Assignment, names: SignalNames) -> Condition | None:
 
 def _refuse_text(expression: Expression) -> None:
     """Refuse a comparison with a text, which would never be true."""
-    for node in ast.walk(ast.parse(expression.text.strip(), mode="eval")):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            raise ExpressionError(
-                f"{expression.text!r} compares with the text {node.value!r}, but signals are "
-                "numbers; fleet.signals() shows which number stands for it",
-                path="when",
-            )
+    for text in expression.texts:
+        raise ExpressionError(
+            f"{expression.text!r} compares with the text {text!r}, but signals are numbers; "
+            "fleet.signals() shows which number stands for it",
+            path="when",
+        )

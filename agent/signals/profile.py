@@ -5,7 +5,10 @@
     model: kona
     channels:
       can0: {databases: [kona_pcan.dbc]}
-      can1: {databases: [kona_ccan.dbc], source: {kind: can, interface: socketcan, channel: can1}}
+      can1:
+        databases: [kona_ccan.dbc]
+        bitrate: 250000
+        source: {kind: can, interface: socketcan, channel: can1}
     mapping: kona.vspec
     derived:
       Vehicle.Power: {expression: "Battery.Voltage * Battery.Current / 1000", unit: kW}
@@ -13,15 +16,18 @@
     tags: {class: compact}
 
 Files are relative to the profile. Everything but ``channels`` may be left out; ``sources`` are
-where the frames come from unless the agent's own configuration says otherwise.
+where the frames come from unless the agent's own configuration says otherwise. ``bitrate`` and
+``data_bitrate`` (of CAN FD) are what bus load is reckoned with, by default 500,000 and 2,000,000.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from agent.signals.frame_time import Bitrate
 from agent.signals.names import Derivation
 from dbc import Catalog, DatabaseRef, load
 from hw.config import CanConfig, ReplayConfig, SimulatedConfig, SourceConfig
@@ -33,6 +39,7 @@ __all__ = ["PACKAGED", "ChannelProfile", "Profile", "load_profile", "resolve_sou
 PACKAGED = Path(__file__).resolve().parents[2] / "dbc" / "files"
 """Where the profiles of the demo cars are."""
 _SUFFIXES = (".yaml", ".yml")
+BitsPerSecond = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class ChannelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +48,8 @@ class ChannelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     databases: tuple[str, ...] = ()
     j1939: bool = False
     source: SourceConfig | None = None
+    bitrate: BitsPerSecond = Bitrate().bitrate
+    data_bitrate: BitsPerSecond = Bitrate().data_bitrate
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +77,8 @@ class Profile:
     derived: dict[str, Derivation] = field(default_factory=dict)
     sources: tuple[SourceConfig, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    bitrates: dict[str, Bitrate] = field(default_factory=dict)
+    """The speed of each channel."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -106,6 +117,10 @@ def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profi
         derived=dict(written.derived),
         sources=tuple(resolve_source(source, here) for source in sources),
         tags=dict(written.tags),
+        bitrates={
+            name: Bitrate(channel.bitrate, channel.data_bitrate)
+            for name, channel in written.channels.items()
+        },
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.signals.bus_load import BusMeter, with_buses
+from agent.signals.frame_time import Bitrate
 from agent.signals.history import History
 from agent.signals.names import Derivation, SignalNames
 from agent.signals.series import SeriesReader
@@ -31,7 +33,8 @@ def slices(batch: FrameBatch) -> Iterator[FrameBatch]:
 class Recording:
     """The history of one vehicle and all that cursors need beside it. Owned by one thread.
 
-    ``channels`` are the buses in the order in which ``FrameBatch.bus`` counts them.
+    ``channels`` are the buses in the order in which ``FrameBatch.bus`` counts them; ``bitrates``
+    are their speeds, as far as they are known. ``catalog`` has a message for each bus besides.
 
     Raises: ConfigError, if a derived signal cannot be computed, or ``history_mb`` is too little.
     """
@@ -42,15 +45,18 @@ class Recording:
         channels: Sequence[str],
         *,
         derived: Mapping[str, Derivation] | None = None,
+        bitrates: Mapping[str, Bitrate] | None = None,
         history_mb: float = 64.0,
     ) -> None:
         self.channels = tuple(channels)
-        self.decoder = Decoder(catalog, self.channels)
+        self.decoder = Decoder(with_buses(catalog, self.channels), self.channels)
         self.catalog = self.decoder.catalog
         self._reassembler = Reassembler(self.catalog.messages, self.channels)
         self.names = SignalNames(self.catalog, derived)
         lengths = [message.length for message in self.catalog.messages]
         self.history = History(lengths, history_mb=history_mb)
+        first_bus = len(lengths) - len(self.channels)
+        self._meter = BusMeter(self.history, first_bus, self.channels, bitrates or {})
         self.timeline = Timeline()
         self.reader = SeriesReader(self.history, self.decoder)
         self.frames = 0
@@ -68,6 +74,7 @@ class Recording:
         time_ns = self.timeline.place(batch.time_ns)
         self.frames += len(batch)
         self.bus_frames += np.bincount(batch.bus, minlength=len(self.channels))
+        self._meter.add(batch, time_ns)
         done = 0
         if self._reassembler.needed:
             whole, parts = self._reassembler.add(batch, message)
@@ -112,6 +119,8 @@ class Recording:
     def finish(self) -> None:
         """Say that no frame will follow."""
         self.timeline.finish()
+        if (next_ns := self.next_ns()) is not None:
+            self._meter.complete(next_ns)
 
     def known_ns(self, messages: Iterable[int]) -> int | None:
         """Return the time below which every row of these messages is in; None before any frame.

@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.signals.history import History
-from agent.signals.names import Derived, Direct, Signal, lead_of
+from agent.signals.measuring import LOOK_BACK_ROWS, Measurer
+from agent.signals.names import Derived, Direct, Leaf, Signal, lead_of
 from agent.signals.ring import Rows
 from dbc import Decoder
 
 __all__ = ["Samples", "SeriesReader"]
-
-_LOOK_BACK_ROWS = (16, 256, 4096, 65_536)
-"""How far back the value before a stretch is sought, in growing steps; then everything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +57,7 @@ class SeriesReader:
     def __init__(self, history: History, decoder: Decoder) -> None:
         self.history = history
         self._decoder = decoder
+        self._measurer = Measurer(history, decoder)
 
     def rows(self, signal: Signal, start: int, stop: int) -> Samples:
         """Return the samples in rows ``start <= number < stop`` of the leading message."""
@@ -77,19 +76,19 @@ class SeriesReader:
         Every message is decoded once, however many of its signals are asked for.
         """
         found: dict[str, Samples] = {}
-        by_message: dict[int, list[Direct]] = {}
+        by_message: dict[int, list[Leaf]] = {}
         for signal in signals:
-            if isinstance(signal, Direct):
-                by_message.setdefault(signal.message, []).append(signal)
-            else:
+            if isinstance(signal, Derived):
                 found[signal.name] = self.rows(signal, *bounds[lead_of(signal).message])
+            else:
+                by_message.setdefault(signal.message, []).append(signal)
         for message, group in by_message.items():
             rows = self.history.read(message, *bounds[message])
             seq = np.arange(rows.start, rows.start + len(rows), dtype=np.int64)
             values = self.decode_many(group, rows)
-            for k, direct in enumerate(group):
+            for k, leaf in enumerate(group):
                 every = Samples(seq, rows.time_ns.copy(), values[:, k].copy())
-                found[direct.name] = every.present()
+                found[leaf.name] = every.present()
         return {signal.name: found[signal.name] for signal in signals}
 
     def hold(self, signal: Signal, time_ns: NDArray[np.int64]) -> Samples:
@@ -112,17 +111,26 @@ class SeriesReader:
             return self._compute(signal, self.rows(signal.parts[0], start, stop))
         rows = self.history.read(signal.message, start, stop)
         seq = np.arange(rows.start, rows.start + len(rows), dtype=np.int64)
-        return Samples(seq, rows.time_ns.copy(), self.decode(signal, rows))
+        return Samples(seq, rows.time_ns.copy(), self.decode_many((signal,), rows)[:, 0])
 
-    def decode(self, signal: Direct, rows: Rows) -> NDArray[np.float64]:
-        """Return the signal's value in each row, NaN where it is absent."""
-        return self.decode_many((signal,), rows)[:, 0]
-
-    def decode_many(self, signals: Sequence[Direct], rows: Rows) -> NDArray[np.float64]:
+    def decode_many(self, leaves: Sequence[Leaf], rows: Rows) -> NDArray[np.float64]:
         """Return the values of several signals of one message, a column each.
 
         Shapes: (rows, signals). Gaps: NaN where a signal is absent.
         """
+        sent = [leaf for leaf in leaves if isinstance(leaf, Direct)]
+        if len(sent) == len(leaves):
+            return self._decode(sent, rows)
+        values = np.empty((len(rows), len(leaves)))
+        values[:, [isinstance(leaf, Direct) for leaf in leaves]] = self._decode(sent, rows)
+        for k, leaf in enumerate(leaves):
+            if not isinstance(leaf, Direct):
+                values[:, k] = self._measurer.values(leaf, rows)
+        return values
+
+    def _decode(self, signals: Sequence[Direct], rows: Rows) -> NDArray[np.float64]:
+        if not signals:
+            return np.empty((len(rows), 0))
         columns = [signal.column for signal in signals]
         values = self._decoder.decode(signals[0].message, rows.data, rows.length, columns)
         for k, signal in enumerate(signals):
@@ -156,7 +164,7 @@ class SeriesReader:
         known = self._known(part, int(there[0]), int(there[-1]) + 1)
         return _pick(known, np.searchsorted(known.seq, seq, side="right") - 1)
 
-    def _known(self, signal: Direct, start: int, stop: int) -> Samples:
+    def _known(self, signal: Leaf, start: int, stop: int) -> Samples:
         """Return the samples of rows ``start <= number < stop``, and the one before them."""
         inside = self.rows(signal, start, stop)
         before = self._before(signal, start)
@@ -168,11 +176,11 @@ class SeriesReader:
             np.concatenate([before.values, inside.values]),
         )
 
-    def _before(self, signal: Direct, seq: int) -> Samples | None:
+    def _before(self, signal: Leaf, seq: int) -> Samples | None:
         """Return the latest sample of a row before ``seq``, as far as the history reaches."""
         tail = self.history.ring(signal.message).tail
         stop = seq
-        for step in (*_LOOK_BACK_ROWS, seq):
+        for step in (*LOOK_BACK_ROWS, seq):
             if stop <= tail:
                 return None
             start = max(stop - step, tail)

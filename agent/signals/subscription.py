@@ -10,6 +10,7 @@ from agent.signals.history import Reservation
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from agent.signals.room import check_room, rows_needed
+from agent.signals.triggers import TriggerCounts, TriggerCursor
 from agent.signals.windows import CountCursor, Cursor
 from user_lib.contract.errors import OodidaError
 from user_lib.contract.window import Window
@@ -118,6 +119,13 @@ class Feed:
     def _fail(self, error: Exception) -> SubscriptionFailed:
         self.closed = True
         return SubscriptionFailed(error)
+
+    @property
+    def triggers(self) -> TriggerCounts:
+        """What became of the triggers so far; nothing, for a task without a condition."""
+        if isinstance(self._cursor, TriggerCursor):
+            return self._cursor.counts
+        return TriggerCounts()
 
     @property
     def counts_samples(self) -> bool:

@@ -22,9 +22,23 @@ from agent.signals.windows import SampleScan, quiet
 from user_lib.contract.errors import WindowTooLarge
 from user_lib.contract.window import Window
 
-__all__ = ["BACKLOG", "TriggerCursor"]
+__all__ = ["BACKLOG", "TriggerCounts", "TriggerCursor"]
 
 BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerCounts:
+    """How often a condition fired, and what came of it besides windows."""
+
+    fired: int = 0
+    merged: int = 0
+    missed: int = 0
+
+    def __add__(self, other: "TriggerCounts") -> "TriggerCounts":
+        return TriggerCounts(
+            self.fired + other.fired, self.merged + other.merged, self.missed + other.missed
+        )
 
 
 @dataclass(slots=True)
@@ -53,6 +67,11 @@ class TriggerCursor:
         self._events: deque[_Event] = deque()
         self._open_until_ns: int | None = None
         self.fired = self.merged = self.missed = 0
+
+    @property
+    def counts(self) -> TriggerCounts:
+        """What became of the triggers so far."""
+        return TriggerCounts(self.fired, self.merged, self.missed)
 
     def track(self) -> None:
         """Find new triggers, and the ends of the windows that they opened."""

@@ -1,16 +1,14 @@
 """What a vehicle must not lose, in one SQLite file: tasks, code slots, the outbox, the epoch."""
 
 from agent.store.database import StateUnwritable
-from agent.store.store import (
+from agent.store.store import Entry, Kept, Store
+from agent.store.writes import (
     Acknowledge,
     EndTask,
     Enqueue,
-    Entry,
-    Kept,
     SavePosition,
     SaveSlot,
     SaveTask,
-    Store,
     Write,
 )
 

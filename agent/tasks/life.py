@@ -3,7 +3,8 @@
 Rules, beside the table of moves in `user_lib.contract.states`:
 
 - At most one iteration of a task is under way; numbers rise by one, and jump only to the round
-  that the cloud says is current (feedback, a straggler).
+  that the cloud says is current: with feedback always, else when the vehicle was away and would
+  be late for ever.
 - Whatever `Commit` comes with happens only if the commit succeeds; else the task pauses, and the
   event is given to it again once the disk can be written.
 - A running iteration is never interrupted by a new round, a new code version or the end of the
@@ -34,34 +35,25 @@ from agent.tasks.task import (
     Granted,
     Now,
     Open,
-    Position,
     Request,
     RoundBegan,
+    RoundsPassed,
     Task,
     Tick,
     WindowArrived,
     Withdrawn,
 )
-from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND
-from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import Feedback
 from user_lib.contract.states import TASK_MOVES, TaskState
 
-__all__ = ["IllegalMove", "Stepped", "is_due", "new_task", "step"]
+__all__ = ["IllegalMove", "Stepped", "is_due", "step"]
 
 Stepped: TypeAlias = tuple[Task, tuple[Command, ...]]
 
 
 class IllegalMove(AssertionError):
     """A step left the table of moves: a fault of ours, never of what came in."""
-
-
-def new_task(
-    assignment_id: AssignmentId, analyst: UserId, spec: Assignment, position: Position
-) -> Task:
-    """Return a task that waits for its start time."""
-    return Task(assignment_id=assignment_id, analyst=analyst, spec=spec, position=position)
 
 
 def step(task: Task, event: Event, now: Now) -> Stepped:
@@ -215,6 +207,17 @@ def _on_round(task: Task, event: RoundBegan, now: Now) -> Stepped:
             return replace(task, next_round=feedback), ()
 
 
+def _on_rounds_passed(task: Task, event: RoundsPassed, now: Now) -> Stepped:
+    """Give the window that is being gathered the number of the round that is due."""
+    del now
+    last = task.spec.last_iteration
+    waits = task.state in (TaskState.PENDING, TaskState.GATHERING, TaskState.READY)
+    within = event.iteration > task.iteration and (last is None or event.iteration <= last)
+    if task.spec.feedback or not waits or not within:
+        return task, ()
+    return replace(task, position=replace(task.position, iteration=event.iteration)), ()
+
+
 def _next_round(task: Task) -> int:
     """Return the first round that would be news."""
     under_way = task.opened.iteration + 1 if task.opened else task.iteration
@@ -309,6 +312,7 @@ _HANDLERS: Mapping[type[Event], Callable[[Task, Any, Now], Stepped]] = {
     Granted: _on_granted,
     Computed: _on_computed,
     RoundBegan: _on_round,
+    RoundsPassed: _on_rounds_passed,
     CodeMissing: _on_code_missing,
     DataOver: _on_data_over,
     Withdrawn: _on_withdrawn,

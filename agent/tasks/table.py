@@ -14,7 +14,7 @@ from agent.store import Kept, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
-from agent.tasks.life import new_task, step
+from agent.tasks.life import step
 from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, job_of
 from agent.tasks.modules import Modules
 from agent.tasks.order import in_order
@@ -80,7 +80,12 @@ class Table:
 
     def add(self, kept: Kept, refusal: Refusal | None, now: Now) -> None:
         """Hold a task that the store keeps; one that may no longer run ends with the reason."""
-        task = new_task(kept.assignment_id, kept.analyst, kept.spec, kept.position)
+        task = Task(
+            assignment_id=kept.assignment_id,
+            analyst=kept.analyst,
+            spec=kept.spec,
+            position=kept.position,
+        )
         live = Live(task, next(self._numbers))
         self._tasks[task.assignment_id] = live
         self._by_token[live.token] = live

@@ -31,6 +31,7 @@ __all__ = [
     "Position",
     "Request",
     "RoundBegan",
+    "RoundsPassed",
     "Task",
     "Tick",
     "WindowArrived",
@@ -150,6 +151,12 @@ class RoundBegan(msgspec.Struct, frozen=True):
     feedback: Feedback
 
 
+class RoundsPassed(msgspec.Struct, frozen=True):
+    """The rounds went on while this vehicle was away; ``iteration`` is the one that is due now."""
+
+    iteration: int
+
+
 class CodeMissing(msgspec.Struct, frozen=True):
     """The code for this iteration cannot be had, and waiting does not help."""
 
@@ -192,6 +199,7 @@ Event: TypeAlias = (
     | Granted
     | Computed
     | RoundBegan
+    | RoundsPassed
     | CodeMissing
     | DataOver
     | Withdrawn

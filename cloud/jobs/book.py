@@ -158,6 +158,8 @@ class Jobs:
         feedback = members.feedback_again(job, vehicle, held)
         if feedback is not None:
             mail.to_vehicle(vehicle, feedback)
+        elif members.lags(job, vehicle, held):
+            mail.to_vehicle(vehicle, members.assign(job, vehicle))
 
     def _late_result(self, result: Result) -> bool:
         row = self._context.ledger.find(result.assignment_id)

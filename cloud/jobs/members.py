@@ -19,7 +19,7 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.states import TASK_ENDS, TaskState
 
-__all__ = ["accepted", "assign", "deliver", "deliver_late", "end", "feedback_again"]
+__all__ = ["accepted", "assign", "deliver", "deliver_late", "end", "feedback_again", "lags"]
 
 _WAITS_FOR_FEEDBACK = frozenset({TaskState.PENDING, TaskState.AWAITING})
 
@@ -92,6 +92,14 @@ def accepted(context: Context, job: Job, vehicle: VehicleId, held: TaskHeld) -> 
             detail=held.detail,
         )
     )
+
+
+def lags(job: Job, vehicle: VehicleId, held: TaskHeld) -> bool:
+    """Whether a vehicle missed a round and is at an iteration that would be late again."""
+    member = job.state.members.get(vehicle)
+    if member is None or not member.missed or job.row.spec.feedback or not job.row.spec.has_rounds:
+        return False
+    return held.iteration < first_iteration(job.state, vehicle)
 
 
 def feedback_again(job: Job, vehicle: VehicleId, held: TaskHeld) -> Feedback | None:

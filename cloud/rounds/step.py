@@ -21,18 +21,13 @@ Rules, in the order in which they apply:
   cancelled, when a feedback round is short, or when no vehicle holds a task any more.
 """
 
-from collections.abc import Iterable
-
-from cloud.rounds.closing import close
 from cloud.rounds.model import (
-    MAX_CLOSING,
     MAX_OPEN,
     Aggregate,
     Aggregated,
     Answer,
     Answered,
     Cancelled,
-    Closed,
     Closing,
     Command,
     Ended,
@@ -42,13 +37,18 @@ from cloud.rounds.model import (
     Left,
     Offline,
     Online,
-    Opened,
-    Overrun,
     Round,
     Rounds,
-    Skipped,
     Started,
     Tick,
+)
+from cloud.rounds.turns import (
+    close_due,
+    close_round,
+    due_of,
+    note_silence,
+    open_next,
+    open_round,
 )
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.states import JobState, RoundState, TaskState
@@ -66,8 +66,8 @@ def step(state: Rounds, event: Event, now_ns: int) -> list[Command]:
     commands: list[Command] = []
     _apply(state, event, now_ns, commands)
     if not state.ended:
-        _close_due(state, now_ns, commands)
-        _open_next(state, now_ns, commands)
+        close_due(state, now_ns, commands)
+        open_next(state, now_ns, commands)
         _end_if_over(state, commands)
     return commands
 
@@ -92,7 +92,7 @@ def counts(state: Rounds, vehicle: VehicleId, iteration: int) -> bool:
 
 def due_ns(state: Rounds) -> int | None:
     """When the next deadline is; None while no deadline runs."""
-    dues = [due for r in state.open.values() if (due := _due(state, r)) is not None]
+    dues = [due for r in state.open.values() if (due := due_of(state, r)) is not None]
     return min(dues, default=None)
 
 
@@ -154,7 +154,7 @@ def _answered(state: Rounds, answer: Answer, now_ns: int, commands: list[Command
         member.missed = member.away = False
     if accepted and not state.rules.stream:
         while state.newest < answer.iteration:
-            _open(state, state.newest + 1, now_ns, commands)
+            open_round(state, state.newest + 1, now_ns, commands)
         round_ = state.open[answer.iteration]
         round_.answers[answer.vehicle] = answer
         round_.pending.discard(answer.vehicle)
@@ -179,14 +179,7 @@ def _set_online(state: Rounds, vehicle: VehicleId, now_ns: int, *, online: bool)
     member.away = member.away or (member.missed and not online)
     for round_ in state.open.values():
         if vehicle in round_.pending:
-            _note_silence(state, round_, now_ns)
-
-
-def _note_silence(state: Rounds, round_: Round, now_ns: int) -> None:
-    if any(state.members[v].online for v in round_.pending if v in state.members):
-        round_.silent_ns = None
-    elif round_.silent_ns is None:
-        round_.silent_ns = now_ns
+            note_silence(state, round_, now_ns)
 
 
 def _left(state: Rounds, event: Left, now_ns: int) -> None:
@@ -205,7 +198,7 @@ def _left(state: Rounds, event: Left, now_ns: int) -> None:
             round_.answers[event.vehicle] = _failed_answer(event, round_.number)
         elif event.state is TaskState.REJECTED:
             round_.members.discard(event.vehicle)
-        _note_silence(state, round_, now_ns)
+        note_silence(state, round_, now_ns)
         if not round_.pending and not round_.answers:
             _forget(state, round_)
 
@@ -254,109 +247,9 @@ def _expire(state: Rounds, now_ns: int, commands: list[Command]) -> None:
     """Close what has answers, and end once it has its value."""
     for round_ in list(state.open.values()):
         if round_.answers:
-            _close(state, round_, now_ns, commands)
+            close_round(state, round_, now_ns, commands)
     state.open.clear()
     state.ending = Ended(JobState.FINISHED, "duration", "its duration is over")
-
-
-# --- opening -------------------------------------------------------------------------------------
-
-
-def _open_next(state: Rounds, now_ns: int, commands: list[Command]) -> None:
-    if not _may_open(state):
-        return
-    able = _able(state)
-    if not any(state.members[v].online for v in able):
-        return
-    number = state.newest + 1
-    if not state.rules.feedback:
-        number = max(number, min(state.members[v].position + 1 for v in able))
-    last = state.rules.last_round
-    if last is None or number <= last:
-        _open(state, number, now_ns, commands)
-
-
-def _may_open(state: Rounds) -> bool:
-    last = state.rules.last_round
-    return (
-        state.started
-        and not state.rules.stream
-        and state.ending is None
-        and not state.open
-        and (last is None or state.newest < last)
-        and not (state.rules.feedback and state.closing)
-    )
-
-
-def _able(state: Rounds) -> list[VehicleId]:
-    """Vehicles that may be members of the next round."""
-    caught_up = 0 if state.rules.feedback else state.newest - 1
-    return [
-        v
-        for v, m in state.members.items()
-        if not m.missed or (m.online and (not m.away or m.position >= caught_up))
-    ]
-
-
-def _open(state: Rounds, number: int, now_ns: int, commands: list[Command]) -> None:
-    members = {
-        v for v in _able(state) if state.members[v].position < number or state.rules.feedback
-    }
-    state.newest = number
-    if not members:
-        return
-    round_ = Round(number, members, set(members))
-    state.open[number] = round_
-    _note_silence(state, round_, now_ns)
-    commands.append(Opened(number, frozenset(members)))
-    if len(state.open) > MAX_OPEN:
-        oldest = next(iter(state.open.values()))
-        closing = _close(state, oldest, now_ns, commands)
-        if not state.overrun:
-            state.overrun = True
-            commands.append(Overrun(closing.number, closing.missing))
-
-
-# --- closing -------------------------------------------------------------------------------------
-
-
-def _due(state: Rounds, round_: Round) -> int | None:
-    heard_ns, silent_ns = round_.heard_ns, round_.silent_ns
-    if heard_ns is None or (silent_ns is not None and silent_ns < heard_ns):
-        heard_ns = silent_ns
-    return None if heard_ns is None else heard_ns + state.rules.deadline_ns
-
-
-def _close_due(state: Rounds, now_ns: int, commands: list[Command]) -> None:
-    ready = []
-    for round_ in state.open.values():
-        due = _due(state, round_)
-        if not round_.pending or (due is not None and due <= now_ns):
-            ready.append(round_)
-    for round_ in ready:
-        _close(state, round_, now_ns, commands)
-
-
-def _close(state: Rounds, round_: Round, now_ns: int, commands: list[Command]) -> Closing:
-    closing = close(state, round_)
-    del state.open[round_.number]
-    _miss(state, round_.pending)
-    commands.append(Closed(closing))
-    state.closing.append(closing)
-    if len(state.closing) == 1:
-        commands.append(Aggregate(closing))
-    elif len(state.closing) > MAX_CLOSING:
-        first = state.closing.popleft()
-        commands.append(Skipped(state.closing.popleft()))
-        state.closing.appendleft(first)
-    return closing
-
-
-def _miss(state: Rounds, vehicles: Iterable[VehicleId]) -> None:
-    for vehicle in vehicles:
-        member = state.members.get(vehicle)
-        if member is not None:
-            member.missed, member.away = True, not member.online
 
 
 # --- ending --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class _Block:
     def __init__(self, lines: Lines, reading: Reading) -> None:
         self.lines, self.text, self.reading = lines, lines.text, reading
         self.close = self._closing(lines)
-        self.hash_at = lines.first(b"#", self.close)
+        self.hash_at = self._hashes(lines)
         self.fd = self.text.bytes[self.hash_at + 1] == ord("#")
 
     def _closing(self, lines: Lines) -> Positions:
@@ -87,6 +87,19 @@ class _Block:
         if (self.text.bytes[guess] == ord(")")).all():
             return guess
         return lines.first(b")", lines.start)
+
+    def _hashes(self, lines: Lines) -> Positions:
+        """Return each line's first ``#`` after its time: where the first line's name puts it.
+
+        Or by search, if names are not of one length. A name that holds a ``#`` itself is none.
+        """
+        name = lines.text.raw[self.close[0] + 2 : lines.stop[0]].partition(b" ")[0]
+        narrow = np.minimum(self.close + (len(name) + 6), lines.stop)
+        wide = np.minimum(narrow + 5, lines.stop)
+        at = np.where(self.text.bytes[narrow] == ord("#"), narrow, wide)
+        if (self.text.bytes[at] == ord("#")).all():
+            return at
+        return lines.first(b"#", self.close)
 
     def frames(self) -> FrameBatch:
         batch = FrameBatch.zeros(len(self.lines), MAX_PAYLOAD if self.fd.any() else 8)
@@ -126,14 +139,18 @@ class _Block:
         length = stop - start
         good = ok & (length > 0) & (length <= _LONGEST_NAME)
         low = text.word(start) & first_characters(length)
-        high = text.word(start + 8) & first_characters(length - 8)
+        high = None
+        if length.max() > 8:
+            high = text.word(start + 8) & first_characters(length - 8)
         unnamed = good.copy()
         while unnamed.any():
             row = int(np.argmax(unnamed))
             name = text.raw[start[row] : stop[row]]
-            same = unnamed & (low == low[row]) & (high == high[row])
+            same = unnamed & (low == low[row])
+            if high is not None:
+                same &= high == high[row]
             unnamed &= ~same
-            bus = self._bus(name) if name.split() == [name] else None
+            bus = self._bus(name) if name.split() == [name] and b"#" not in name else None
             if bus is None:
                 good &= ~same
             else:

@@ -101,10 +101,10 @@ class Ours:
     def __init__(self, database: Path, buses: int) -> None:
         links = [Loopback(bus) for bus in range(buses)]
         names = [link.interface for link in links]
-        sources = [SocketCanSource(link, link.interface, SystemClock()) for link in links]
+        source = SocketCanSource(links, names, SystemClock())
         databases = tuple(DatabaseRef(path=database, channel=name) for name in names)
         profile = Profile("bench", "bench", databases)
-        self.hub = SignalHub(profile, sources, history_mb=64, tick_ms=TICK_MS)
+        self.hub = SignalHub(profile, [source], history_mb=64, tick_ms=TICK_MS)
         self.ports = [link.port for link in links]
         self.windows = 0
         prefix = "" if buses == 1 else "can0:"

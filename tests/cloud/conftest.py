@@ -65,7 +65,7 @@ class CloudProcess:
         self.log = folder / "cloud.log"
         self.config = folder / "cloud.yaml"
         self.config.write_bytes(
-            msgspec.json.encode({"lease_s": 1.0, **_open(settings), **settings})
+            msgspec.json.encode({"lease_s": 10.0, **_open(settings), **settings})
         )
         self.endpoint = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -178,6 +178,8 @@ class Vehicle(Peer):
             case SendHello():
                 self.send(self.hello)
                 self.beat()
+                for entry in list(self.outbox.values()):
+                    self.send(entry)
             case SendCatalog(dbc_hash=dbc_hash):
                 signals = (SignalInfo(name="Vehicle.Speed", unit="km/h"),)
                 self.send(Catalog(dbc_hash=dbc_hash, signals=signals))

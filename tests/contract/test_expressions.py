@@ -101,3 +101,45 @@ def test_it_agrees_with_python(x: float, y: float) -> None:
     expression = parse_arithmetic("(x + 2 * y) / 3 - min(x, y)")
 
     assert expression.evaluate({"x": x, "y": y}) == (x + 2 * y) / 3 - min(x, y)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("@bus.can0.load > 50", ("@bus.can0.load",)),
+        ("@bus.0.load > 5", ("@bus.0.load",)),
+        ("2*@message.Motion.gap_ms>5", ("@message.Motion.gap_ms",)),
+        ("can1:Motion.Speed > Motion.Speed", ("can1:Motion.Speed", "Motion.Speed")),
+        ("1:@message.EEC1@00.gap_ms > 5", ("1:@message.EEC1@00.gap_ms",)),
+        ("abs(EEC1@1C.EngineSpeed) > name_0", ("EEC1@1C.EngineSpeed", "name_0")),
+        ("model == 'a@b.c' or model == \"can0:x\"", ("model",)),
+        ("max(@bus.a.load, @bus.b.load) > @bus.a.load", ("@bus.a.load", "@bus.b.load")),
+    ],
+)
+def test_names_may_have_an_at_sign_and_a_channel(text: str, names: tuple[str, ...]) -> None:
+    assert parse_condition(text).names == names
+
+
+def test_such_a_name_reads_its_own_value() -> None:
+    condition = parse_condition("@bus.can0.load > name_0 and name_0 == 3")
+
+    assert condition.holds({"@bus.can0.load": 4.0, "name_0": 3.0})
+    assert not condition.holds({"@bus.can0.load": 3.0, "name_0": 3.0})
+
+
+def test_what_is_refused_is_quoted_as_it_was_written() -> None:
+    with pytest.raises(ExpressionError, match=r"'@bus\.can0\.load\[0\]' is not allowed"):
+        parse_arithmetic("@bus.can0.load[0]")
+
+
+def test_texts_are_what_an_expression_compares_with() -> None:
+    assert parse_condition("model == 'kona' or 2 > x").texts == ("kona",)
+
+
+@given(st.text(alphabet="ab01.@: '\"()+", max_size=30))
+def test_any_mixture_of_names_and_texts_parses_or_is_refused(text: str) -> None:
+    try:
+        expression = parse_arithmetic(text)
+    except ExpressionError:
+        return
+    assert all(name in text for name in expression.names)

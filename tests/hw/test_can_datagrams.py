@@ -9,7 +9,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, SO_RXQ_OVFL, SO_TIMESTAMPNS, frames_of
+from hw.can_datagrams import (
+    CONTROL_BYTES,
+    FRAME_BYTES,
+    SO_RXQ_OVFL,
+    SO_TIMESTAMPNS,
+    Arrived,
+    frames_of,
+    lost_so_far,
+)
 from hw.datagrams import Received
 from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX
 
@@ -64,19 +72,21 @@ def received(datagrams: Sequence[Datagram], stale: int = 0xEE) -> Received:
     return found
 
 
+def arrived_of(datagrams: Sequence[Datagram], stale: int = 0xEE) -> Arrived:
+    return frames_of(received(datagrams, stale), np.zeros(len(datagrams), np.uint8))
+
+
 def test_every_kind_of_frame_is_told_apart() -> None:
-    arrived = frames_of(
-        received(
-            [
-                Datagram(classic(0x118, b"\1\2")),
-                Datagram(classic(0x118 | EFF, b"")),
-                Datagram(classic(5 | RTR, bytes(8), length=4)),
-                Datagram(flexible(6, bytes(range(64)), flags=1)),
-                Datagram(flexible(0x18FEF100 | EFF, bytes(12), flags=2 | 4)),
-                Datagram(classic(7, b"\7"), flags=socket.MSG_DONTROUTE),
-                Datagram(classic(ERR | 0x40, bytes(8))),
-            ]
-        )
+    arrived = arrived_of(
+        [
+            Datagram(classic(0x118, b"\1\2")),
+            Datagram(classic(0x118 | EFF, b"")),
+            Datagram(classic(5 | RTR, bytes(8), length=4)),
+            Datagram(flexible(6, bytes(range(64)), flags=1)),
+            Datagram(flexible(0x18FEF100 | EFF, bytes(12), flags=2 | 4)),
+            Datagram(classic(7, b"\7"), flags=socket.MSG_DONTROUTE),
+            Datagram(classic(ERR | 0x40, bytes(8))),
+        ]
     )
 
     frames = arrived.frames
@@ -93,36 +103,32 @@ def test_every_kind_of_frame_is_told_apart() -> None:
     assert frames.length.tolist() == [2, 0, 4, 64, 12, 1, 8]
     assert frames.data[3].tolist() == list(range(64))
     assert frames.time_ns.tolist() == [STAMP_NS] * 7
-    assert (arrived.malformed, arrived.bus_offs, arrived.dropped_so_far) == (0, 1, None)
+    assert (arrived.malformed, arrived.bus_offs) == (0, 1)
 
 
 def test_what_a_slot_held_before_does_not_show() -> None:
-    arrived = frames_of(
-        received([Datagram(classic(1, b"\x11\x12")), Datagram(flexible(2, b"\x21" * 12))])
-    )
+    arrived = arrived_of([Datagram(classic(1, b"\x11\x12")), Datagram(flexible(2, b"\x21" * 12))])
 
     assert arrived.frames.data[0].tolist() == [0x11, 0x12] + [0] * 62
     assert arrived.frames.data[1].tolist() == [0x21] * 12 + [0] * 52
 
 
 def test_the_data_of_a_remote_request_is_nothing() -> None:
-    arrived = frames_of(received([Datagram(classic(5 | RTR, b"\xaa" * 8))]))
+    arrived = arrived_of([Datagram(classic(5 | RTR, b"\xaa" * 8))])
 
     assert arrived.frames.length.tolist() == [8]
     assert not arrived.frames.data.any()
 
 
 def test_what_is_no_frame_is_counted_and_left_out() -> None:
-    arrived = frames_of(
-        received(
-            [
-                Datagram(b"short"),
-                Datagram(classic(1, bytes(8), length=9)),
-                Datagram(flexible(1, bytes(64), length=65)),
-                Datagram(bytes(FRAME_BYTES), flags=socket.MSG_TRUNC),
-                Datagram(classic(2, b"\2")),
-            ]
-        )
+    arrived = arrived_of(
+        [
+            Datagram(b"short"),
+            Datagram(classic(1, bytes(8), length=9)),
+            Datagram(flexible(1, bytes(64), length=65)),
+            Datagram(bytes(FRAME_BYTES), flags=socket.MSG_TRUNC),
+            Datagram(classic(2, b"\2")),
+        ]
     )
 
     assert arrived.malformed == 4
@@ -130,39 +136,34 @@ def test_what_is_no_frame_is_counted_and_left_out() -> None:
     assert arrived.frames.data.shape == (1, 8)
 
 
-def test_the_newest_count_of_losses_is_taken() -> None:
-    arrived = frames_of(
-        received(
-            [
-                Datagram(classic(1, b"")),
-                Datagram(classic(1, b""), stamp() + lost(3)),
-                Datagram(classic(1, b""), stamp() + lost(7)),
-            ]
-        )
+def test_the_count_of_losses_is_that_of_the_datagram() -> None:
+    found = received(
+        [
+            Datagram(classic(1, b"")),
+            Datagram(classic(1, b""), stamp() + lost(3)),
+            Datagram(classic(1, b""), stamp() + lost(2**32 - 1)),
+        ]
     )
 
-    assert arrived.dropped_so_far == 7
+    assert [lost_so_far(found, row) for row in range(3)] == [None, 3, 2**32 - 1]
 
 
 def test_a_stamp_is_found_behind_another_record_and_its_lack_is_zero() -> None:
-    arrived = frames_of(
-        received(
-            [
-                Datagram(classic(1, b""), lost(3) + stamp(5)),
-                Datagram(classic(1, b""), record(SO_TIMESTAMPNS, bytes(16), level=101) + stamp(6)),
-                Datagram(classic(1, b""), b""),
-            ]
-        )
+    arrived = arrived_of(
+        [
+            Datagram(classic(1, b""), lost(3) + stamp(5)),
+            Datagram(classic(1, b""), record(SO_TIMESTAMPNS, bytes(16), level=101) + stamp(6)),
+            Datagram(classic(1, b""), b""),
+        ]
     )
 
     assert arrived.frames.time_ns.tolist() == [5, 6, 0]
 
 
 def test_nothing_received_is_no_frame() -> None:
-    arrived = frames_of(received([]))
+    arrived = arrived_of([])
 
     assert len(arrived.frames) == 0
-    assert arrived.dropped_so_far is None
 
 
 datagrams = st.builds(
@@ -181,7 +182,7 @@ datagrams = st.builds(
 
 @given(st.lists(datagrams, max_size=8), st.integers(0, 255))
 def test_any_bytes_are_frames_or_damage(found: list[Datagram], stale: int) -> None:
-    arrived = frames_of(received(found, stale))
+    arrived = arrived_of(found, stale)
 
     frames = arrived.frames
     assert len(frames) + arrived.malformed == len(found)
@@ -189,3 +190,12 @@ def test_any_bytes_are_frames_or_damage(found: list[Datagram], stale: int) -> No
     beyond = np.arange(stride) >= frames.length[:, None]
     assert not frames.data[beyond].any()
     assert (frames.length <= np.where(frames.flags & FD, 64, 8)).all()
+    assert not frames.data[(frames.flags & REMOTE) != 0].any()
+
+
+def test_each_frame_keeps_its_bus() -> None:
+    found = received([Datagram(classic(i, b"")) for i in range(3)] + [Datagram(b"")])
+
+    arrived = frames_of(found, np.array([0, 0, 2, 2], np.uint8))
+
+    assert arrived.frames.bus.tolist() == [0, 0, 2]

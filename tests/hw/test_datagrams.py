@@ -31,20 +31,24 @@ def test_one_call_takes_what_waits_and_no_more_than_fits(pair: Pair) -> None:
     for i in range(6):
         sender.send(struct.pack("=IB3x8s", i, 8, bytes([i] * 8)))
 
-    first = room.receive(receiver.fileno())
+    assert room.receive(receiver.fileno(), 0, 4) == 4
+    first = room.received(4)
     assert first.length.tolist() == [16] * 4
     assert first.payload[:, 8].tolist() == [0, 1, 2, 3]
-    assert room.receive(receiver.fileno()).payload[:, 8].tolist() == [4, 5]
-    assert len(room.receive(receiver.fileno()).length) == 0
+    assert room.receive(receiver.fileno(), 0, 1) == 1
+    assert room.receive(receiver.fileno(), 1, 4) == 1
+    assert room.received(2).payload[:, 8].tolist() == [4, 5]
+    assert room.receive(receiver.fileno(), 0, 4) == 0
+    assert room.receive(receiver.fileno(), 4, 4) == 0
 
 
 def test_a_datagram_too_long_for_its_slot_says_so(pair: Pair) -> None:
     receiver, sender = pair
     sender.send(bytes(100))
+    room = datagrams(4)
 
-    received = datagrams(4).receive(receiver.fileno())
-
-    assert received.flags.tolist() == [socket.MSG_TRUNC]
+    assert room.receive(receiver.fileno(), 0, 4) == 1
+    assert room.received(1).flags.tolist() == [socket.MSG_TRUNC]
 
 
 def test_control_records_have_their_full_room_in_every_call(pair: Pair) -> None:
@@ -53,11 +57,13 @@ def test_control_records_have_their_full_room_in_every_call(pair: Pair) -> None:
     room = datagrams(2)
     for _ in range(3):
         sender.send(bytes(16))
-        assert room.receive(receiver.fileno()).control_length.tolist() == [32]
+        assert room.receive(receiver.fileno(), 1, 2) == 1
+        assert room.received(2).control_length.tolist()[1] == 32
+        room.free(2)
 
 
 def test_an_error_of_the_socket_is_raised() -> None:
     with pytest.raises(OSError, match="Bad file descriptor") as caught:
-        datagrams(2).receive(1_000_000)
+        datagrams(2).receive(1_000_000, 0, 2)
 
     assert caught.value.errno == errno.EBADF

@@ -69,7 +69,7 @@ def opened() -> Iterator[Callable[..., SocketCanSource]]:
     sources = []
 
     def open_one(link: Any, clock: Any = None) -> SocketCanSource:
-        source = SocketCanSource(link, "body", clock or SystemClock())
+        source = SocketCanSource([link], ["body"], clock or SystemClock())
         sources.append(source)
         return source
 
@@ -95,6 +95,25 @@ def test_frames_come_in_order_with_the_times_of_their_arrival(opened: Any) -> No
     assert before_ns - S <= frames.time_ns[0] <= frames.time_ns[-1] <= after_ns + S
     assert source.stats().frames == 1500
     assert source.stats().dropped == 0
+
+
+def test_several_interfaces_are_one_stream_by_time() -> None:
+    links = [Link() for _ in range(3)]
+    source = SocketCanSource(links, ["a", "b", "c"], SystemClock())
+    for i in range(600):
+        links[i % 2].send(i)
+    first = source.read(0)
+    links[1].remove()
+    links[2].send(7)
+    second = source.read(0)
+    source.close()
+
+    assert source.channels == ("a", "b", "c")
+    assert first.can_id.tolist() == list(range(600))
+    assert first.bus.tolist() == [0, 1] * 300
+    assert (first.time_ns[1:] >= first.time_ns[:-1]).all()
+    assert (second.can_id.tolist(), second.bus.tolist()) == ([7], [2])
+    assert not source.stats().connected
 
 
 def test_what_the_kernel_had_no_room_for_is_counted(opened: Any) -> None:

@@ -28,9 +28,9 @@ class Setting:
         self.stamps.append(self.unix_ns())
         self.truth.append(self.now_ns + 10**18)
 
-    def take(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def take(self) -> tuple[np.ndarray[Any, np.dtype[Any]], ...]:
         taken, self.stamps = np.array(self.stamps, np.int64), []
-        return taken
+        return taken, np.zeros(len(taken), np.uint8)
 
 
 @pytest.mark.parametrize("step_ns", [-3600 * SECOND, -5 * MS, -1 * MS, 1 * MS, 3600 * SECOND])
@@ -47,9 +47,23 @@ def test_no_setting_of_the_wall_clock_moves_a_frame(step_ns: int, set_before: in
         if batch == 1 and set_before == 20:
             clock.ahead_ns += step_ns
         clock.now_ns += 100_000
-        found += times.of(clock.take()).tolist()
+        found += times.of(*clock.take()).tolist()
 
     assert found == clock.truth
+
+
+def test_every_bus_has_its_own_order_when_the_wall_clock_is_set() -> None:
+    clock = Setting()
+    times = ArrivalTimes(clock)
+    for i in range(20):
+        clock.ahead_ns -= (i == 12) * 5 * MS
+        clock.frame(250_000)
+    (stamps, _), bus = clock.take(), np.arange(20, dtype=np.uint8) % 3
+    by_bus = np.argsort(bus, kind="stable")
+
+    found = times.of(stamps[by_bus], bus[by_bus])
+
+    assert found.tolist() == np.array(clock.truth)[by_bus].tolist()
 
 
 def test_a_slow_drift_between_readings_is_not_followed() -> None:
@@ -58,7 +72,7 @@ def test_a_slow_drift_between_readings_is_not_followed() -> None:
     clock.frame(MS)
     clock.ahead_ns += 20_000
 
-    assert abs(int(times.of(clock.take())[0]) - clock.truth[0]) <= 20_000
+    assert abs(int(times.of(*clock.take())[0]) - clock.truth[0]) <= 20_000
 
 
 def test_a_frame_without_a_stamp_came_now() -> None:

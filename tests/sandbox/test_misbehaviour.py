@@ -253,6 +253,19 @@ def test_nothing_leaks_in_the_agent_over_many_runs(sandbox: Sandbox) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_nothing_grows_in_the_zygote_over_many_runs() -> None:
+    with Sandbox(SandboxConfig(spares=1)) as sandbox:
+        sandbox.run(good_job())
+        (zygote,) = children_of(sandbox.zygote_pid or 0)
+        mounts = Path(f"/proc/{zygote}/mountinfo").read_text()
+
+        for i in range(100):
+            assert sandbox.run(good_job(i)).value == i
+
+        wait_until(lambda: len(children_of(zygote)) == 1)
+        assert Path(f"/proc/{zygote}/mountinfo").read_text() == mounts
+
+
 def test_a_python_that_does_not_start_refuses_with_the_reason(tmp_path: Path) -> None:
     with Sandbox(SandboxConfig(python=str(tmp_path / "none"))) as sandbox:
         out = sandbox.run(good_job())

@@ -438,3 +438,57 @@ def test_the_simulated_cars_give_windows_live() -> None:
         assert isinstance(delivery, WindowReady)
         assert len(delivery.window["Vehicle.Speed"]) == 100
         assert delivery.window.units[names[1]] == "kW"
+
+
+def test_what_became_of_triggers_is_in_stats_even_after_the_task(car: Any, opened: Any) -> None:
+    source = Fed("can0")
+    hub, receiver = opened(source), Receiver()
+    spec = assignment(window={"seconds": 0.5}, when="Motion.Speed > 5")
+    subscription = hub.subscribe(spec, receiver)
+    fast_at = {0, 10, 100, 110, 120}  # two windows of half a second; one and two more triggers
+    source.batches.put(
+        car.batch_of([car.motion(i * 10 * MS, 1000 * (i in fast_at)) for i in range(300)])
+    )
+
+    def counted() -> tuple[float, ...]:
+        stats = hub.stats()
+        return tuple(stats[f"triggers.{word}"] for word in ("fired", "merged", "missed"))
+
+    eventually(lambda: counted() == (5, 3, 0))
+    subscription.cancel()
+    eventually(lambda: hub.stats()["subscriptions"] == 0)
+    assert counted() == (5, 3, 0)
+
+
+def test_quality_comes_live_as_it_comes_offline(car: Any, opened: Any) -> None:
+    source = Fed("can0")
+    hub, receiver = opened(source), Receiver(eager=True)
+    names = ["@message.Motion.gap_ms", "@bus.can0.load", "@bus.can0.frames"]
+    spec = assignment(signals=names, window={"seconds": 0.7})
+    receiver.subscription = hub.subscribe(spec, receiver)
+    receiver.subscription.request()
+    rng = np.random.default_rng(4)
+    times = np.cumsum(rng.integers(1, 40, 400)) * MS
+    frames = [car.motion(int(t), 7) for t in times]
+    for batch in car.split(frames, range(0, 400, 7)):
+        source.batches.put(batch)
+    source.batches.put(SourceEnded("over"))
+
+    windows = []
+    while isinstance(delivery := receiver.next(), WindowReady):
+        windows.append(delivery.window)
+
+    offline = list(run_on_log(spec, car.catalog, [car.batch_of(frames)], ["can0"]))
+    assert len(windows) == len(offline) > 5
+    for one, other in zip(windows, offline, strict=True):
+        assert one.lost_frames == other.lost_frames == 0
+        for name in names:
+            np.testing.assert_array_equal(one[name], other[name])
+            np.testing.assert_array_equal(one.times[name], other.times[name])
+
+
+def test_the_quality_of_a_bus_is_offered_with_the_signals(opened: Any) -> None:
+    names = {info.name for info in opened(Fed("can0")).signals()}
+
+    assert {"@bus.can0.load", "@bus.can0.errors", "@message.Motion.gap_ms"} <= names
+    assert "@message.Motion.jitter_ms" not in names  # its database gives no cycle time

@@ -147,3 +147,24 @@ def test_a_trigger_on_a_recorded_drive_gives_its_look_back(shared_data: Path) ->
         assert values[at] > threshold
         assert at == 0 or values[at - 1] <= threshold
         assert window.stop_ns - window.start_ns == 2 * SECOND + 1
+
+
+def test_gaps_of_the_kona_are_those_between_its_recorded_times(shared_data: Path) -> None:
+    times_of: dict[str, np.ndarray] = {}
+    for signal, times_s, _ in expected(shared_data, "kona"):
+        message = signal.split(".")[0]  # the signal that is there most often has every frame
+        if len(times_s) > len(times_of.get(message, ())):
+            times_of[message] = times_s
+    regular = {m: t for m, t in times_of.items() if len(t) > 1 and (np.diff(t) >= 0).all()}
+    assert len(regular) > 30
+    names = [f"@message.{message}.gap_ms" for message in regular]
+
+    taken = windows("kona", names, {"seconds": 3.0})
+
+    for message, times_s in regular.items():
+        name = f"@message.{message}.gap_ms"
+        found = np.concatenate([w.times[name] for w in taken]) / SECOND
+        gaps = np.concatenate([w[name] for w in taken])
+        inside = times_s[1:] < taken[-1].stop_ns / SECOND
+        np.testing.assert_allclose(found, times_s[1:][inside], atol=1e-6, err_msg=message)
+        np.testing.assert_allclose(gaps, np.diff(times_s)[inside] * 1000, atol=2e-3)

@@ -30,19 +30,49 @@ from user_lib.results import VehicleResult
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 START_NS = 1_700_000_000_000_000_000
 RECORDED_SPEED = 6.0
-AHEAD_NS = 300_000_000_000
 
 
 @dataclass
 class Series:
-    """One signal of one vehicle, as far as it was decoded."""
+    """Samples of one signal of one vehicle."""
 
     times_ns: NDArray[np.int64]
     values: NDArray[np.float64]
 
-    def between(self, start_ns: int, stop_ns: int) -> "Series":
-        first, last = np.searchsorted(self.times_ns, [start_ns, stop_ns])
-        return Series(self.times_ns[first:last], self.values[first:last])
+
+class Drive:
+    """What one vehicle's source brings, decoded offline and only as far as somebody asked."""
+
+    def __init__(self, vehicle: LocalVehicle, signals: tuple[str, ...]) -> None:
+        profile = load_profile(vehicle.profile)
+        (written,) = vehicle.sources
+        config = msgspec.convert(dict(written), SimulatedConfig | ReplayConfig)
+        source = open_source(msgspec.structs.replace(config, speed="max"))
+        plain = {"signals": signals, "window": {"seconds": 1}, "onboard": "collect"}
+        self._windows = run_on_log(
+            parse(plain), profile.load_catalog(), _frames(source), source.channels
+        )
+        self._known_ns = 0
+        self._parts: dict[str, list[Series]] = {signal: [] for signal in signals}
+
+    def between(self, signal: str, start_ns: int, stop_ns: int) -> Series:
+        while self._known_ns < stop_ns:
+            window = next(self._windows)
+            self._known_ns = window.stop_ns
+            for name, parts in self._parts.items():
+                parts.append(Series(window.times[name], window[name]))
+        parts = self._parts[signal]
+        whole = Series(
+            np.concatenate([p.times_ns for p in parts]), np.concatenate([p.values for p in parts])
+        )
+        first, last = np.searchsorted(whole.times_ns, [start_ns, stop_ns])
+        return Series(whole.times_ns[first:last], whole.values[first:last])
+
+
+def _frames(source: Any) -> Iterator[FrameBatch]:
+    with contextlib.suppress(SourceEnded):
+        while True:
+            yield source.read(1.0)
 
 
 @dataclass
@@ -53,26 +83,25 @@ class World:
     fleet: Fleet
     above: float
     """A threshold that some samples exceed, and some do not."""
+    signals: dict[str, tuple[str, ...]]
+    """What the oracle decodes, by profile."""
     signal: str = "Vehicle.Speed"
-    _known: dict[tuple[str, str], Series] = field(default_factory=dict)
+    _drives: dict[str, Drive] = field(default_factory=dict)
 
     @property
     def vehicles(self) -> list[str]:
         return sorted(self.local.vehicles)
 
-    def drove(self, vehicle_id: str, signal: str, stop_ns: int) -> Series:
-        known = self._known.get((vehicle_id, signal))
-        if known is None or known.times_ns[-1] < stop_ns:
-            known = _decode(self.local.vehicles[vehicle_id], signal, stop_ns + AHEAD_NS)
-            self._known[vehicle_id, signal] = known
-        return known
-
     def window_of(self, result: VehicleResult, signal: str = "") -> Series:
         """Return the samples that the result's window must have held."""
         receipt = result.receipt
         assert receipt.lost_frames == 0, receipt
-        drove = self.drove(result.vehicle, signal or self.signal, receipt.window_stop_ns)
-        return drove.between(receipt.window_start_ns, receipt.window_stop_ns)
+        if result.vehicle not in self._drives:
+            vehicle = self.local.vehicles[result.vehicle]
+            profile = Path(vehicle.profile).stem
+            self._drives[result.vehicle] = Drive(vehicle, self.signals[profile])
+        drive = self._drives[result.vehicle]
+        return drive.between(signal or self.signal, receipt.window_start_ns, receipt.window_stop_ns)
 
     def whole_window_of(self, result: VehicleResult, signals: Sequence[str]) -> Window:
         """Return the result's window as the vehicle must have built it."""
@@ -86,39 +115,17 @@ class World:
         )
 
 
-def _decode(vehicle: LocalVehicle, signal: str, stop_ns: int) -> Series:
-    """Decode a vehicle's source anew; the windows of a second are put together again."""
-    profile = load_profile(vehicle.profile)
-    (written,) = vehicle.sources
-    config = msgspec.convert(dict(written), SimulatedConfig | ReplayConfig)
-    config = msgspec.structs.replace(config, speed="max")
-    source = open_source(config)
-    spec = parse({"signals": [signal], "window": {"seconds": 1}, "onboard": "collect"})
-    catalog = profile.load_catalog()
-    windows = list(run_on_log(spec, catalog, _frames(source, stop_ns), source.channels))
-    source.close()
-    return Series(
-        np.concatenate([w.times[signal] for w in windows]),
-        np.concatenate([w[signal] for w in windows]),
-    )
-
-
-def _frames(source: Any, stop_ns: int) -> Iterator[FrameBatch]:
-    """Yield frames until well after ``stop_ns``, so that a window that ends there is known."""
-    latest_ns = 0
-    with contextlib.suppress(SourceEnded):
-        while latest_ns <= stop_ns:
-            batch = source.read(1.0)
-            latest_ns = int(batch.time_ns[-1]) if len(batch) else latest_ns
-            yield batch
-
-
-def _world(folder: Path, vehicles: Sequence[LocalVehicle], above: float) -> Iterator[World]:
+def _world(
+    folder: Path,
+    vehicles: Sequence[LocalVehicle],
+    above: float,
+    signals: dict[str, tuple[str, ...]],
+) -> Iterator[World]:
     with LocalFleet(folder, vehicles) as local:
         local.start()
         with local.connect("tester") as fleet:
             local.wait_online(fleet)
-            yield World(local, fleet, above)
+            yield World(local, fleet, above, signals)
 
 
 @pytest.fixture(scope="session")
@@ -132,8 +139,15 @@ def simulated_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         LocalVehicle(v.vehicle_id, v.profile, [{**v.sources[0], "start_ns": START_NS}])
         for v in vehicles
     ]
-    yield from _world(tmp_path_factory.mktemp("simulated"), fixed, above=40.0)
+    yield from _world(tmp_path_factory.mktemp("simulated"), fixed, 40.0, SIMULATED_SIGNALS)
 
+
+DRIVEN = (
+    "Vehicle.Speed",
+    "Vehicle.Powertrain.CombustionEngine.Speed",
+    "Vehicle.Powertrain.Transmission.CurrentGear",
+)
+SIMULATED_SIGNALS = {"compact": DRIVEN, "wagon": DRIVEN}
 
 TESLA = {
     "model": "model3",
@@ -153,6 +167,7 @@ SEAT = {
     "tags": {"make": "seat"},
 }
 SEAT_VSPEC = {"Vehicle.Speed": "gnss_speed.Speed"}
+RECORDED_SIGNALS = {"tesla": tuple(TESLA_VSPEC), "seat": tuple(SEAT_VSPEC)}
 TO_KM_H = {"Vehicle.Speed": {"math": "x * 3.6"}}
 
 
@@ -198,7 +213,7 @@ def recorded_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         LocalVehicle("tesla-2", tesla, [_looped(tesla_log)]),
         LocalVehicle("seat-1", seat, [_looped(seat_log)]),
     ]
-    yield from _world(folder, vehicles, above=90.0)
+    yield from _world(folder, vehicles, 90.0, RECORDED_SIGNALS)
 
 
 def _looped(log: str) -> dict[str, Any]:

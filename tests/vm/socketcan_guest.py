@@ -16,7 +16,7 @@ from typing import Any
 
 import can
 
-from hw import CanConfig, Source, open_source
+from hw import CanConfig, Source, open_source, open_sources
 from user_lib.contract.frames import FrameBatch
 
 S = 1_000_000_000
@@ -135,6 +135,32 @@ def full_rate() -> dict[str, Any]:
     return found
 
 
+def two_buses() -> dict[str, Any]:
+    """Read two interfaces as one source, one of which is taken away meanwhile."""
+    ip("add", "vcan1", "type", "vcan")
+    ip("set", "vcan1", "mtu", "72", "up")
+    configs = [CanConfig(interface="socketcan", channel=f"vcan{i}") for i in range(2)]
+    (source,) = open_sources(configs)
+    senders = [raw(f"vcan{i}") for i in range(2)]
+    for i in range(100):
+        senders[i % 2].send(classic(i))
+    together = read(source, 100)
+    ip("del", "vcan1")
+    senders[0].send(classic(5))
+    alone = read(source, 1)
+    found = {
+        "channels": source.channels,
+        "can_id": together.can_id.tolist(),
+        "bus": together.bus.tolist(),
+        "alone": [alone.can_id.tolist(), alone.bus.tolist()],
+        "connected": source.stats().connected,
+    }
+    source.close()
+    for sender in senders:
+        sender.close()
+    return found
+
+
 def python_can() -> dict[str, Any]:
     """Return what python-can's reader needs for frames that wait already."""
     sender = raw()
@@ -241,6 +267,7 @@ def main() -> None:
         part.__name__: part()
         for part in (
             kinds,
+            two_buses,
             full_rate,
             python_can,
             overflow,

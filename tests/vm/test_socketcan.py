@@ -31,6 +31,16 @@ def test_every_kind_of_frame_arrives(found: dict[str, Any]) -> None:
     assert (kinds["errors"], kinds["bus_offs"]) == (1, 1)
 
 
+def test_two_interfaces_are_one_stream_by_time(found: dict[str, Any]) -> None:
+    assert found["two_buses"] == {
+        "channels": ["vcan0", "vcan1"],
+        "can_id": list(range(100)),
+        "bus": [0, 1] * 50,
+        "alone": [[5], [0]],
+        "connected": False,
+    }
+
+
 def test_the_rate_of_eight_busy_buses_is_taken_without_loss(found: dict[str, Any]) -> None:
     rate = found["full_rate"]
     assert (rate["frames"], rate["dropped"]) == (20_000, 0)

@@ -2,7 +2,8 @@
 
 It is a subset of Python's expressions, parsed with `ast` and checked node by node against an
 allow-list, then evaluated by walking the tree: nothing is ever handed to ``eval``. Names may be
-dotted (``Vehicle.Speed``) and are what the caller gives values for. Values are numbers, strings,
+dotted (``Vehicle.Speed``), may have an ``@`` or a channel (``@bus.can0.load``,
+``can1:Motion.Speed``), and are what the caller gives values for. Values are numbers, strings,
 booleans or numpy arrays (then everything is element-wise).
 
 Three-valued by nature: a comparison with NaN is false, so a trigger never fires on missing data.
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from user_lib.contract.errors import ExpressionError, nearest
+from user_lib.contract.quoting import stand_ins
 
 __all__ = ["Expression", "parse_arithmetic", "parse_condition"]
 
@@ -68,6 +70,12 @@ class Expression:
     names: tuple[str, ...]
     _tree: ast.expr
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The strings that it compares with."""
+        constants = (n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant))
+        return tuple(value for value in constants if isinstance(value, str))
+
     def evaluate(self, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - scalar or array
         """Return the expression's value for ``values``, a value for each of `names`.
 
@@ -111,15 +119,19 @@ def _parse(text: str, path: str) -> Expression:
         raise ExpressionError(
             f"an expression of {len(text)} characters; the limit is {MAX_LENGTH}", path=path
         )
+    plain, names_of = stand_ins(text.strip())
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(plain, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"{text!r} does not parse: {reason}", path=path) from None
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise ExpressionError(f"{text[:40]!r}… has more than {MAX_NODES} parts", path=path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = names_of.get(node.id, node.id)
     names: dict[str, None] = {}
-    _check(tree, names, text, path)
+    _check(tree, names, path)
     return Expression(text, tuple(names), tree)
 
 
@@ -132,16 +144,16 @@ def _dotted(node: ast.expr) -> str | None:
     return None
 
 
-def _check(node: ast.expr, names: dict[str, None], text: str, path: str) -> None:
+def _check(node: ast.expr, names: dict[str, None], path: str) -> None:
     """Refuse every node that is not on the allow-list, and collect the names."""
-    for child in _children(node, text, path):
-        _check(child, names, text, path)
+    for child in _children(node, path):
+        _check(child, names, path)
     name = _dotted(node)
     if name is not None and name not in _CONSTANTS:
         names[name] = None
 
 
-def _children(node: ast.expr, text: str, path: str) -> list[ast.expr]:
+def _children(node: ast.expr, path: str) -> list[ast.expr]:
     match node:
         case ast.BoolOp(values=values):
             return values
@@ -162,7 +174,7 @@ def _children(node: ast.expr, text: str, path: str) -> list[ast.expr]:
             return []
         case _:
             pass
-    part = ast.get_source_segment(text.strip(), node) or type(node).__name__
+    part = ast.unparse(node)
     raise ExpressionError(
         f"{part!r} is not allowed in an expression; allowed are names, numbers, strings, "
         "+ - * / // % **, comparisons, and, or, not, and " + ", ".join(sorted(_FUNCTIONS)),

@@ -21,6 +21,7 @@ from agent.tasks.task import (
     Open,
     Request,
     RoundBegan,
+    RoundsPassed,
     Task,
     Tick,
     WindowArrived,
@@ -338,3 +339,27 @@ def test_a_window_nobody_asked_for_does_not_start_a_second_iteration(
 
     assert step(running, WindowArrived(), at(1))[0].state is TaskState.RUNNING
     assert step(running, Granted(), at(1)) == (running, ())
+
+
+@pytest.mark.parametrize("so_far", [(Tick(),), (Tick(), WindowArrived())])
+def test_a_task_that_was_away_goes_on_with_the_iteration_that_is_due(
+    task: MakeTask, at: At, so_far: tuple[Event, ...]
+) -> None:
+    caught_up, commands = run(task(iterations=9), *so_far, RoundsPassed(7), now=at(1))
+
+    assert (caught_up.iteration, commands) == (7, ())
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 10])
+def test_a_task_never_goes_back_nor_past_its_last_iteration(
+    task: MakeTask, at: At, iteration: int
+) -> None:
+    second, _ = run(task(iterations=9), Tick(), WindowArrived(), Granted(), OK, now=at(1))
+
+    assert run(second, RoundsPassed(iteration), now=at(2))[0].iteration == 2
+
+
+def test_a_running_iteration_keeps_its_number(task: MakeTask, at: At) -> None:
+    running, _ = run(task(iterations=9), Tick(), WindowArrived(), Granted(), now=at(1))
+
+    assert run(running, RoundsPassed(7), now=at(2))[0].iteration == 1

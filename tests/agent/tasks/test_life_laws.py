@@ -25,6 +25,7 @@ from agent.tasks.task import (
     Position,
     Request,
     RoundBegan,
+    RoundsPassed,
     Task,
     Tick,
     WindowArrived,
@@ -160,6 +161,12 @@ class TaskLife(RuleBasedStateMachine):
         self.happen(
             RoundBegan(Feedback(assignment_id="job-1", iteration=iteration, generation=generation))
         )
+
+    @rule(iteration=st.integers(1, 8))
+    def rounds_went_on_without_it(self, iteration: int) -> None:
+        if not self.spec.feedback:
+            self.rounds.add(iteration)
+        self.happen(RoundsPassed(iteration))
 
     @precondition(lambda self: self.task.state is TaskState.READY)
     @rule()

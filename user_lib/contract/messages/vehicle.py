@@ -103,13 +103,14 @@ class SendCatalog(Message, frozen=True, kw_only=True, tag="send_catalog"):
 
 
 class Assign(Message, frozen=True, kw_only=True, tag="assign"):
-    """Run a task. Repeats are ignored by a vehicle that holds, or has ended, the task."""
+    """Run a task. Repeats are ignored by a vehicle that has ended the task; one that holds it goes
+    on with ``first_iteration`` if its own is lower, since the rounds did not wait for it."""
 
     assignment_id: AssignmentId
     analyst: UserId
     spec: Assignment
     first_iteration: int = 1
-    """Where to begin when the vehicle has no position of its own."""
+    """The iteration that is due: where to begin, or to go on after having been away."""
 
 
 class Withdraw(Message, frozen=True, kw_only=True, tag="withdraw"):
