@@ -144,7 +144,10 @@ class App:
             return
         for work in works:
             self._workers.submit(work)
-        self._send(mail)
+        try:
+            self._send(mail)
+        except LedgerError as error:
+            self._recover(error)
         now_ns = self._clock.monotonic_ns()
         self._notifier.alive(now_ns)
         if now_ns >= self._metrics_ns:

@@ -71,6 +71,7 @@ def _member(context: Context, row: AssignmentRow, member: MemberRow) -> MemberIn
         iteration=iteration,
         detail=detail,
         results=member.results,
+        lost_results=member.lost_results,
         last_result_ns=member.last_result_ns,
         last_failure=member.last_failure,
     )

@@ -16,6 +16,7 @@ from user_lib.contract.messages import (
     FromVehicle,
     Heartbeat,
     Hello,
+    Losses,
     Result,
     SendCatalog,
     SendHello,
@@ -152,23 +153,17 @@ class Vehicles:
         self._jobs.reconcile(vehicle)
         context.news.code.update(m.analyst for m in heartbeat.code)
 
-    def _item(self, vehicle: Vehicle, item: Result | TaskEnded) -> None:
-        name = vehicle.hello.vehicle_id
-        if isinstance(item, Result):
-            self._jobs.result(_of(item, name))
-        else:
-            self._jobs.task_ended(_ended_of(item, name))
+    def _item(self, vehicle: Vehicle, item: Result | Losses | TaskEnded) -> None:
+        name = vehicle.hello.vehicle_id  # whose it is, the connection says, not the item
+        match item:
+            case Result():
+                self._jobs.result(msgspec.structs.replace(item, vehicle_id=name))
+            case Losses():
+                self._jobs.lost(msgspec.structs.replace(item, vehicle_id=name))
+            case TaskEnded():
+                self._jobs.task_ended(msgspec.structs.replace(item, vehicle_id=name))
 
     def _code_report(self, vehicle: Vehicle, report: CodeReport) -> None:
         slot = self._context.slots.reported(vehicle.hello.vehicle_id, report)
         if slot is not None:
             self._context.news.code.add(slot.analyst)
-
-
-def _of(result: Result, name: VehicleId) -> Result:
-    """Whose a result is, the connection says, not the result."""
-    return msgspec.structs.replace(result, vehicle_id=name)
-
-
-def _ended_of(ended: TaskEnded, name: VehicleId) -> TaskEnded:
-    return msgspec.structs.replace(ended, vehicle_id=name)

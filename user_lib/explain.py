@@ -44,7 +44,8 @@ def explain_text(explanation: Explanation) -> str:
 
 def _row(member: MemberInfo) -> list[str]:
     step = "has not answered yet" if member.state is None else _STEPS[member.state]
-    detail = say(member.detail or member.last_failure, width=100)
+    lost = f"{member.lost_results} results lost, its outbox was full; " * (member.lost_results > 0)
+    detail = say(f"{lost}{member.detail or member.last_failure}", width=100)
     return [
         member.vehicle_id,
         "online" if member.online else "OFFLINE",

@@ -9,6 +9,7 @@ those in which all buses slept.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ INTERVAL_NS = 100 * MS
 _ROW = np.dtype([("busy", "<u8"), ("worst", "<u8"), ("frames", "<u4"), ("errors", "<u4")])
 _PER_CENT = 100 / INTERVAL_NS
 _MOST = np.iinfo(np.uint32).max
+_MOST_HELD = 4096
 
 
 def bus_message(channel: str) -> MessageDef:
@@ -54,6 +56,18 @@ def with_buses(catalog: Catalog, channels: Sequence[str]) -> Catalog:
     return replace(catalog, messages=(*catalog.messages, *buses))
 
 
+class _Frames(NamedTuple):
+    """What counts of frames. Shapes: (n,)."""
+
+    time_ns: NDArray[np.int64]
+    bus: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+    length: NDArray[np.uint8]
+
+    def part(self, which: slice | NDArray[np.bool_]) -> "_Frames":
+        return _Frames(self.time_ns[which], self.bus[which], self.flags[which], self.length[which])
+
+
 class BusMeter:
     """Adds up what the frames of each bus take, and writes a row when an interval is complete.
 
@@ -68,63 +82,114 @@ class BusMeter:
         rates: Mapping[str, Bitrate],
     ) -> None:
         self._history, self._first_message, self._buses = history, first_message, len(channels)
-        self._times = FrameTimes([rates.get(channel, Bitrate()) for channel in channels])
+        rate_of = [rates.get(channel, Bitrate()) for channel in channels]
+        self._times = {rate: FrameTimes(rate) for rate in rate_of}
+        self._with_rate = {rate: np.array([own == rate for own in rate_of]) for rate in self._times}
         self._open = np.zeros((4, self._buses, 0))
         """Sums of the intervals that are not complete, by the fields of a row."""
         self._next = 0
         """The number of the interval that the first of these is."""
-        self._latest_ns: int | None = None
+        self._first_ns: int | None = None
+        self._latest_ns = 0
+        self._held: list[_Frames] = []
+        self._held_frames = 0
+        self._watched = False
+        self._before_held_ns = 0
+        """The newest time before the frames that are held."""
 
     def add(self, batch: FrameBatch, time_ns: NDArray[np.int64]) -> None:
-        """Count frames at the times where `Timeline.place` put them."""
-        if self._latest_ns is None:
-            self._latest_ns = int(time_ns[0])
-            self._next = -(-self._latest_ns // INTERVAL_NS)
-        if int(time_ns.max()) - self._latest_ns <= SLEEP_NS:
-            self._count(batch, time_ns)
+        """Count frames at the times where `Timeline.place` put them.
+
+        They are held to be counted together: until an interval is complete, if someone watches.
+        """
+        if self._first_ns is None:
+            self._first_ns = self._latest_ns = self._before_held_ns = int(time_ns[0])
+            self._next = -(-self._first_ns // INTERVAL_NS)
+        before_ns, self._latest_ns = self._latest_ns, max(self._latest_ns, int(time_ns.max()))
+        self._held.append(
+            _Frames(time_ns, batch.bus.copy(), batch.flags.copy(), batch.length.copy())
+        )
+        self._held_frames += len(time_ns)
+        completes = self._watched and self._known_ns >= (self._next + 1) * INTERVAL_NS
+        slept = self._latest_ns - before_ns > SLEEP_NS
+        if completes or slept or self._held_frames >= _MOST_HELD:
+            self._count_held(slept=slept)
+            self._complete(self._known_ns)
+
+    @property
+    def _known_ns(self) -> int:
+        """The time below which every frame is in."""
+        return self._latest_ns - LATENESS_NS
+
+    def watch(self) -> None:
+        """Write every row as soon as it is complete, from now on."""
+        self._watched = True
+        self._count_held(slept=False)
+        if self._first_ns is not None:
+            self._complete(self._known_ns)
+
+    def finish(self) -> None:
+        """Count what is left; no frame will follow."""
+        if self._first_ns is not None:
+            self._count_held(slept=False)
+            self._complete(self._latest_ns + 1)
+
+    def _count_held(self, *, slept: bool) -> None:
+        if not self._held:
+            return
+        if len(self._held) > 1:
+            frames = _Frames(*map(np.concatenate, zip(*self._held, strict=True)))
         else:
-            for awake in self._periods(time_ns):
-                self._count(batch.take(awake), time_ns[awake])
-        self.complete(self._latest_ns - LATENESS_NS)
+            frames = self._held[0]
+        if not slept:
+            self._count(frames)
+        else:
+            for awake in self._periods(frames.time_ns):
+                self._count(frames.part(awake))
+        self._held.clear()
+        self._held_frames, self._before_held_ns = 0, self._latest_ns
 
     def _periods(self, time_ns: NDArray[np.int64]) -> Iterator[slice]:
         """Yield the parts between which all buses slept; complete what is before a sleep."""
-        newest = np.maximum.accumulate(np.concatenate([[self._latest_ns or 0], time_ns]))
-        woke = np.flatnonzero(np.diff(newest) > SLEEP_NS)
+        newest = np.maximum.accumulate(np.concatenate([[self._before_held_ns], time_ns]))
         start = 0
-        for place in woke.tolist():
+        for place in np.flatnonzero(np.diff(newest) > SLEEP_NS).tolist():
             if place > start:
                 yield slice(start, place)
-            self.complete((int(newest[place]) // INTERVAL_NS + 1) * INTERVAL_NS)
+            self._complete((int(newest[place]) // INTERVAL_NS + 1) * INTERVAL_NS)
             # frames of before the one that woke us may still come, by as much
             awake_ns = int(newest[place + 1]) - LATENESS_NS
             self._next = max(self._next, awake_ns // INTERVAL_NS)
             start = place
         yield slice(start, len(time_ns))
 
-    def _count(self, batch: FrameBatch, time_ns: NDArray[np.int64]) -> None:
-        self._latest_ns = max(self._latest_ns or 0, int(time_ns.max()))
-        interval = time_ns // INTERVAL_NS - self._next
-        bus = batch.bus.astype(np.intp)
-        cell = self._times.cells(bus, batch.flags, batch.length)
-        error = (batch.flags & ERROR) != 0
+    def _count(self, frames: _Frames) -> None:
+        interval = frames.time_ns // INTERVAL_NS - self._next
         if int(interval.min()) < 0:  # in the interval in which the recording began
             whole = interval >= 0
-            interval, bus, cell, error = interval[whole], bus[whole], cell[whole], error[whole]
-        width = int(interval.max(initial=-1)) + 1
+            frames, interval = frames.part(whole), interval[whole]
+        width = max(int(interval.max(initial=-1)) + 1, self._open.shape[2])
         if width > self._open.shape[2]:
             more = np.zeros((4, self._buses, width - self._open.shape[2]))
             self._open = np.concatenate([self._open, more], axis=2)
-        place, size = bus * width + interval, self._buses * width
-        expected, worst = self._times.expected_ns, self._times.worst_ns
-        sums = [np.bincount(place, of.take(cell), size) for of in (expected, worst)]
-        sums.append(np.bincount(place[~error], minlength=size))
-        if error.any():
-            sums.append(np.bincount(place[error], minlength=size))
-        for field, found in enumerate(sums):
-            self._open[field, :, :width] += found.reshape(self._buses, width)
+        place = frames.bus.astype(np.intp) * width + interval
 
-    def complete(self, known_ns: int) -> None:
+        def sums(of: NDArray[np.intp], weights: NDArray[np.float64] | None) -> NDArray[Any]:
+            return np.bincount(of, weights, self._buses * width).reshape(self._buses, width)
+
+        cell = FrameTimes.cells(frames.flags, frames.length)
+        for rate, times in self._times.items():
+            buses = self._with_rate[rate]
+            self._open[0, buses] += sums(place, times.expected_ns.take(cell))[buses]
+            self._open[1, buses] += sums(place, times.worst_ns.take(cell))[buses]
+        self._open[2] += sums(place, None)
+        error = (frames.flags & ERROR) != 0
+        if error.any():
+            errors = sums(place[error], None)
+            self._open[2] -= errors
+            self._open[3] += errors
+
+    def _complete(self, known_ns: int) -> None:
         """Write the rows of the intervals that end by ``known_ns``: no frame of theirs follows."""
         n = known_ns // INTERVAL_NS - self._next
         if n <= 0:

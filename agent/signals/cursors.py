@@ -12,6 +12,7 @@ def open_cursor(
     recording: Recording, plan: Plan, start_ns: int, *, backlog: int = BACKLOG
 ) -> Cursor:
     """Return a cursor on the samples from ``start_ns`` on; triggers are found from there on."""
+    recording.watch_buses(plan.messages)
     if plan.condition is not None:
         return TriggerCursor(recording, plan, start_ns, backlog=backlog)
     if plan.count is not None:

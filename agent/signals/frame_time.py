@@ -22,9 +22,8 @@ __all__ = ["Bitrate", "FrameTimes"]
 
 _EXPECTED_STUFFING = 1 / 12
 _CLASSIC_BYTES = 8
-_LENGTHS = MAX_PAYLOAD + 1
-_KINDS = 1 << 8
-"""A frame's kind is the byte of its flags."""
+_KINDS = _LENGTHS = 1 << 8
+"""A frame's kind is the byte of its flags; its length is a byte, too."""
 
 
 class Bitrate(msgspec.Struct, frozen=True):
@@ -72,25 +71,21 @@ def _seconds(bits: _Bits, rate: Bitrate, *, worst: bool) -> float:
 
 
 class FrameTimes:
-    """Tables of the time on the bus, for buses of given speeds.
+    """Tables of the time that a frame of each kind and length takes on a bus.
 
-    Shapes: ``expected_ns`` and ``worst_ns``, one number for each cell (see `cells`), whole numbers
-    as float64. An error frame takes no time here: what it destroyed is not in the stream.
+    Shapes: ``expected_ns`` and ``worst_ns``, a number for each cell (see `cells`), whole numbers as
+    float64. An error frame takes no time here: what it destroyed is not in the stream.
     """
 
-    def __init__(self, rates: list[Bitrate]) -> None:
-        self.expected_ns = np.concatenate([_table(rate, worst=False) for rate in rates] or [_NONE])
-        self.worst_ns = np.concatenate([_table(rate, worst=True) for rate in rates] or [_NONE])
+    def __init__(self, rate: Bitrate) -> None:
+        self.expected_ns = _table(rate, worst=False)
+        self.worst_ns = _table(rate, worst=True)
 
-    def cells(
-        self, bus: NDArray[np.intp], flags: NDArray[np.uint8], length: NDArray[np.uint8]
-    ) -> NDArray[np.intp]:
+    @staticmethod
+    def cells(flags: NDArray[np.uint8], length: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Return the place in the tables of each frame; (n,)."""
-        held = np.minimum(length, MAX_PAYLOAD).astype(np.intp)
-        return (bus * _KINDS + flags) * _LENGTHS + held
-
-
-_NONE = np.zeros(0)
+        cells: NDArray[np.uint16] = flags.astype(np.uint16) << np.uint16(8) | length
+        return cells
 
 
 def _table(rate: Bitrate, *, worst: bool) -> NDArray[np.float64]:
@@ -102,7 +97,8 @@ def _table(rate: Bitrate, *, worst: bool) -> NDArray[np.float64]:
             continue
         kind = flags & relevant
         if kind not in by_kind:
-            seconds = [_seconds(_bits(kind, n), rate, worst=worst) for n in range(_LENGTHS)]
+            lengths = (min(n, MAX_PAYLOAD) for n in range(_LENGTHS))
+            seconds = [_seconds(_bits(kind, n), rate, worst=worst) for n in lengths]
             by_kind[kind] = np.rint(np.array(seconds) * SECOND)
         table[flags] = by_kind[kind]
     return table.reshape(-1)

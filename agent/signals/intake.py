@@ -102,6 +102,7 @@ class Intake:
             "source.errors": self.errors,
             "source.loops": total.loops,
             "source.reconnects": total.reconnects,
+            "source.bus_offs": total.bus_offs,
             "source.ended": sum(1 for inlet in self._inlets if inlet.ended),
             "source.disconnected": sum(1 for i in self._inlets if not i.counts.connected),
             "time.restarts": sum(inlet.time.restarts for inlet in self._inlets),

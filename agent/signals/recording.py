@@ -55,8 +55,8 @@ class Recording:
         self.names = SignalNames(self.catalog, derived)
         lengths = [message.length for message in self.catalog.messages]
         self.history = History(lengths, history_mb=history_mb)
-        first_bus = len(lengths) - len(self.channels)
-        self._meter = BusMeter(self.history, first_bus, self.channels, bitrates or {})
+        self._first_bus = len(lengths) - len(self.channels)
+        self._meter = BusMeter(self.history, self._first_bus, self.channels, bitrates or {})
         self.timeline = Timeline()
         self.reader = SeriesReader(self.history, self.decoder)
         self.frames = 0
@@ -116,11 +116,15 @@ class Recording:
         """How many frames the sources lost in that time, of whatever message."""
         return sum(frames for at_ns, frames in self._drops if start_ns <= at_ns < stop_ns)
 
+    def watch_buses(self, messages: Iterable[int]) -> None:
+        """Keep the rows of buses up to date if a bus is among these messages."""
+        if any(message >= self._first_bus for message in messages):
+            self._meter.watch()
+
     def finish(self) -> None:
         """Say that no frame will follow."""
         self.timeline.finish()
-        if (next_ns := self.next_ns()) is not None:
-            self._meter.complete(next_ns)
+        self._meter.finish()
 
     def known_ns(self, messages: Iterable[int]) -> int | None:
         """Return the time below which every row of these messages is in; None before any frame.

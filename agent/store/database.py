@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FILE = "state.db"
 LOCK = "lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE tasks (
@@ -31,13 +31,19 @@ CREATE TABLE tasks (
 CREATE TABLE ended (number INTEGER PRIMARY KEY, assignment_id TEXT NOT NULL UNIQUE);
 CREATE TABLE code (analyst TEXT PRIMARY KEY, slot BLOB NOT NULL);
 CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, assignment_id TEXT NOT NULL, is_end INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, assignment_id TEXT NOT NULL, kind INTEGER NOT NULL,
     priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL
 );
-CREATE INDEX outbox_order ON outbox (is_end, priority, seq, size);
-CREATE INDEX outbox_ends ON outbox (assignment_id) WHERE is_end;
-CREATE TABLE losses (assignment_id TEXT PRIMARY KEY, lost INTEGER NOT NULL);
+CREATE INDEX outbox_order ON outbox (kind, priority, seq, size);
+CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
 """
+FROM_VERSION_1 = """
+ALTER TABLE outbox RENAME COLUMN is_end TO kind;
+DROP INDEX outbox_ends;
+CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
+DROP TABLE losses;
+"""
+"""That version only counted losses: which iterations they were, nobody knows any more."""
 BUSY_TIMEOUT_MS = 2_000
 
 
@@ -185,7 +191,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to `SCHEMA_VERSION`; so far there is only the first."""
+    """Bring the schema up to `SCHEMA_VERSION`, all of it or nothing."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise ConfigError(
@@ -195,9 +201,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    for statement in SCHEMA.split(";"):
+    for statement in (FROM_VERSION_1 if version else SCHEMA).split(";"):
         connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex,))
-    connection.execute("INSERT INTO meta VALUES ('probe', '0')")
+    if not version:
+        connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex,))
+        connection.execute("INSERT INTO meta VALUES ('probe', '0')")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -3,8 +3,9 @@
 Rules of the outbox. Entries are sent oldest first, at most `MAX_IN_FLIGHT` and half of the outbox's
 bytes at once; `deliverable` returns exactly these. They may have reached the cloud already, so they
 are never dropped. Of the others, when the limit is reached, results go: lowest priority first, then
-oldest first. Each is counted for its task, and the count travels with the end of the task, which is
-never dropped: so an iteration that was committed is delivered, or counted as lost, once.
+oldest first (`agent.store.losses`). A record of the losses takes their place, which is delivered as
+results are and never dropped: so an iteration that was committed is delivered, or told as lost,
+once.
 """
 
 import logging
@@ -15,12 +16,13 @@ from pathlib import Path
 import msgspec
 
 from agent.store.database import Database, StateDamaged
-from agent.store.writes import ITEM, Write, count_loss, decode, write_to
+from agent.store.losses import drop_excess
+from agent.store.writes import ITEM, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.messages import Losses, Result, TaskEnded
 
 __all__ = [
     "MAX_IN_FLIGHT",
@@ -103,7 +105,9 @@ class Store:
             with self._database.transaction() as connection:
                 for write in writes:
                     write_to(connection, write)
-                dropped = self._drop_excess(connection)
+                on_their_way = self.deliverable()
+                through_seq = on_their_way[-1].seq if on_their_way else 0
+                dropped = drop_excess(connection, self._limit_bytes, through_seq)
         finally:
             self._recount()
         if dropped:
@@ -133,36 +137,15 @@ class Store:
         rows = self._rows("SELECT seq, size FROM outbox ORDER BY seq LIMIT ?", (MAX_IN_FLIGHT,))
         return _within([Entry(seq, size) for seq, size in rows], self._limit_bytes // 2)
 
-    def load(self, seq: int) -> Result | TaskEnded | None:
+    def load(self, seq: int) -> Result | Losses | TaskEnded | None:
         """Return an entry's item; None when it is no longer there."""
         rows = self._rows("SELECT item FROM outbox WHERE seq = ?", (seq,))
-        item: Result | TaskEnded | None = decode(rows[0][0], ITEM) if rows else None
+        item: Result | Losses | TaskEnded | None = decode(rows[0][0], ITEM) if rows else None
         return item
 
     def close(self) -> None:
         """Let the directory go."""
         self._database.close()
-
-    def _drop_excess(self, connection: sqlite3.Connection) -> int:
-        (total,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM outbox").fetchone()
-        if total <= self._limit_bytes:
-            return 0
-        on_their_way = self.deliverable()
-        through = on_their_way[-1].seq if on_their_way else 0
-        dropped = 0
-        rows = connection.execute(
-            "SELECT seq, assignment_id, size FROM outbox WHERE NOT is_end AND seq > ?"
-            " ORDER BY priority, seq",
-            (through,),
-        ).fetchall()
-        for seq, assignment_id, size in rows:
-            if total <= self._limit_bytes:
-                break
-            connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
-            count_loss(connection, assignment_id)
-            total -= size
-            dropped += 1
-        return dropped
 
 
 def _within(entries: list[Entry], limit_bytes: int) -> list[Entry]:

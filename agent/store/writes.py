@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 import msgspec
@@ -11,18 +12,18 @@ from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.messages import Losses, Result, TaskEnded
 
 __all__ = [
     "ITEM",
     "Acknowledge",
     "EndTask",
     "Enqueue",
+    "Kind",
     "SavePosition",
     "SaveSlot",
     "SaveTask",
     "Write",
-    "count_loss",
     "decode",
     "write_to",
 ]
@@ -30,8 +31,16 @@ __all__ = [
 ENDED_KEPT = 10_000
 """Ended assignments remembered, so that a late repeat does not start them again."""
 
-ITEM: Any = Result | TaskEnded
+ITEM: Any = Result | Losses | TaskEnded
 """What the outbox holds."""
+
+
+class Kind(IntEnum):
+    """What an entry of the outbox is; only results may be dropped."""
+
+    RESULT = 0
+    END = 1
+    LOSSES = 2
 
 
 class SaveTask(msgspec.Struct, frozen=True):
@@ -58,7 +67,7 @@ class Enqueue(msgspec.Struct, frozen=True):
 
 
 class EndTask(msgspec.Struct, frozen=True):
-    """Forget a task but for its end, which goes in the outbox; ``lost_results`` is filled in."""
+    """Forget a task but for its end, which goes in the outbox."""
 
     ended: TaskEnded
     priority: int
@@ -84,26 +93,6 @@ def write_to(connection: sqlite3.Connection, write: Write) -> None:
     _WRITERS[type(write)](connection, write)
 
 
-def count_loss(connection: sqlite3.Connection, assignment_id: AssignmentId) -> None:
-    """Count a dropped result where its task's end will tell it, or already waits to."""
-    row = connection.execute(
-        "SELECT seq, item FROM outbox WHERE is_end AND assignment_id = ?", (assignment_id,)
-    ).fetchone()
-    if row is None:
-        connection.execute(
-            "INSERT INTO losses VALUES (?, 1)"
-            " ON CONFLICT (assignment_id) DO UPDATE SET lost = lost + 1",
-            (assignment_id,),
-        )
-        return
-    ended = decode(row[1], TaskEnded)
-    ended = msgspec.structs.replace(ended, lost_results=ended.lost_results + 1)
-    item = msgspec.msgpack.encode(ended)
-    connection.execute(
-        "UPDATE outbox SET item = ?, size = ? WHERE seq = ?", (item, len(item), row[0])
-    )
-
-
 def _save_task(connection: sqlite3.Connection, write: SaveTask) -> None:
     connection.execute(
         "INSERT INTO tasks VALUES (?, ?, ?, ?)",
@@ -124,30 +113,26 @@ def _save_position(connection: sqlite3.Connection, write: SavePosition) -> None:
 
 
 def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> None:
-    _put(connection, write.result, write.priority, is_end=False)
+    _put(connection, write.result, write.priority, Kind.RESULT)
 
 
 def _end_task(connection: sqlite3.Connection, write: EndTask) -> None:
     assignment_id = write.ended.assignment_id
-    row = connection.execute(
-        "DELETE FROM losses WHERE assignment_id = ? RETURNING lost", (assignment_id,)
-    ).fetchone()
-    ended = msgspec.structs.replace(write.ended, lost_results=row[0] if row else 0)
     connection.execute("DELETE FROM tasks WHERE assignment_id = ?", (assignment_id,))
     connection.execute("INSERT OR IGNORE INTO ended (assignment_id) VALUES (?)", (assignment_id,))
     connection.execute(
         "DELETE FROM ended WHERE number <= (SELECT MAX(number) FROM ended) - ?", (ENDED_KEPT,)
     )
-    _put(connection, ended, write.priority, is_end=True)
+    _put(connection, write.ended, write.priority, Kind.END)
 
 
 def _put(
-    connection: sqlite3.Connection, item: Result | TaskEnded, priority: int, *, is_end: bool
+    connection: sqlite3.Connection, item: Result | TaskEnded, priority: int, kind: Kind
 ) -> None:
     encoded = msgspec.msgpack.encode(item)
     connection.execute(
-        "INSERT INTO outbox (assignment_id, is_end, priority, size, item) VALUES (?, ?, ?, ?, ?)",
-        (item.assignment_id, is_end, priority, len(encoded), encoded),
+        "INSERT INTO outbox (assignment_id, kind, priority, size, item) VALUES (?, ?, ?, ?, ?)",
+        (item.assignment_id, kind, priority, len(encoded), encoded),
     )
 
 

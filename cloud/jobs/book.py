@@ -12,7 +12,7 @@ from cloud.offboard import Done
 from cloud.registry import Vehicle
 from cloud.rounds import Cancelled, Offline, Online
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
-from user_lib.contract.messages import Result, TaskEnded, TaskHeld, Withdraw
+from user_lib.contract.messages import Losses, Result, TaskEnded, TaskHeld, Withdraw
 from user_lib.contract.states import TASK_ENDS
 
 __all__ = ["Jobs"]
@@ -103,6 +103,18 @@ class Jobs:
         row = self._context.ledger.find(ended.assignment_id)
         if row is not None:
             self._context.ledger.assignments.task_ended(row.row, ended)
+
+    def lost(self, losses: Losses) -> None:
+        """A vehicle had to drop results."""
+        job = self._live.get(losses.assignment_id)
+        row = self._context.ledger.find(losses.assignment_id) if job is None else job.row
+        if row is None or not self._context.ledger.assignments.is_member(
+            row.row, losses.vehicle_id
+        ):
+            return
+        members.lose(self._context, row, losses, job)
+        if job is not None:
+            self._settle(job)
 
     def presence(self, vehicle: VehicleId, *, online: bool) -> None:
         """A vehicle's lease began or ran out."""

@@ -7,19 +7,20 @@ from cloud.jobs.job import Job
 from cloud.jobs.stream import Stream
 from cloud.jobs.values import answer_of
 from cloud.ledger import AssignmentRow
-from cloud.rounds import Answered, Left, counts, first_iteration
+from cloud.rounds import Answered, Left, Lost, counts, first_iteration
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import (
     Assign,
     Feedback,
     JobChanged,
+    Losses,
     Result,
     TaskEnded,
     TaskHeld,
 )
 from user_lib.contract.states import TASK_ENDS, TaskState
 
-__all__ = ["accepted", "assign", "deliver", "deliver_late", "end", "feedback_again", "lags"]
+__all__ = ["accepted", "assign", "deliver", "deliver_late", "end", "feedback_again", "lags", "lose"]
 
 _WAITS_FOR_FEEDBACK = frozenset({TaskState.PENDING, TaskState.AWAITING})
 
@@ -56,11 +57,30 @@ def deliver_late(context: Context, row: AssignmentRow, result: Result) -> bool:
     return Stream(context, row).result(msgspec.structs.replace(result, late=True))
 
 
+def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) -> None:
+    """A vehicle had to drop results: tell the analyst, and let no round wait for them."""
+    if not losses.iterations or not context.ledger.assignments.lost(row.row, losses):
+        return
+    runs = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in losses.iterations[:20])
+    more = ", and more" if len(losses.iterations) > 20 else ""
+    Stream(context, row).changed(
+        JobChanged(
+            assignment_id=row.assignment_id,
+            state=row.state,
+            vehicle_id=losses.vehicle_id,
+            reason="results_lost",
+            detail=f"{losses.count} results were dropped ({losses.reason}): iterations "
+            f"{runs}{more}",
+        )
+    )
+    if job is not None:
+        job.apply(Lost(losses.vehicle_id, losses.iterations))
+
+
 def end(context: Context, job: Job, ended: TaskEnded) -> None:
     """A vehicle's task is over: tell the analyst, and take the vehicle out of the rounds."""
     if not context.ledger.assignments.task_ended(job.row.row, ended):
         return
-    lost = f"; {ended.lost_results} results were lost there" if ended.lost_results else ""
     job.stream.changed(
         JobChanged(
             assignment_id=job.row.assignment_id,
@@ -68,7 +88,7 @@ def end(context: Context, job: Job, ended: TaskEnded) -> None:
             vehicle_id=ended.vehicle_id,
             task_state=ended.state,
             reason=ended.reason or ended.state,
-            detail=f"{ended.detail}{lost}",
+            detail=ended.detail,
             path=ended.path,
             near=ended.near,
         )

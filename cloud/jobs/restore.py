@@ -81,8 +81,9 @@ def _reopen(
     for vehicle in asked - answers.keys():
         if vehicle in ends and ends[vehicle].state is TaskState.FAILED:
             answers[vehicle] = _failed(vehicle, found.number, ends[vehicle].reason)
-    pending = asked - answers.keys() - ends.keys()
-    if not pending and not answers:
+    lost = context.ledger.assignments.lost_in(row.row, found.number)
+    pending = asked - answers.keys() - ends.keys() - lost
+    if not pending and not answers and not lost & asked:
         return False
     patient_ns = context.clock.monotonic_ns() + context.registry.lease_ns + RECONNECT_NS
     heard_ns = patient_ns if answers else None

@@ -9,7 +9,7 @@ import msgspec
 from cloud.ledger.database import Database
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
-from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.states import JobState, TaskState
 
 __all__ = ["AssignmentRow", "Assignments", "MemberRow"]
@@ -19,7 +19,8 @@ _COLUMNS = (
     " last_seq, results, rounds_closed"
 )
 _MEMBER_COLUMNS = (
-    "vehicle_id, state, reason, detail, iteration, results, last_result_ns, last_failure, standing"
+    "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
+    " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
 
@@ -53,6 +54,7 @@ class MemberRow:
     detail: str
     iteration: int
     results: int
+    lost_results: int
     last_result_ns: int | None
     last_failure: str
     standing: int
@@ -147,6 +149,7 @@ class Assignments:
     def remove(self, row: int) -> None:
         """Forget an assignment and its members."""
         self._db.write("DELETE FROM members WHERE assignment = ?", (row,))
+        self._db.write("DELETE FROM losses WHERE assignment = ?", (row,))
         self._db.write("DELETE FROM assignments WHERE id = ?", (row,))
 
     # --- members ---------------------------------------------------------------------------------
@@ -202,19 +205,43 @@ class Assignments:
     def task_ended(self, row: int, ended: TaskEnded) -> bool:
         """Keep how a member's task ended; False when that was known."""
         changed = self._db.write(
-            "UPDATE members SET state = ?, reason = ?, detail = ?, lost_results = ?"
+            "UPDATE members SET state = ?, reason = ?, detail = ?"
             " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
             " ('finished', 'failed', 'rejected', 'cancelled'))",
             (
                 ended.state,
                 ended.reason,
                 ended.detail,
-                ended.lost_results,
                 row,
                 ended.vehicle_id,
             ),
         )
         return changed > 0
+
+    def lost(self, row: int, losses: Losses) -> int:
+        """Keep which iterations a member had to drop; return how many of them are news."""
+        new = 0
+        for first, last in losses.iterations:
+            new += (last - first + 1) * self._db.write(
+                "INSERT OR IGNORE INTO losses (assignment, vehicle_id, epoch, first, last, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (row, losses.vehicle_id, losses.epoch, first, last, losses.reason),
+            )
+        self._db.write(
+            "UPDATE members SET lost_results = lost_results + ?, iteration = max(iteration, ?)"
+            " WHERE assignment = ? AND vehicle_id = ?",
+            (new, losses.iterations[-1][1] if new else 0, row, losses.vehicle_id),
+        )
+        return new
+
+    def lost_in(self, row: int, iteration: int) -> set[VehicleId]:
+        """Return the vehicles that had to drop their result of an iteration."""
+        rows = self._db.read(
+            "SELECT DISTINCT vehicle_id FROM losses WHERE assignment = ? AND first <= ?"
+            " AND last >= ?",
+            (row, iteration, iteration),
+        )
+        return {vehicle for (vehicle,) in rows}
 
     def standing(self, row: int, standings: Iterable[tuple[VehicleId, int]]) -> None:
         """Keep who missed the last round."""

@@ -134,7 +134,20 @@ CREATE TABLE code_reports (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_LOSSES = """
+CREATE TABLE losses (
+    id INTEGER PRIMARY KEY,
+    assignment INTEGER NOT NULL,
+    vehicle_id TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    UNIQUE (assignment, vehicle_id, epoch, first)
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

@@ -26,6 +26,7 @@ __all__ = [
     "Expected",
     "Expired",
     "Left",
+    "Lost",
     "Member",
     "Offline",
     "Online",
@@ -185,6 +186,14 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A member will never answer these iterations: runs of first and last, ascending."""
+
+    vehicle: VehicleId
+    iterations: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregated:
     """The off-board method is through with a closed round."""
 
@@ -220,6 +229,7 @@ Event: TypeAlias = (
     | Offline
     | Answered
     | Left
+    | Lost
     | Aggregated
     | Expected
     | Expired

@@ -10,7 +10,8 @@ Rules, in the order in which they apply:
   offline or returned and lag more than a round behind: their results are late until they caught up
   (with feedback a straggler jumps, so it is a member at once).
   A vehicle that refuses the task leaves the open rounds too; one whose task failed has answered;
-  one whose task ended otherwise is missing from the rounds that it did not answer.
+  one whose task ended otherwise is missing from the rounds that it did not answer, and so is one
+  that had to drop its answer.
 - It closes as complete once every member answered. At its deadline it closes as complete with a
   quorum, else short. The deadline counts from the first answer to this or a later round, or from
   the moment the last pending member went offline, whichever is first.
@@ -35,6 +36,7 @@ from cloud.rounds.model import (
     Expected,
     Expired,
     Left,
+    Lost,
     Offline,
     Online,
     Round,
@@ -121,6 +123,8 @@ def _apply(state: Rounds, event: Event, now_ns: int, commands: list[Command]) ->
             _set_online(state, vehicle, now_ns, online=False)
         case Left():
             _left(state, event, now_ns)
+        case Lost(vehicle, iterations):
+            _lost(state, vehicle, iterations, now_ns)
         case Aggregated():
             _aggregated(state, event, commands)
         case _:
@@ -201,6 +205,19 @@ def _left(state: Rounds, event: Left, now_ns: int) -> None:
         note_silence(state, round_, now_ns)
         if not round_.pending and not round_.answers:
             _forget(state, round_)
+
+
+def _lost(
+    state: Rounds, vehicle: VehicleId, iterations: tuple[tuple[int, int], ...], now_ns: int
+) -> None:
+    member = state.members.get(vehicle)
+    if member is None or not iterations:
+        return
+    member.position = max(member.position, iterations[-1][1])
+    for round_ in state.open.values():
+        if any(first <= round_.number <= last for first, last in iterations):
+            round_.pending.discard(vehicle)
+            note_silence(state, round_, now_ns)
 
 
 def _failed_answer(event: Left, number: int) -> Answer:

@@ -46,6 +46,7 @@ _TYPE_CONTAINER = 10
 _LARGEST_OBJECT_BYTES = 1 << 26
 _ID_MASK = 0x1FFF_FFFF
 _EXTENDED_BIT = 0x8000_0000
+_LAST_11_BIT = 0x7FF
 _LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
 
 
@@ -227,7 +228,9 @@ def _system_time_ns(parts: list[int]) -> int:
 
 
 def _identifier(raw: int) -> tuple[int, int]:
-    return raw & _ID_MASK, EXTENDED if raw & _EXTENDED_BIT else 0
+    """Return an identifier and its flag, which some writers forget where 11 bits are too few."""
+    can_id = raw & _ID_MASK
+    return can_id, EXTENDED if raw & _EXTENDED_BIT or can_id > _LAST_11_BIT else 0
 
 
 def _classic(body: bytes, _: int) -> _Frame:

@@ -7,6 +7,9 @@ from typing import Any
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import (
     CodeStatus,
+    Explain,
+    JobChanged,
+    Losses,
     Ping,
     Pong,
     PushCode,
@@ -55,6 +58,38 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(
     assert [r.iteration for r in of(Result, items)] == [1, 2]
     assert [r.groups[0].value for r in of(RoundClosed, items)] == [1.0, 2.0]
     assert items[-1].state is JobState.FINISHED
+
+
+def test_results_that_a_vehicle_had_to_drop_are_told_and_counted_once(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, leaf, ada = vehicle("kona-1"), vehicle("leaf-1"), analyst()
+    job = ada.submit(iterations=3, quorum=0.5, deadline_s=300).assignment_id
+    for each in (kona, leaf):
+        each.until(lambda each=each: job in each.tasks)
+    losses = Losses(assignment_id=job, epoch=kona.hello.epoch, iterations=((1, 2),))
+
+    for i in (1, 2, 3):
+        leaf.answer(job, i, float(i))
+    leaf.settle()
+    kona.deliver(losses)
+    kona.settle()
+    cloud.kill()
+    cloud.restart()
+    kona.deliver(losses)
+    kona.answer(job, 3, 5.0)
+    kona.settle()
+
+    items = ada.to_end(job)
+    (told,) = [i for i in of(JobChanged, items) if i.reason == "results_lost"]
+    assert "iterations 1 to 2" in told.detail
+    assert [(r.missing, r.groups[0].value) for r in of(RoundClosed, items)] == [
+        (("kona-1",), 1.0),
+        (("kona-1",), 2.0),
+        ((), 4.0),
+    ]
+    members = {m.vehicle_id: m for m in ada.ask(Explain(assignment_id=job)).members}
+    assert {v: m.lost_results for v, m in members.items()} == {"kona-1": 2, "leaf-1": 0}
 
 
 def test_off_board_code_that_hangs_holds_back_neither_router_nor_others(

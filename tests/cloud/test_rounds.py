@@ -18,6 +18,7 @@ from cloud.rounds import (
     Expected,
     Expired,
     Left,
+    Lost,
     Member,
     Offline,
     Online,
@@ -158,6 +159,18 @@ def test_the_deadline_counts_from_when_the_last_pending_member_went_offline() ->
     play.pass_s(60)
 
     assert play.closed()[0].missing == ("a", "b")
+
+
+def test_a_round_does_not_wait_for_an_answer_that_a_vehicle_had_to_drop() -> None:
+    play = Play("kona", "leaf", rules=Rules(last_round=2, quorum=0.5))
+
+    play.answer(1, "leaf")
+    play.answer(2, "leaf")
+    play(Lost("kona", ((1, 2),)))
+
+    first, second = play.closed()
+    assert (first.missing, second.missing) == (("kona",), ("kona",))
+    assert first.state is RoundState.COMPLETE
 
 
 def test_a_failed_iteration_is_an_answer_but_not_part_of_the_aggregate() -> None:

@@ -1,6 +1,7 @@
 """The grammar accepts what DESIGN writes down and names what is wrong with the rest."""
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -175,3 +176,57 @@ def test_any_value_anywhere_is_parsed_or_refused_with_a_path(value: Any, key: st
         parse({**MINIMAL, key: value})
     except AssignmentError as error:
         assert error.path  # noqa: PT017 - both outcomes are legal
+
+
+@pytest.mark.parametrize("beyond", [math.inf, 1e300])
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("deadline_s", lambda x: {"deadline_s": x}),
+        ("duration_s", lambda x: {"duration_s": x}),
+        ("window.seconds", lambda x: {"window": {"seconds": x}}),
+        ("window.every", lambda x: {"window": {"samples": 10, "every": x}}),
+        ("limits.wall_s", lambda x: {"limits": {"wall_s": x}}),
+        ("limits.cpu_s", lambda x: {"limits": {"cpu_s": x}}),
+        ("window.before_s", lambda x: {"when": "a > 1", "window": {"before_s": x}}),
+        ("when.after_s", lambda x: {"when": {"condition": "a > 1", "after_s": x}, "window": {}}),
+    ],
+)
+def test_a_time_beyond_what_nanoseconds_can_hold_is_refused(
+    path: str, change: Any, beyond: float
+) -> None:
+    with pytest.raises(AssignmentError):
+        parse({**MINIMAL, **change(beyond)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limits": {"memory_mb": 2**64}},
+        {"vehicles": {"seed": 2**70, "fraction": 0.5}},
+        {"rate_hz": 1e-300},
+        {"name": "\ud800"},
+        {"signals": ["\ud800"]},
+        {"until": "x > 1 or '\ud800' == x"},
+        {"onboard_params": {"x": [1.0, math.nan]}},
+        {"offboard_params": {"x": {"y": math.inf}}},
+    ],
+)
+def test_what_cannot_be_sent_or_kept_is_refused_before_it_is_sent(change: dict[str, Any]) -> None:
+    with pytest.raises(AssignmentError):
+        parse({**MINIMAL, **change})
+
+
+def test_params_nest_only_so_deep() -> None:
+    deep: Any = 0
+    for _ in range(40):
+        deep = [deep]
+
+    with pytest.raises(AssignmentError, match="deeper"):
+        parse({**MINIMAL, "onboard_params": {"x": deep}})
+
+
+@pytest.mark.parametrize("name", ["kona-1\n", "\nkona-1"])
+def test_a_name_ends_where_it_seems_to_end(name: str) -> None:
+    with pytest.raises(AssignmentError):
+        parse({**MINIMAL, "vehicles": [name]})

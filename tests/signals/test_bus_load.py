@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.signals import load_profile, run_on_log
+from agent.signals.cursors import open_cursor
 from agent.signals.frame_time import Bitrate, FrameTimes
+from agent.signals.plan import plan_of
 from agent.signals.recording import Recording
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from dbc import Catalog, load
@@ -133,17 +135,17 @@ def test_each_interval_is_what_a_plain_account_says_however_the_stream_is_cut(
 def test_a_classic_frame_takes_at_most_the_bits_that_the_standard_gives_it(
     flags: int, length: int, plain_bits: int, stuffed_bits: int
 ) -> None:
-    times = FrameTimes([Bitrate(1_000_000)])
-    cell = times.cells(np.array([0]), np.array([flags], np.uint8), np.array([length], np.uint8))
+    times = FrameTimes(Bitrate(1_000_000))
+    cell = times.cells(np.array([flags], np.uint8), np.array([length], np.uint8))
 
     assert times.worst_ns[cell].tolist() == [1000 * (plain_bits + stuffed_bits)]
     assert plain_bits < times.expected_ns[cell][0] / 1000 < plain_bits + stuffed_bits
 
 
 def test_a_frame_of_can_fd_is_faster_with_a_bit_rate_switch() -> None:
-    times = FrameTimes([Bitrate(500_000, 5_000_000)])
+    times = FrameTimes(Bitrate(500_000, 5_000_000))
     flags = np.array([FD, FD | BRS], np.uint8)
-    slow, fast = times.expected_ns[times.cells(np.zeros(2, int), flags, np.array([64, 64]))]
+    slow, fast = times.expected_ns[times.cells(flags, np.array([64, 64], np.uint8))]
 
     assert slow / fast == pytest.approx(6.7, abs=0.3)
 
@@ -224,3 +226,21 @@ def bits_on_the_wire(can_id: int, payload: bytes) -> int:
             run = "10"[int(bit)]
             sent += 1
     return sent + 13
+
+
+def test_what_came_before_anyone_watched_is_there_for_a_look_back() -> None:
+    frames = [(t * 10 * MS, 0, 0, 8) for t in range(200)]
+    recording = Recording(Catalog(messages=()), CHANNELS, history_mb=1.0)
+    recording.add(batch_of(frames))
+
+    spec = parse({"signals": ["@bus.can0.frames"], "onboard": "mean", "window": {"samples": 3}})
+    cursor = open_cursor(recording, plan_of(spec, recording.names), SECOND)
+    window = cursor.take()
+
+    assert window is not None
+    assert window.times["@bus.can0.frames"].tolist() == [
+        SECOND,
+        SECOND + 100 * MS,
+        SECOND + 200 * MS,
+    ]
+    assert window["@bus.can0.frames"].tolist() == [10.0] * 3

@@ -102,7 +102,7 @@ def wall_clock() -> dict[str, Any]:
 
 
 def full_rate() -> dict[str, Any]:
-    """Take CAN FD frames at the rate of eight busy buses, once a tick of 50 ms."""
+    """Take CAN FD frames, at the rate of eight busy buses if the guest can, every 50 ms."""
     source = opened(fd=True)
     child = os.fork()
     if not child:

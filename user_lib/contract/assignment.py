@@ -6,6 +6,7 @@ The analyst's side, the cloud and the vehicle all call it; none trusts the other
 """
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -55,8 +56,12 @@ SELECTABLE = ("vehicle", "model", "agent", "profile", "epoch")
 
 MAX_SIGNALS = 256
 MAX_PARAMS_BYTES = 256 * 1024
+MAX_PARAMS_DEPTH = 32
+MAX_SECONDS = 1e9
+"""Some thirty years: in nanoseconds still far within 64 bits."""
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
@@ -69,7 +74,7 @@ class Selector(_Part, frozen=True):
     """Which vehicles: a random ``fraction`` (seeded), a ``where`` condition, at most ``limit``."""
 
     fraction: Fraction | None = None
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
     where: str | None = None
     limit: Count | None = None
 
@@ -82,23 +87,23 @@ class WindowSpec(_Part, frozen=True):
     seconds: Positive | None = None
     every: Positive | None = None
     """Seconds from the start of one window to the start of the next; without it, consecutive."""
-    before_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    before_s: NotNegative | None = None
+    after_s: NotNegative | None = None
 
 
 class Trigger(_Part, frozen=True):
     """The long form of ``when``: a condition with its look-back."""
 
     condition: str
-    before_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    before_s: NotNegative = 0.0
+    after_s: NotNegative = 0.0
 
 
 class Limits(_Part, frozen=True):
     """What one iteration may use; the vehicle's own policy caps it."""
 
     cpu_s: Positive = 2.0
-    memory_mb: Annotated[int, msgspec.Meta(ge=16)] = 256
+    memory_mb: Annotated[int, msgspec.Meta(ge=16, le=1 << 20)] = 256
     wall_s: Positive = 10.0
 
 
@@ -182,7 +187,14 @@ def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
         message, _, path = str(error).partition(" - at `$")
         path = path.strip("`.")
         raise AssignmentError(f"{_plain(message)}{_found(spec, path)}", path=path) from None
-    for check in (_check_method, _check_signals, _check_window, _check_flow, _check_expressions):
+    for check in (
+        _check_texts,
+        _check_method,
+        _check_signals,
+        _check_window,
+        _check_flow,
+        _check_expressions,
+    ):
         check(assignment)
     return assignment
 
@@ -229,6 +241,25 @@ def _found(spec: Mapping[str, Json], path: str) -> str:
     return f"; found {value!r:.80}"
 
 
+def _check_texts(a: Assignment) -> None:
+    """Refuse what is no text in any encoding, before it fails to be sent or written down."""
+    for path, text in (("name", a.name), ("until", a.until or ""), *_named(a)):
+        if not text.isascii() and _is_broken(text):
+            raise AssignmentError(f"{text!r:.80} holds half a character (a surrogate)", path=path)
+
+
+def _named(a: Assignment) -> list[tuple[str, str]]:
+    return [(f"signals[{i}]", name) for i, name in enumerate(a.signals)]
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _check_method(a: Assignment) -> None:
     _check_one_method(a.onboard, ONBOARD_METHODS, "onboard", external=True)
     _check_one_method(a.offboard, OFFBOARD_METHODS, "offboard", external=False)
@@ -237,12 +268,27 @@ def _check_method(a: Assignment) -> None:
 
 
 def _check_params(params: dict[str, Json], path: str) -> None:
+    _check_json(params, path, 0)
     try:
         size = len(msgspec.msgpack.encode(params))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise AssignmentError(f"cannot travel as JSON: {error}", path=path) from None
     if size > MAX_PARAMS_BYTES:
         raise AssignmentError(f"{size} bytes; at most {MAX_PARAMS_BYTES} are allowed", path=path)
+
+
+def _check_json(value: Json, path: str, depth: int) -> None:
+    """Refuse what JSON, in which assignments are kept, would change in silence or not hold."""
+    if depth > MAX_PARAMS_DEPTH:
+        raise AssignmentError(f"nested deeper than {MAX_PARAMS_DEPTH} levels", path=path[:200])
+    if isinstance(value, float) and not math.isfinite(value):
+        raise AssignmentError(f"{value} is no number of JSON; only finite ones travel", path=path)
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_json(inner, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _check_json(inner, f"{path}[{i}]", depth + 1)
 
 
 def _check_one_method(name: str, builtin: tuple[str, ...], path: str, *, external: bool) -> None:
@@ -279,6 +325,11 @@ def _check_window(a: Assignment) -> None:
     if (w.samples is None) == (w.seconds is None):
         found = "both" if w.samples is not None else "neither"
         raise AssignmentError(f"give samples or seconds, found {found}", path="window")
+    if w.samples is not None and a.rate_hz is not None and w.samples / a.rate_hz > MAX_SECONDS:
+        raise AssignmentError(
+            f"{w.samples} samples at {a.rate_hz} Hz take longer than {MAX_SECONDS:g} s",
+            path="rate_hz",
+        )
     if w.every is not None and a.when is not None:
         raise AssignmentError("a triggered window has no every", path="window.every")
     if w.every is not None and w.seconds is not None and w.every < w.seconds:

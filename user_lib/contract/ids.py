@@ -8,13 +8,14 @@ import msgspec
 
 __all__ = ["AssignmentId", "CodeHash", "UserId", "VehicleId", "is_name", "new_id"]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?![\s\S])"
+"""Not ``$``, which also matches in front of a line end at the end."""
 _NAME = re.compile(NAME_PATTERN)
 
 VehicleId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 UserId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 AssignmentId = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-CodeHash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+CodeHash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?![\s\S])")]
 """sha256 of a custom module's source (UTF-8), in hex: the name of a code version."""
 
 

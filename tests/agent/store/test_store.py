@@ -24,7 +24,7 @@ from agent.tasks.code import CodeSlot, Version
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import ConfigError
-from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
 
 MakeResult = Callable[..., Result]
@@ -139,7 +139,7 @@ def test_one_entry_may_always_be_on_its_way(tmp_path: Path, result: MakeResult) 
     store.close()
 
 
-def test_a_full_outbox_drops_the_lowest_priority_first_and_counts_it(
+def test_a_full_outbox_drops_the_lowest_priority_first_and_records_it(
     tmp_path: Path, result: MakeResult
 ) -> None:
     store = open_store(tmp_path, outbox_mb=1.0)
@@ -151,17 +151,28 @@ def test_a_full_outbox_drops_the_lowest_priority_first_and_counts_it(
 
     items = everything(store)
     kept = [i for i in items if isinstance(i, Result)]
-    ends = {i.assignment_id: i.lost_results for i in items if isinstance(i, TaskEnded)}
-    assert store.outbox_bytes <= 1_000_000
-    assert store.dropped_results == 24 - len(kept) > 0
-    assert ends["high"] == 0
-    assert ends["low"] + len([r for r in kept if r.assignment_id == "low"]) == 12
+    lost = lost_in(items)
+    assert store.dropped_results == 24 - len(kept) == len(lost) > 0
+    assert {name for name, _ in lost} == {"low"}
+    assert sorted([*lost, *((r.assignment_id, r.iteration) for r in kept)]) == sorted(
+        ("low" if i % 2 else "high", i) for i in range(1, 25)
+    )
     store.close()
 
 
-def everything(store: Store) -> list[Result | TaskEnded]:
+def lost_in(items: list[Result | Losses | TaskEnded]) -> list[tuple[str, int]]:
+    return [
+        (item.assignment_id, iteration)
+        for item in items
+        if isinstance(item, Losses)
+        for first, last in item.iterations
+        for iteration in range(first, last + 1)
+    ]
+
+
+def everything(store: Store) -> list[Result | Losses | TaskEnded]:
     """Deliver the whole outbox."""
-    items: list[Result | TaskEnded] = []
+    items: list[Result | Losses | TaskEnded] = []
     while entries := store.deliverable():
         found = [store.load(e.seq) for e in entries]
         items += [i for i in found if i is not None]
@@ -169,7 +180,7 @@ def everything(store: Store) -> list[Result | TaskEnded]:
     return items
 
 
-def test_a_result_dropped_after_its_task_ended_is_still_counted(
+def test_a_result_dropped_after_its_task_ended_is_told_before_the_end(
     tmp_path: Path, result: MakeResult
 ) -> None:
     store = open_store(tmp_path, outbox_mb=1.0)
@@ -178,9 +189,49 @@ def test_a_result_dropped_after_its_task_ended_is_still_counted(
     store.apply([Enqueue(result(value="y" * 100_000), 1), EndTask(ended(), 1)])
     store.apply([Enqueue(replace(filler, iteration=i), 9) for i in range(7, 12)])
 
-    ends = [i for i in everything(store) if isinstance(i, TaskEnded)]
-    assert [e.lost_results for e in ends] == [1]
+    losses = Losses(assignment_id="job-1", epoch="e", iterations=((1, 1),))
+    told = [i for i in everything(store) if i.assignment_id == "job-1"]
+    assert told == [replace(losses, vehicle_id="car-1"), ended()]
     store.close()
+
+
+def test_a_record_of_losses_that_may_be_on_its_way_is_not_changed(
+    tmp_path: Path, result: MakeResult
+) -> None:
+    store = open_store(tmp_path, outbox_mb=1.0)
+    numbers = iter(range(1, 100))
+
+    def fill() -> None:
+        for i in [next(numbers) for _ in range(20)]:
+            store.apply([Enqueue(result(iteration=i, value="x" * 100_000), 1)])
+
+    fill()
+    sent = {e.seq: store.load(e.seq) for e in store.deliverable()}
+    assert any(isinstance(item, Losses) for item in sent.values())
+    fill()
+
+    assert {seq: store.load(seq) for seq in sent} == sent
+    store.close()
+
+
+def test_a_state_that_only_counted_losses_is_taken_over(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    epoch = store.epoch
+    store.apply([EndTask(ended(), 5)])
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.executescript(
+            "DROP INDEX outbox_losses; ALTER TABLE outbox RENAME COLUMN kind TO is_end;"
+            "CREATE INDEX outbox_ends ON outbox (assignment_id) WHERE is_end;"
+            "CREATE TABLE losses (assignment_id TEXT PRIMARY KEY, lost INTEGER NOT NULL);"
+            "PRAGMA user_version = 1"
+        )
+    connection.close()
+
+    again = open_store(tmp_path)
+    assert again.epoch == epoch
+    assert everything(again) == [ended()]
+    again.close()
 
 
 def test_what_may_be_on_its_way_is_never_dropped(tmp_path: Path, result: MakeResult) -> None:

@@ -12,9 +12,10 @@ Vehicle and cloud keep each other right by comparing what is with what should be
 lists the tasks and code generations that the vehicle holds, and the cloud sends again what is
 missing. So every message to a vehicle may be repeated, and the loss of one heals itself.
 
-What a vehicle must not lose (results, the end of a task) goes through its outbox as `Deliver` and
-is repeated until an `Ack` names it. Analysts only ask: a job's stream of events is numbered in the
-ledger and read from any position with `ReadEvents`, which waits at the cloud for news.
+What a vehicle must not lose (results, losses, the end of a task) goes through its outbox as
+`Deliver` and is repeated until an `Ack` names it. Analysts only ask: a job's stream of events is
+numbered in the ledger and read from any position with `ReadEvents`, which waits at the cloud for
+news.
 """
 
 from user_lib.contract.messages.analyst import (
@@ -57,6 +58,7 @@ from user_lib.contract.messages.answers import (
     Vehicles,
 )
 from user_lib.contract.messages.records import (
+    Losses,
     ModuleHeld,
     Result,
     RollBack,
@@ -111,6 +113,7 @@ __all__ = [
     "ListJobs",
     "ListSignals",
     "ListVehicles",
+    "Losses",
     "MemberInfo",
     "ModuleHeld",
     "Ping",

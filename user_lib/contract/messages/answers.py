@@ -188,6 +188,8 @@ class MemberInfo(Record, frozen=True, kw_only=True):
     iteration: int = 0
     detail: str = ""
     results: int = 0
+    lost_results: int = 0
+    """Results that the vehicle had to drop, its outbox being full."""
     last_result_ns: Nanoseconds | None = None
     last_failure: str = ""
 

@@ -9,6 +9,7 @@ from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
 from user_lib.contract.states import TaskState
 
 __all__ = [
+    "Losses",
     "Message",
     "ModuleHeld",
     "Nanoseconds",
@@ -114,8 +115,25 @@ class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
     near: tuple[str, ...] = ()
     iterations: int = 0
     """How many iterations the task committed."""
-    lost_results: int = 0
-    """Results that a full outbox had to drop."""
+
+
+class Losses(Message, frozen=True, kw_only=True, tag="losses"):
+    """Iterations that a vehicle committed and had to drop before the cloud had them.
+
+    Each such iteration is in one of these once, under the identity that its result had.
+    """
+
+    assignment_id: AssignmentId
+    vehicle_id: VehicleId = ""
+    epoch: str
+    iterations: tuple[tuple[int, int], ...]
+    """First and last of each run of iterations, ascending and apart."""
+    reason: str = "outbox_full"
+
+    @property
+    def count(self) -> int:
+        """How many iterations are lost."""
+        return sum(last - first + 1 for first, last in self.iterations)
 
 
 class TaskHeld(Record, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
+    Losses,
     Message,
     ModuleHeld,
     Result,
@@ -69,7 +70,7 @@ class Deliver(Message, frozen=True, kw_only=True, tag="deliver"):
     """An entry of the outbox; repeated until its ``seq`` is acknowledged."""
 
     seq: int
-    item: Result | TaskEnded
+    item: Result | Losses | TaskEnded
 
 
 class CodeReport(Message, frozen=True, kw_only=True, tag="code_report"):
@@ -103,8 +104,11 @@ class SendCatalog(Message, frozen=True, kw_only=True, tag="send_catalog"):
 
 
 class Assign(Message, frozen=True, kw_only=True, tag="assign"):
-    """Run a task. Repeats are ignored by a vehicle that has ended the task; one that holds it goes
-    on with ``first_iteration`` if its own is lower, since the rounds did not wait for it."""
+    """Run a task.
+
+    Repeats are ignored by a vehicle that has ended the task; one that holds it goes on with
+    ``first_iteration`` if its own is lower, since the rounds did not wait for it.
+    """
 
     assignment_id: AssignmentId
     analyst: UserId

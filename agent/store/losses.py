@@ -1,0 +1,100 @@
+"""What a full outbox drops, and the record of it that takes the place of what was dropped.
+
+A result that may be on its way is never dropped, and a record that may be on its way is never
+changed: so an iteration that was committed reaches the cloud as a result or in a record, once.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from agent.store.writes import Kind, decode
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import Losses, Result
+
+__all__ = ["drop_excess", "with_iteration"]
+
+MAX_RUNS = 1000
+"""Runs of iterations in one record; a further one begins a new record."""
+
+
+def drop_excess(connection: sqlite3.Connection, limit_bytes: int, through_seq: int) -> int:
+    """Drop results until the outbox is within its limit, and return how many.
+
+    Lowest priority first, then oldest first; entries up to ``through_seq`` may be on their way.
+    """
+    (total,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM outbox").fetchone()
+    dropped = 0
+    rows: Iterable[tuple[int, int]] = ()
+    if total > limit_bytes:
+        rows = connection.execute(
+            "SELECT seq, size FROM outbox WHERE kind = ? AND seq > ? ORDER BY priority, seq",
+            (Kind.RESULT, through_seq),
+        ).fetchall()
+    for seq, size in rows:
+        if total <= limit_bytes:
+            break
+        total += _replace(connection, seq, through_seq) - size
+        dropped += 1
+    return dropped
+
+
+def with_iteration(
+    runs: tuple[tuple[int, int], ...], iteration: int
+) -> tuple[tuple[int, int], ...]:
+    """Return runs of iterations with one more in them, ascending and apart.
+
+    >>> with_iteration(((1, 3), (5, 5)), 4)
+    ((1, 5),)
+    """
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted((*runs, (iteration, iteration))):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return tuple(merged)
+
+
+def _replace(connection: sqlite3.Connection, seq: int, through_seq: int) -> int:
+    """Put a result's iteration in a record; return how many bytes that takes more."""
+    (item,) = connection.execute("SELECT item FROM outbox WHERE seq = ?", (seq,)).fetchone()
+    result = decode(item, Result)
+    found = _open_record(connection, result.assignment_id, through_seq)
+    if found is None:
+        record = Losses(
+            assignment_id=result.assignment_id,
+            vehicle_id=result.vehicle_id,
+            epoch=result.epoch,
+            iterations=((result.iteration, result.iteration),),
+        )
+        return _put(connection, seq, record)
+    at, before, size = found
+    connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+    iterations = with_iteration(before.iterations, result.iteration)
+    return _put(connection, at, msgspec.structs.replace(before, iterations=iterations)) - size
+
+
+def _open_record(
+    connection: sqlite3.Connection, assignment_id: AssignmentId, through_seq: int
+) -> tuple[int, Losses, int] | None:
+    """Return the newest record of an assignment that cannot be on its way and has room."""
+    row = connection.execute(
+        "SELECT seq, item, size FROM outbox WHERE kind = 2 AND assignment_id = ? AND seq > ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (assignment_id, through_seq),
+    ).fetchone()
+    if row is None:
+        return None
+    record = decode(row[1], Losses)
+    return (row[0], record, row[2]) if len(record.iterations) < MAX_RUNS else None
+
+
+def _put(connection: sqlite3.Connection, seq: int, record: Losses) -> int:
+    item = msgspec.msgpack.encode(record)
+    connection.execute(
+        "UPDATE outbox SET kind = ?, item = ?, size = ? WHERE seq = ?",
+        (Kind.LOSSES, item, len(item), seq),
+    )
+    return len(item)

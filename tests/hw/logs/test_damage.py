@@ -1,0 +1,148 @@
+"""Logs of every format, damaged at random: frames or a clear error, never a crash or nonsense."""
+
+import contextlib
+import gzip
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import can
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hw import read_log, simulate, write_candump
+from user_lib.contract.errors import SourceError
+from user_lib.contract.frames import EXTENDED, FD, MAX_PAYLOAD, FrameBatch
+
+LINES = 120
+GVRET = "Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
+
+
+def drive() -> FrameBatch:
+    return next(iter(simulate("compact", 1, 10.0))).take(slice(0, LINES))
+
+
+def by_python_can(writer: type, path: Path, batch: FrameBatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with writer(str(path)) as out:
+            for i in range(len(batch)):
+                out.on_message_received(
+                    can.Message(
+                        timestamp=1_600_000_000 + int(batch.time_ns[i]) / 1e9,
+                        arbitration_id=int(batch.can_id[i]),
+                        is_extended_id=bool(batch.flags[i] & EXTENDED),
+                        is_fd=bool(batch.flags[i] & FD),
+                        data=batch.data[i, : batch.length[i]].tobytes(),
+                        channel=1,
+                    )
+                )
+
+
+def classic(batch: FrameBatch) -> FrameBatch:
+    return batch.take((batch.flags & FD) == 0)
+
+
+def candump(path: Path) -> None:
+    write_candump(path, [drive()], ["can0", "can1"])
+
+
+def candump_packed(path: Path) -> None:
+    candump(path.with_suffix(""))
+    path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+
+
+def gvret(path: Path) -> None:
+    rows = [
+        f"{t // 1000},{i:08X},{'true' if f & EXTENDED else 'false'},Rx,0,{n},"
+        + ",".join(f"{b:02X}" for b in d[:n])
+        for t, i, f, n, d in zip(
+            *(getattr(classic(drive()), c).tolist() for c in _COLUMNS), strict=True
+        )
+    ]
+    path.write_text(GVRET + "\n".join(rows) + "\n")
+
+
+_COLUMNS = ("time_ns", "can_id", "flags", "length", "data")
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "drive.log": candump,
+    "drive.log.gz": candump_packed,
+    "drive.csv": gvret,
+    "drive.asc": lambda path: by_python_can(can.ASCWriter, path, drive()),
+    "drive.blf": lambda path: by_python_can(can.BLFWriter, path, drive()),
+    "drive.trc": lambda path: by_python_can(can.TRCWriter, path, classic(drive())),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one short drive in each format."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name, write in WRITERS.items():
+        write(folder / name)
+    return folder
+
+
+places = st.floats(0, 1)
+damage = st.one_of(
+    st.tuples(st.just("set"), places, st.binary(min_size=1, max_size=8)),
+    st.tuples(st.just("insert"), places, st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("remove"), places, st.integers(1, 60)),
+    st.tuples(st.just("repeat"), places, st.integers(1, 200)),
+    st.tuples(st.just("end"), places, st.just(b"")),
+)
+
+
+def damaged(content: bytes, changes: list[tuple[str, float, bytes | int]]) -> bytes:
+    for kind, place, what in changes:
+        at = int(place * len(content))
+        before, after = content[:at], content[at:]
+        if isinstance(what, int):
+            content = before + (after[what:] if kind == "remove" else after[:what] + after)
+        elif kind == "end":
+            content = before
+        else:
+            content = before + what + after[len(what) if kind == "set" else 0 :]
+    return content
+
+
+def check(batch: FrameBatch, channels: int) -> None:
+    """A frame is what a frame can be, whatever was in the file."""
+    stride = batch.data.shape[1]
+    assert stride in (8, MAX_PAYLOAD)
+    assert (batch.length <= MAX_PAYLOAD).all()
+    assert not batch.data[np.arange(stride) >= batch.length[:, None]].any()
+    assert (batch.can_id <= np.where(batch.flags & EXTENDED, 0x1FFF_FFFF, 0x7FF)).all()
+    assert (batch.bus < channels).all()
+    columns = (batch.bus, batch.can_id, batch.flags, batch.length, batch.data)
+    assert {len(column) for column in columns} == {len(batch)}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_undamaged_log_is_read_whole(whole: Path, name: str) -> None:
+    log = read_log(whole / name)
+
+    assert log.scan() >= LINES * 9 // 10
+    assert log.malformed == 0
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=st.lists(damage, min_size=1, max_size=5))
+def test_a_damaged_log_gives_frames_or_a_clear_error(
+    tmp_path: Path,
+    whole: Path,
+    name: str,
+    changes: list[tuple[str, float, bytes | int]],
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(damaged((whole / name).read_bytes(), changes))
+    log = read_log(path)
+
+    with contextlib.suppress(SourceError):
+        for batch in log:
+            check(batch, len(log.channels))
