@@ -91,7 +91,8 @@ def connect(
     Raises: ConfigError, for a wrong or missing file; LinkError, when no cloud answers within
             ``timeout_s`` (5 s unless configured), or it does not know the keys.
     """
-    paths = convert_config(keys or {}, KeyPaths, where="keys")
+    plain = {name: str(path) for name, path in (keys or {}).items()}
+    paths = convert_config(plain, KeyPaths, where="keys")
     given = Given(
         cloud=cloud,
         user=user,

@@ -42,6 +42,19 @@ def test_a_secret_file_that_others_can_read_is_refused_with_the_chmod(tmp_path: 
         load_keys(path)
 
 
+def test_a_credential_of_the_service_manager_may_show_a_right_of_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_keys(create_keys("kona-1", "vehicle"), tmp_path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    path.chmod(0o440)
+    assert load_keys(path).card.name == "kona-1"
+
+    path.chmod(0o444)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_keys(path)
+
+
 def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     write_keys(create_keys("kona-1", "vehicle"), tmp_path)
 

@@ -34,6 +34,7 @@ __all__ = [
 
 _SECRET_MODE = 0o600
 _CARD_MODE = 0o644
+_WIDE_CREDENTIAL = 0o037
 _SECRET_HEAD = "# Secret keys of OODIDA. They stay on this machine; give others the .pub file.\n"  # noqa: S105 - words
 _CARD_HEAD = "# Public keys of OODIDA: `oodida keys enrol` takes this file.\n"
 
@@ -164,11 +165,20 @@ def _check_private(path: Path) -> None:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; `oodida keys create` makes keys"
         ) from None
-    if mode & 0o077:
+    if mode & (_WIDE_CREDENTIAL if _is_credential(path) else 0o077):
         raise ConfigError(
             f"{path}: others may read these secret keys (mode {mode:04o}); run `chmod 600 {path}`, "
             "and make new keys if anybody did"
         )
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether the service manager gave this file to this service alone.
+
+    It lets the service in by an access list, which shows as a right of the group.
+    """
+    given = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(given) and path.absolute().parent == Path(given)
 
 
 def _check_role(card: Card, path: Path, roles: tuple[Role, ...]) -> None:
