@@ -9,38 +9,38 @@ import pytest
 from user_lib.cli.entry import main
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+def told(capfd: pytest.CaptureFixture[str], *words: object) -> Any:
     """Run a command with --json and return what it answered, a value a line."""
     assert main(["keys", *map(str, words), "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
-def test_the_life_of_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_life_of_a_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ring = tmp_path / "authorized"
-    (made,) = told(capsys, "create", "kona-1", "--role", "vehicle", "--dir", tmp_path)
-    (shown,) = told(capsys, "show", tmp_path / "kona-1.key")
+    (made,) = told(capfd, "create", "kona-1", "--role", "vehicle", "--dir", tmp_path)
+    (shown,) = told(capfd, "show", tmp_path / "kona-1.key")
     assert made["fingerprint"] == shown["fingerprint"]
 
-    told(capsys, "enrol", tmp_path / "kona-1.pub", "--into", ring)
-    (following,) = told(capsys, "rotate", tmp_path / "kona-1.key")
-    told(capsys, "enrol", following["path"], "--into", ring)
-    (listed,) = told(capsys, "list", ring)
+    told(capfd, "enrol", tmp_path / "kona-1.pub", "--into", ring)
+    (following,) = told(capfd, "rotate", tmp_path / "kona-1.key")
+    told(capfd, "enrol", following["path"], "--into", ring)
+    (listed,) = told(capfd, "list", ring)
     assert {c["fingerprint"] for c in listed} == {made["fingerprint"], following["fingerprint"]}
 
-    told(capsys, "rotate", tmp_path / "kona-1.key", "--finish")
-    told(capsys, "revoke", made["fingerprint"], "--from", ring)
+    told(capfd, "rotate", tmp_path / "kona-1.key", "--finish")
+    told(capfd, "revoke", made["fingerprint"], "--from", ring)
 
-    (listed,) = told(capsys, "list", ring)
+    (listed,) = told(capfd, "list", ring)
     assert [c["fingerprint"] for c in listed] == [following["fingerprint"]]
-    (shown,) = told(capsys, "show", tmp_path / "kona-1.key")
+    (shown,) = told(capfd, "show", tmp_path / "kona-1.key")
     assert shown["fingerprint"] == following["fingerprint"]
 
 
-def test_no_command_tells_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_tells_a_secret(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(["keys", "create", "ada", "--role", "analyst", "--dir", str(tmp_path)])
     main(["keys", "show", str(tmp_path / "ada.key")])
     main(["keys", "show", str(tmp_path / "ada.key"), "--json"])
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     lines = (tmp_path / "ada.key").read_text().splitlines()
     secrets = [line.split(": ")[1].strip("'") for line in lines if "_secret:" in line]
 
@@ -49,19 +49,19 @@ def test_no_command_tells_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_mistakes_are_exit_code_2_and_say_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     create = ["keys", "create", "ada", "--role", "analyst", "--dir", str(tmp_path)]
     assert main(create) == 0
     assert main(create) == 2
-    assert "never overwritten" in capsys.readouterr().err
+    assert "never overwritten" in capfd.readouterr().err
     assert main(["keys", "enrol", str(tmp_path / "ada.key"), "--into", str(tmp_path / "a")]) == 2
-    assert "its card is" in capsys.readouterr().err
+    assert "its card is" in capfd.readouterr().err
     assert main(["keys", "revoke", "eve", "--from", str(tmp_path)]) == 2
-    assert "no card of 'eve'" in capsys.readouterr().err
+    assert "no card of 'eve'" in capfd.readouterr().err
 
 
-def test_help_shows_how_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_how_it_goes(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["keys", "--help"])
-    assert "oodida keys enrol kona-1.pub --into authorized" in capsys.readouterr().out
+    assert "oodida keys enrol kona-1.pub --into authorized" in capfd.readouterr().out
