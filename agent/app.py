@@ -27,10 +27,12 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
+from agent.trust import Trust
 from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import LinkKeys, read_link_keys
 from user_lib.wire.notify import Notifier
 
@@ -129,12 +131,19 @@ class Agent:
         on_close(workers.close, STOP_S)
         on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
 
-        identity = Identity(config.vehicle_id, store.epoch, agent_version(), hub.catalog_hash)
+        identity = Identity(
+            config.vehicle_id,
+            store.epoch,
+            agent_version(),
+            hub.catalog_hash,
+            None if keys is None else keys.own.sign,
+        )
         signals = Gathering(hub)
         modules = Modules(store.slots)
         around = Surroundings(identity, store, signals, workers, config.policy, inbox.post)
         external = frozenset(config.external_methods)
-        rules = Rules(config.policy, external, signals, sandbox.problem)
+        trust = _trust(config, self._clock)
+        rules = Rules(config.policy, external, signals, trust, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
 
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -168,6 +177,14 @@ def _link_keys(config: AgentConfig) -> LinkKeys | None:
         log.warning("INSECURE: no keys; whoever listens at %s is taken for the cloud", config.cloud)
         return None
     return read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+
+
+def _trust(config: AgentConfig, clock: Clock) -> Trust:
+    """Read whom the owner trusts. Raises: ConfigError."""
+    if config.keys is None:
+        return Trust(config.vehicle_id, None)
+    analysts = Keyring(Path(config.keys.analysts), "analyst", clock=clock)
+    return Trust(config.vehicle_id, analysts)
 
 
 def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:

@@ -105,6 +105,8 @@ class MainLoop:
             self._hear(message, now)
         for news in self._inbox.drain():
             self._table.take(news, now)
+        if self._orders.trust.refresh():
+            self._orders.trust_changed(now)
         self._table.tick(now)
         self._forget_acknowledged()
         self._speak(now)

@@ -6,6 +6,7 @@ from cloud.context import Context
 from cloud.explain import explanation, job_infos
 from cloud.jobs import Jobs
 from cloud.ledger import AssignmentRow
+from cloud.proof import proof
 from cloud.roles import check_role
 from cloud.selection import check_known
 from cloud.submission import submit
@@ -26,6 +27,7 @@ from user_lib.contract.messages import (
     ListVehicles,
     Ping,
     Pong,
+    Prove,
     PushCode,
     ReadEvents,
     Rejection,
@@ -105,7 +107,7 @@ class Analysts:
     def _waited(self, user: UserId, ask: ReadEvents | CodeStatus, *, final: bool) -> Answer | None:
         if isinstance(ask, ReadEvents):
             return self._events(user, ask, final=final)
-        return code_status(self._context, user, final=final)
+        return code_status(self._context, user, final=final, brief=ask.brief)
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -133,6 +135,8 @@ class Analysts:
                 return self._signals(vehicle_id)
             case ListJobs(limit=limit):
                 return job_infos(context.ledger, user, limit)
+            case Prove(assignment_id=assignment_id):
+                return proof(context, self._own(user, assignment_id))
             case Explain(assignment_id=assignment_id):
                 row = self._own(user, assignment_id)
                 return explanation(context, row, self._jobs.get(assignment_id))

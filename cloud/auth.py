@@ -54,6 +54,10 @@ class Auth:
         """Return the card of a peer's key as of now."""
         return None if self._keyring is None else self._keyring.find(peer.key)
 
+    def cards_of(self, name: str) -> tuple[Card, ...]:
+        """Return the cards of a name as of now: two while its keys are rotated."""
+        return () if self._keyring is None else self._keyring.named(name)
+
     def admits(self, peer: Peer) -> bool:
         """Whether a peer may be heard and sent anything as of now."""
         return self._keyring is None or self._keyring.find(peer.key) is not None

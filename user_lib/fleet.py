@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias
 
 from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.contract.errors import AssignmentError
+from user_lib.contract.errors import AssignmentError, ProtocolError, Rejected
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
     CodeSlot,
@@ -33,12 +33,16 @@ from user_lib.contract.messages import (
     VehicleInfo,
     Vehicles,
 )
+from user_lib.contract.signed import assignment_id_of
 from user_lib.custom_source import Code, source_of
 from user_lib.job import Job
 from user_lib.methods import MethodInfo, check_params, method_table
 from user_lib.settings import Given, KeyPaths, load_settings
+from user_lib.signed_orders import SlotChange, sign_change, sign_submit
 from user_lib.tables import Column, Table
+from user_lib.vehicle_cards import VehicleCards
 from user_lib.wire.config import convert_config, read_yaml
+from user_lib.wire.keys import Keys
 
 __all__ = ["Fleet", "Side", "connect", "read_spec"]
 
@@ -46,6 +50,7 @@ Side: TypeAlias = Literal["onboard", "offboard"]
 Spec: TypeAlias = Mapping[str, Any] | Assignment | str | Path
 """An assignment in the grammar, or the path of a YAML file that holds one."""
 
+CHANGE_TRIES = 5
 HOLD_S = 1.0
 """How long one question for the state of the slots waits at the cloud."""
 
@@ -68,8 +73,6 @@ _SIGNALS: Mapping[str, Column[SignalInfo]] = {
     "maximum": lambda s: s.maximum,
     "choices": lambda s: s.choices or None,
 }
-
-Change = TypeVar("Change", PushCode, RollbackCode, RemoveCode)
 
 
 def connect(
@@ -140,6 +143,8 @@ class Fleet:
     def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
         self._connection = connection
         self._clock = clock or SystemClock()
+        settings = connection.settings
+        self._vehicles = VehicleCards(settings.vehicles, settings.known_vehicles)
 
     @property
     def cloud(self) -> str:
@@ -175,8 +180,14 @@ class Fleet:
                 the cloud says no.
         """
         assignment = read_spec(spec, keys)
-        ask = Submit(spec=assignment, token=new_id("token"))
-        return self.job(self._connection.ask(ask, Submitted).assignment_id)
+        token, link = new_id("token"), self._connection.settings.keys
+        ask = Submit(spec=assignment, token=token)
+        if link is not None:
+            ask = sign_submit(assignment, token, link.own, self._clock.unix_ns())
+        submitted = self._connection.ask(ask, Submitted).assignment_id
+        if submitted != assignment_id_of(self.user, token):
+            raise ProtocolError(f"the cloud answered with another assignment: {submitted}")
+        return self.job(submitted)
 
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return one's own jobs, newest first."""
@@ -238,11 +249,11 @@ class Fleet:
         self._connection.close()
 
     def _job(self, info: JobInfo) -> Job:
-        return Job(self._connection, info, self._clock)
+        return Job(self._connection, info, self._clock, self._vehicles)
 
-    def _change(self, ask: Change, *, wait: bool, timeout_s: float) -> CodeUpdate:
+    def _change(self, ask: SlotChange, *, wait: bool, timeout_s: float) -> CodeUpdate:
         called_ns = self._clock.monotonic_ns()
-        slot = self._connection.ask(ask, CodeSlot)
+        slot = self._signed_change(ask)
         call_ms = (self._clock.monotonic_ns() - called_ns) / 1e6
         update = CodeUpdate(slot, call_ms)
         if not wait:
@@ -256,6 +267,24 @@ class Fleet:
                     break  # a later change took over; this one's last known state stands
                 update = CodeUpdate(latest, call_ms)
         return update
+
+    def _signed_change(self, ask: SlotChange) -> CodeSlot:
+        """Make a change; who else changes the same slot at the same time makes this one repeat."""
+        keys = self._connection.settings.keys
+        if keys is None:
+            return self._connection.ask(ask, CodeSlot)
+        for _ in range(CHANGE_TRIES - 1):
+            try:
+                return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
+            except Rejected as error:
+                if error.reason != "stale_generation":
+                    raise
+        return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
+
+    def _signed(self, ask: SlotChange, keys: Keys) -> SlotChange:
+        slots = self._connection.ask(CodeStatus(brief=True), CodeSlots)
+        slot = slots.onboard if ask.side == "onboard" else slots.offboard
+        return sign_change(ask, slot, keys, self._clock.unix_ns())
 
     def __enter__(self) -> Self:
         return self

@@ -75,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True):
     keys: LinkKeys | None = None
     vehicles: Path | None = None
     """The directory of the vehicles' cards that are pinned."""
+    known_vehicles: Path | None = None
+    """Where the cards of vehicles are kept that are trusted on first use."""
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -116,6 +118,7 @@ def load_settings(
         timeout_s=given.timeout_s or file.timeout_s or DEFAULT_TIMEOUT_S,
         keys=keys,
         vehicles=None if paths is None else paths.vehicles,
+        known_vehicles=_known_vehicles(paths, keys),
     )
 
 
@@ -145,6 +148,13 @@ def _key_paths(
             "(OODIDA_CLOUD_KEY, --cloud-key)"
         )
     return KeyPaths(own=own, cloud=cloud, vehicles=vehicles)
+
+
+def _known_vehicles(paths: KeyPaths | None, keys: LinkKeys | None) -> Path | None:
+    """Return a directory beside the analyst's own keys, for this cloud alone."""
+    if paths is None or paths.own is None or keys is None:
+        return None
+    return paths.own.parent / f"{paths.own.stem}.vehicles" / keys.cloud.fingerprint
 
 
 def _user(asked: str, keys: LinkKeys | None) -> str:

@@ -9,6 +9,7 @@ from agent.store.writes import (
     SavePosition,
     SaveSlot,
     SaveTask,
+    Tell,
     Write,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "SaveTask",
     "StateUnwritable",
     "Store",
+    "Tell",
     "Write",
 ]

@@ -48,6 +48,7 @@ from user_lib.contract.messages import (
     Withdraw,
 )
 from user_lib.contract.states import TaskState
+from user_lib.signed_orders import sign_submit
 from user_lib.wire.keys import LinkKeys
 from user_lib.wire.socket import dealer
 
@@ -277,7 +278,7 @@ class Analyst(Peer):
 
     def __init__(self, endpoint: str, user: str, keys: LinkKeys | None = None) -> None:
         super().__init__(endpoint, keys)
-        self.user = user
+        self.user, self.keys = user, keys
         self.number = 0
 
     def post(self, ask: Ask) -> int:
@@ -312,7 +313,10 @@ class Analyst(Peer):
             **spec,
         }
         token = plain.pop("token", None) or new_id("token")
-        return self.ask(Submit(spec=msgspec.convert(plain, Assignment), token=token))
+        assignment = msgspec.convert(plain, Assignment)
+        if self.keys is not None:
+            return self.ask(sign_submit(assignment, token, self.keys.own, 1))
+        return self.ask(Submit(spec=assignment, token=token))
 
     def events(self, job: str) -> list[Event]:
         """Return all events so far."""

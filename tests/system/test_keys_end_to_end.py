@@ -60,3 +60,32 @@ def test_an_operator_sees_the_fleet_on_the_command_line_but_no_jobs(simulated_wo
     refused = oodida("jobs")
     assert refused.returncode == 1
     assert "not for the role operator" in refused.stderr
+
+
+def test_a_job_of_the_real_platform_verifies_from_the_order_to_the_aggregates(
+    simulated_world: Any,
+) -> None:
+    with simulated_world.local.connect("vera") as fleet:
+        fleet.update_code("def custom(xs):\n    return float(len(xs))\n")
+        built_in = fleet.assign({**SPEC, "iterations": 2})
+        own = fleet.assign({**SPEC, "onboard": "custom", "offboard": "collect"})
+        for job in (built_in, own):
+            assert job.wait(timeout_s=60) == "finished"
+            verified = job.verify()
+            assert verified.ok, verified
+            assert verified.results == len(job.results()) > 0
+            assert verified.aggregates == len(job.closed_rounds())
+
+
+def test_an_ab_test_a_rollback_and_a_removal_are_signed_too(simulated_world: Any) -> None:
+    with simulated_world.local.connect("abby") as fleet:
+        fleet.update_code("def custom(xs):\n    return 1\n")
+        tested = fleet.update_code("def custom(xs):\n    return 2\n", vehicles=["wagon-1"])
+        assert tested.refused == {}
+        job = fleet.assign({**SPEC, "onboard": "custom", "offboard": "collect"})
+        assert job.wait(timeout_s=60) == "finished"
+        assert {r.vehicle: r.value for r in job.results()}["wagon-1"] == 2
+        assert job.verify().ok
+        assert fleet.rollback_code().refused == {}
+        assert fleet.remove_code().refused == {}
+        assert fleet.code_status().onboard.version == ""

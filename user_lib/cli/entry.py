@@ -12,7 +12,7 @@ import user_lib
 from user_lib.cli import code, decode, demo, fleet, jobs, keys, replay
 from user_lib.cli.options import HelpFormatter
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
-from user_lib.contract.errors import LinkError, OodidaError, Rejected
+from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
 
 __all__ = ["build_parser", "main"]
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status_of(error: Exception) -> int:
     if isinstance(error, LinkError):
         return NO_CLOUD
-    if isinstance(error, (Rejected, TimeoutError)):
+    if isinstance(error, (Rejected, SignatureError, TimeoutError)):
         return FAILED
     return BAD_INPUT
 
