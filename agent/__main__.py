@@ -15,6 +15,8 @@ from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, AgentKeys, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
+from agent.simulation import simulate
+from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.wire.logs import complain, set_up_log
@@ -23,25 +25,54 @@ __all__ = ["main"]
 
 log = logging.getLogger("agent")
 
-OK, BAD_CONFIG = 0, 2
+DEFAULT_CLOUD = "tcp://127.0.0.1:5570"
+OK, DAMAGED, BAD_CONFIG = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured."""
-    given = _parser().parse_args(arguments)
+    """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured.
+
+    1 says that its state was found damaged: started again, it puts that aside and begins anew.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["check"]:
+        from agent.check.command import main as check  # only an engineer's question needs it
+
+        return check(words[1:])
+    given = _parser().parse_args(words)
+    if given.simulate_fleet:
+        return _simulate(given)
     try:
         config = _config(given)
         set_up_log(config.log_level)
         if given.check_config:
             _say(_summary(config))
             return OK
-        agent = Agent(config)
+        agent = Agent(config, reread=lambda: _config(given))
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-agent", error)
         return BAD_CONFIG
     faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
-    _run(agent)
+    try:
+        _run(agent)
+    except StateDamaged as error:
+        complain("oodida-agent", error)
+        return DAMAGED
     return OK
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    set_up_log("error")
+    try:
+        return simulate(
+            given.simulate_fleet,
+            given.cloud or DEFAULT_CLOUD,
+            given.profile or "compact",
+            given.speed,
+        )
+    except OodidaError as error:
+        complain("oodida-agent", error)
+        return BAD_CONFIG
 
 
 def _run(agent: Agent) -> None:
@@ -52,6 +83,7 @@ def _run(agent: Agent) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: agent.reload())
     try:
         agent.run()
     finally:
@@ -60,10 +92,22 @@ def _run(agent: Agent) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="oodida-agent", description="Run analytics of the fleet's analysts on this vehicle."
+        prog="oodida-agent",
+        description="Run analytics of the fleet's analysts on this vehicle.",
+        epilog="oodida-agent check says what is right and wrong with this vehicle, with the fixes",
     )
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the agent's configuration, YAML"
+        "--config", type=Path, metavar="FILE", help="the agent's configuration, YAML"
+    )
+    parser.add_argument(
+        "--simulate-fleet",
+        type=int,
+        metavar="N",
+        help="be N light vehicles at once, for load tests of a cloud: windows are canned, built-in "
+        "methods run in this process, custom code is taken but not run, nothing is kept on disk",
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="of the simulated vehicles' windows (1: real time)"
     )
     parser.add_argument("--profile", metavar="NAME", help="car model, in place of the file's")
     parser.add_argument("--vehicle-id", metavar="ID", help="in place of the file's")
@@ -88,6 +132,8 @@ def _config(given: argparse.Namespace) -> AgentConfig:
 
     Raises: ConfigError.
     """
+    if given.config is None:
+        raise ConfigError("--config is missing: name the agent's configuration file")
     config = read_config(given.config)
     changes = {
         key: value

@@ -3,13 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import zmq
 
 import hw
-from agent.config import AgentConfig
+from agent.config import AgentConfig, taken_over
 from agent.gathering import Gathering
 from agent.inbox import Inbox
 from agent.link.dealer import Dealer
@@ -27,13 +28,15 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
+from agent.telemetry import OldestEntry, Outcomes, Snapshot, Telemetry
 from agent.trust import Trust
 from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
-from user_lib.contract.errors import ConfigError
+from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.contract.messages import Catalog, Hello
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import LinkKeys, read_link_keys
+from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 
 __all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
@@ -57,7 +60,8 @@ def profile_of(config: AgentConfig) -> Profile:
 
     Raises: ConfigError.
     """
-    return load_profile(config.profile, [Path(d) for d in config.profile_dirs])
+    profile = load_profile(config.profile, [Path(d) for d in config.profile_dirs])
+    return profile.heard_by(config.sources)
 
 
 def open_sources(config: AgentConfig, profile: Profile, clock: Clock) -> list[Source]:
@@ -80,7 +84,15 @@ class Agent:
     Raises: ConfigError, DatabaseError, SourceError, SandboxUnavailable: what keeps it from running.
     """
 
-    def __init__(self, config: AgentConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        clock: Clock | None = None,
+        reread: Callable[[], AgentConfig] | None = None,
+    ) -> None:
+        """``reread`` reads the configuration again for `reload`, which changes nothing without."""
+        self._config, self._reread = config, reread
+        self._reload_asked = False
         self._clock = clock or SystemClock()
         with contextlib.ExitStack() as building:
             self._loop, self._orders = self._build(config, building.callback)
@@ -96,6 +108,10 @@ class Agent:
         self._supervision.stopping()
         self._loop.stop()
 
+    def reload(self) -> None:
+        """Read databases and policy again, soon; safe in a signal handler. Tasks go on."""
+        self._reload_asked = True
+
     def close(self) -> None:
         """End threads and workers, and let files and sockets go."""
         self._closing.close()
@@ -103,7 +119,7 @@ class Agent:
     def _build(
         self, config: AgentConfig, on_close: Callable[..., object]
     ) -> tuple[MainLoop, Orders]:
-        profile = profile_of(config)
+        profile = _cached_profile(config)
         keys = _link_keys(config)
         store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
         on_close(store.close)
@@ -127,7 +143,8 @@ class Agent:
         sandbox.start()
         if sandbox.problem:
             log.error("custom code is refused: the sandbox is not confined: %s", sandbox.problem)
-        workers = Workers(sandbox.run, config.slots, inbox.post)
+        outcomes = Outcomes(sandbox.run)
+        workers = Workers(outcomes.run, config.slots, inbox.post)
         on_close(workers.close, STOP_S)
         on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
 
@@ -145,6 +162,7 @@ class Agent:
         trust = _trust(config, self._clock)
         rules = Rules(config.policy, external, signals, trust, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
+        self._hub, self._rules, self._identity = hub, rules, identity
 
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         on_close(context.term)
@@ -161,11 +179,61 @@ class Agent:
             hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
-            turned=self._supervision.turned,
+            turned=self._turned,
         )
         hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
-        return MainLoop(dealer, store, orders, about, inbox, self._clock), orders
+        loop = MainLoop(dealer, store, orders, about, inbox, self._clock)
+        self._telemetry = Telemetry(outcomes, lambda: sandbox.zygote_pid)
+        self._oldest = OldestEntry(store)
+        if config.metrics_socket:
+            server = MetricsServer(config.metrics_socket, self._telemetry.render)
+            on_close(server.close)
+        return loop, orders
+
+    def _turned(self, now_ns: int) -> None:
+        """Tell the service manager and the metrics that the main loop has made a turn."""
+        if self._reload_asked and self._reread is not None:
+            self._reload_asked = False
+            self._supervision.reloading(now_ns)
+            try:
+                self._take_over(self._reread())
+            except OodidaError as error:
+                log.error("not reloaded, everything stays as it was: %s", error)
+        self._supervision.turned(now_ns)
+        self._telemetry.turned(now_ns, self._snapshot)
+
+    def _take_over(self, wanted: AgentConfig) -> None:
+        """Go on by another configuration, as far as that needs no restart.
+
+        Raises: ConfigError, DatabaseError; then nothing has changed.
+        """
+        config, late = taken_over(self._config, wanted)
+        profile = _cached_profile(config)
+        others = self._hub.reload(profile)
+        self._config = config
+        self._rules = replace(self._rules, policy=config.policy)
+        self._identity = replace(self._identity, dbc_hash=self._hub.catalog_hash)
+        now = Now(self._clock.monotonic_ns(), self._clock.unix_ns())
+        self._orders.renew(self._rules, self._identity.dbc_hash, now)
+        self._loop.renew(
+            _hello(config, profile, self._identity, self._rules.barred),
+            Catalog(dbc_hash=self._hub.catalog_hash, signals=self._hub.signals()),
+        )
+        logging.getLogger().setLevel(config.log_level.upper())
+        log.info("reloaded: %s", "other databases" if others else "the same databases")
+        if late:
+            log.warning("a restart is needed for the change of %s", ", ".join(late))
+
+    def _snapshot(self) -> Snapshot:
+        loop = self._loop
+        age_s = self._oldest.age_s(self._clock.unix_ns())
+        return Snapshot(loop.stats(), self._orders.table.states(), loop.link_state, age_s)
+
+
+def _cached_profile(config: AgentConfig) -> Profile:
+    """Return the profile, with a place where its databases are kept as they were read."""
+    return replace(profile_of(config), cache=Path(config.state_dir) / "databases")
 
 
 def _link_keys(config: AgentConfig) -> LinkKeys | None:

@@ -15,8 +15,10 @@ from user_lib.wire.config import load_config
 from user_lib.wire.keys import load_keys
 from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["AgentConfig", "AgentKeys", "LogLevel", "checked", "read_config"]
+__all__ = ["AgentConfig", "AgentKeys", "LogLevel", "checked", "read_config", "taken_over"]
 
+LIVE_KEYS = frozenset({"profile", "profile_dirs", "policy", "tags", "log_level"})
+"""What a reload changes: databases and names by the profile, the owner's rules, words."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -99,6 +101,21 @@ def checked(config: AgentConfig) -> AgentConfig:
         if not command:
             raise ConfigError(f"external_methods.{name}: give the command as a list, found none")
     return msgspec.structs.replace(config, vehicle_id=vehicle_id)
+
+
+def taken_over(now: AgentConfig, wanted: AgentConfig) -> tuple[AgentConfig, tuple[str, ...]]:
+    """Return the configuration after a reload, and the keys whose change needs a restart."""
+    live = {key: getattr(wanted, key) for key in LIVE_KEYS}
+    policy = msgspec.structs.replace(wanted.policy, sandbox=now.policy.sandbox)
+    config = msgspec.structs.replace(now, **{**live, "policy": policy})
+    late = [
+        key
+        for key in AgentConfig.__struct_fields__
+        if key not in LIVE_KEYS and getattr(now, key) != getattr(wanted, key)
+    ]
+    if wanted.policy.sandbox != now.policy.sandbox:
+        late.append("policy.sandbox")
+    return config, tuple(late)
 
 
 def _check_cloud(config: AgentConfig) -> None:

@@ -19,7 +19,8 @@ class Gathering:
 
     def __init__(self, hub: SignalHub) -> None:
         self._hub = hub
-        self._names_of = _by_column(hub.names)
+        self._named: SignalNames | None = None
+        self._names_of: dict[tuple[int, int], set[str]] = {}
 
     def check(self, assignment: Assignment) -> None:
         """Refuse what this vehicle cannot gather, as `SignalHub.check`."""
@@ -27,6 +28,9 @@ class Gathering:
 
     def aliases(self, name: str) -> frozenset[str]:
         """Return all names of a signal and of what it is derived from."""
+        if self._named is not self._hub.names:  # other databases were loaded
+            self._named = self._hub.names
+            self._names_of = _by_column(self._named)
         found = {name}
         for part in leaves_of(self._hub.names.resolve(name)):
             found.add(part.name)

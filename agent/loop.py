@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zmq
 
@@ -10,7 +10,7 @@ from agent.inbox import Inbox
 from agent.link import session as link
 from agent.link.dealer import Change, Dealer, Incoming
 from agent.orders import Orders
-from agent.store import Acknowledge, StateUnwritable, Store
+from agent.store import Acknowledge, StateDamaged, StateUnwritable, Store
 from agent.tasks.ports import News
 from agent.tasks.task import Now
 from user_lib.contract.clock import MS, Clock
@@ -72,22 +72,32 @@ class MainLoop:
         self._told = -1
         self._stopping = False
         self.errors = 0
-        self._poller = zmq.Poller()
-        dealer.register(self._poller)
-        self._poller.register(inbox.fd, zmq.POLLIN)
 
     def stop(self) -> None:
         """Let `run` return soon; may be called from a signal handler or another thread."""
         self._stopping = True
         self._inbox.wake()
 
+    def renew(self, hello: Hello, catalog: Catalog) -> None:
+        """Tell the cloud another hello, and another catalog when it asks."""
+        self._about = replace(self._about, hello=hello, catalog=catalog)
+        self._session = link.hello_asked(self._session, self._clock.monotonic_ns())
+
     def run(self) -> None:
-        """Work until stopped. A fault is logged and counted, and the loop goes on."""
+        """Work until stopped. A fault is logged and counted, and the loop goes on.
+
+        Raises: StateDamaged; the next start puts the file aside and begins a new epoch.
+        """
+        poller = zmq.Poller()
+        self._dealer.register(poller)
+        poller.register(self._inbox.fd, zmq.POLLIN)
         while not self._stopping:
             try:
-                self._poller.poll(self._wait_ms())
-                self._turn()
+                poller.poll(self._wait_ms())
+                self.turn()
                 self._about.turned(self._clock.monotonic_ns())
+            except StateDamaged:
+                raise
             except Exception:
                 self.errors += 1
                 log.exception("a turn of the main loop failed; it goes on with the next")
@@ -99,7 +109,13 @@ class MainLoop:
         left_ms = -(-(wake_ns - self._clock.monotonic_ns()) // MS)
         return max(0, min(left_ms, LONGEST_WAIT_MS))
 
-    def _turn(self) -> None:
+    @property
+    def wake_ns(self) -> int | None:
+        """When the link has something to say, if nothing happens until then; None while down."""
+        return link.wake_ns(self._session)
+
+    def turn(self) -> None:
+        """Take what has arrived, let time pass, and say what is due; never waits."""
         now = Now(self._clock.monotonic_ns(), self._clock.unix_ns())
         for message in self._dealer.receive():
             self._hear(message, now)
@@ -150,6 +166,8 @@ class MainLoop:
             case Change.DISCONNECTED:
                 log.warning("the cloud is out of reach; results wait in the outbox")
                 self._session = link.disconnected(self._session)
+            case Change.REFUSED:
+                pass  # the dealer said why, and tries again
 
     # --- speaking --------------------------------------------------------------------------------
 
@@ -199,12 +217,19 @@ class MainLoop:
             tasks=self._table.held(now),
             code=self._modules.held(),
             outbox=self._store.entries,
-            stats={**self._about.stats(), **self._stats()},
+            stats=self.stats(),
         )
 
-    def _stats(self) -> dict[str, float]:
+    @property
+    def link_state(self) -> link.LinkState:
+        """How far the link to the cloud is."""
+        return self._session.state
+
+    def stats(self) -> dict[str, float]:
+        """Return all counters by dotted name, those of the other parts included."""
         table, store, dealer = self._table, self._store, self._dealer
         return {
+            **self._about.stats(),
             "tasks.held": len(table),
             "tasks.committed": table.committed,
             "tasks.roll_backs": table.roll_backs,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.policy import Policy, Refusal, check_code
 from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store, Tell
@@ -55,6 +55,18 @@ class Orders:
         self.table.flush(now)
         if len(self.table):
             log.info("took up %d tasks where they were", len(self.table))
+
+    def renew(self, rules: Rules, dbc_hash: str, now: Now) -> None:
+        """Take other rules and databases: a task that they do not allow ends, saying so."""
+        self._rules = rules
+        self._identity = replace(self._identity, dbc_hash=dbc_hash)
+        for assignment_id, spec in self.table.specs.items():
+            refusal = self._refusal(spec, held=0)
+            if refusal is not None:
+                log.warning("task %s can no longer run: %s", assignment_id, refusal.detail)
+                over = DataOver(refusal.reason, refusal.detail, by_itself=False)
+                self.table.give(assignment_id, over, now)
+        self.table.renew(rules.policy, dbc_hash, now)
 
     def assign(self, order: Assign, now: Now) -> None:
         """Begin a task, or refuse it for a reason that reaches the analyst.

@@ -1,9 +1,13 @@
-"""The command ``oodida-cloud``. Exit codes: 0 after SIGTERM or SIGINT, 2 when it cannot start."""
+"""The command ``oodida-cloud``.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 when the ledger is found damaged, 2 when it cannot start.
+"""
 
 import argparse
 import faulthandler
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +15,15 @@ from pathlib import Path
 from agent.sandbox import SandboxUnavailable
 from cloud.app import App, version
 from cloud.config import load
+from cloud.ledger import LedgerDamaged
+from cloud.ledger.upkeep import back_up, check
 from user_lib.contract.errors import OodidaError
 from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
 
 LOG = logging.getLogger("cloud")
+DAMAGED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,18 +39,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metrics_socket=options.metrics_socket,
             key=options.key,
             authorized=options.authorized,
-            insecure=options.insecure or None,
+            insecure=options.insecure or _needs_no_link(options) or None,
         )
         set_up_log(config.log_level)
         if options.check_config:
             LOG.info("the configuration is right: %s", config)
             return 0
+        if options.check_ledger or options.backup_ledger:
+            return _keep_up(config.ledger, options.backup_ledger)
+        _raise_limit()
         app = App(config)
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-cloud", error)
         return 2
     faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
-    app.run(lambda: _say_ready(options.ready_fd, app.endpoint))
+    try:
+        app.run(lambda: _say_ready(options.ready_fd, app.endpoint))
+    except LedgerDamaged as error:
+        complain("oodida-cloud", error)
+        return DAMAGED
+    return 0
+
+
+def _needs_no_link(options: argparse.Namespace) -> bool:
+    """Whether only the ledger is looked at, and no configuration says how to be reached."""
+    offline = options.check_ledger or options.backup_ledger is not None
+    return offline and options.config is None and options.key is None
+
+
+def _raise_limit() -> None:
+    """Let it have as many connections as the system allows: each takes a descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _keep_up(ledger: Path, copy: Path | None) -> int:
+    """Check the ledger, and copy it when asked to. Raises: LedgerError."""
+    try:
+        LOG.info("%s", check(ledger))
+    except LedgerDamaged as error:
+        complain("oodida-cloud", error)
+        return DAMAGED
+    if copy is not None:
+        back_up(ledger, copy)
+        LOG.info("copied to %s", copy)
     return 0
 
 
@@ -68,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
     parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
+    parser.add_argument(
+        "--check-ledger", action="store_true", help="read the whole ledger, say whether it is whole"
+    )
+    parser.add_argument(
+        "--backup-ledger", type=Path, metavar="FILE", help="check the ledger and copy it, running"
+    )
     parser.add_argument("--check-config", action="store_true", help="check it, start nothing")
     parser.add_argument(
         "--ready-fd",

@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from types import FrameType
 
 import zmq
@@ -16,22 +17,27 @@ from agent.sandbox import Sandbox, SandboxConfig
 from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
 from cloud.doorman import Doorman
-from cloud.ledger import Ledger, LedgerError
+from cloud.ledger import Ledger, LedgerDamaged, LedgerError
 from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
-from user_lib.contract.clock import SECOND, Clock, SystemClock
+from cloud.telemetry import Snapshot, render
+from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import load_keys
+from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 
 __all__ = ["App", "version"]
 
 LOG = logging.getLogger(__name__)
 MESSAGES_A_TICK = 512
+LONGEST_RECEIVE_NS = 50 * MS
+"""Five hundred questions for thousands of vehicles would hold up the others for seconds."""
 WAIT_MS = 100
 FAILED_WAIT_S = 0.5
 METRICS_NS = 60 * SECOND
+SNAPSHOT_NS = 1 * SECOND
 
 
 def version() -> str:
@@ -54,6 +60,8 @@ class App:
         self._stop_event = threading.Event()
         self._notifier = Notifier()
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
+        self._snapshot, self._snapshot_ns = Snapshot(), 0
+        self._turns = self._busy_ns = 0
         with ExitStack() as building:
             self._build(config, building.callback)
             self._closing = building.pop_all()
@@ -100,10 +108,12 @@ class App:
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Turn the loop until `stop` or a signal, then close everything.
 
+        Raises: LedgerDamaged.
+
         ``ready`` is called once, when messages are served and a signal ends it cleanly.
         """
         try:
-            with self._signals():
+            with self._signals(), self._metrics():
                 self._announce()
                 ready()
                 self._notifier.ready(f"listening on {self.endpoint}")
@@ -129,12 +139,12 @@ class App:
 
     def _turn(self) -> None:
         self._router.wait(WAIT_MS)
+        began_ns = self._clock.monotonic_ns()
         self._watch_doorman()
         try:
             if self._auth.refresh():
                 self._service.keys_changed()
-            for peer, frames in self._router.receive(MESSAGES_A_TICK):
-                self._service.receive(peer, frames)
+            self._receive(began_ns + LONGEST_RECEIVE_NS)
             for done in self._workers.take():
                 self._service.aggregated(done)
             self._service.timers()
@@ -150,9 +160,21 @@ class App:
             self._recover(error)
         now_ns = self._clock.monotonic_ns()
         self._notifier.alive(now_ns)
+        self._turns += 1
+        self._busy_ns += now_ns - began_ns
+        if now_ns >= self._snapshot_ns:
+            self._snapshot_ns = now_ns + SNAPSHOT_NS
+            self._snapshot = self._look()
         if now_ns >= self._metrics_ns:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
+
+    def _receive(self, until_ns: int) -> None:
+        """Handle what has arrived; what takes long waits, so that others are answered meanwhile."""
+        for peer, frames in self._router.receive(MESSAGES_A_TICK):
+            self._service.receive(peer, frames)
+            if self._clock.monotonic_ns() >= until_ns:
+                return
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:
@@ -160,7 +182,12 @@ class App:
                 self._service.unreachable(peer)
 
     def _recover(self, error: Exception) -> None:
-        """Go on from what the ledger knows, as soon as its disk allows; senders repeat the rest."""
+        """Go on from what the ledger knows, as soon as its disk allows; senders repeat the rest.
+
+        Raises: LedgerDamaged, which no waiting heals.
+        """
+        if isinstance(error, LedgerDamaged):
+            raise error
         complaints = self._service.complaints
         bug = None if isinstance(error, LedgerError) else error
         complaints.add("tick forgotten", "%s", error, error=bug)
@@ -171,6 +198,8 @@ class App:
             try:
                 self._service.recover()
                 return
+            except LedgerDamaged:
+                raise
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 
@@ -181,6 +210,22 @@ class App:
         self._doorman = None
         LOG.critical("keys can no longer be checked: no new connections are taken; restart this")
         self._router.stop_accepting()
+
+    def _look(self) -> Snapshot:
+        """Return what the metrics are rendered from, in another thread."""
+        online, known = self._service.vehicles
+        return Snapshot(
+            messages=dict(self._router.counts),
+            complaints=dict(self._service.complaints.counts),
+            vehicles_online=online,
+            vehicles_known=known,
+            assignments=self._service.running,
+            requests_waiting=self._service.waiting,
+            offboard_queued=self._workers.queued,
+            ledger_bytes=_size_of(self._config.ledger),
+            turns=self._turns,
+            busy_s=self._busy_ns / SECOND,
+        )
 
     def _log_counts(self) -> None:
         counts = {**self._router.counts, **self._service.complaints.counts}
@@ -203,8 +248,29 @@ class App:
             for number, handler in zip(wanted, old, strict=True):
                 signal.signal(number, handler)
 
+    @contextmanager
+    def _metrics(self) -> Iterator[None]:
+        """Serve the metrics, if a socket is configured."""
+        if not self._config.metrics_socket:
+            yield
+            return
+        server = MetricsServer(self._config.metrics_socket, lambda: render(self._snapshot))
+        try:
+            yield
+        finally:
+            server.close()
+
     def _close(self) -> None:
         self._log_counts()
         self._closing.close()
         os.close(self._stop_fd)
         LOG.info("stopped")
+
+
+def _size_of(ledger: Path) -> int:
+    """Return the size of the ledger and of what is not yet moved into it."""
+    size = 0
+    for suffix in ("", "-wal"):
+        with suppress(OSError):
+            size += ledger.with_name(ledger.name + suffix).stat().st_size
+    return size

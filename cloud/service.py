@@ -69,6 +69,16 @@ class Service:
         return len(self._jobs)
 
     @property
+    def vehicles(self) -> tuple[int, int]:
+        """How many vehicles are online, and how many are known."""
+        return self._registry.online, len(self._registry.vehicles)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for news."""
+        return len(self._waiting)
+
+    @property
     def ledger_path(self) -> Path:
         """Where the ledger is."""
         return self._ledger.path

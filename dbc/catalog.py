@@ -206,8 +206,7 @@ class Catalog:
 
 def _choices(signal: SignalDef) -> dict[int, str]:
     """Return the names of decoded values; those of a value that is no whole number are left out."""
-    decoded = {raw * signal.scale + signal.offset: name for raw, name in signal.choices.items()}
-    return {int(value): name for value, name in decoded.items() if value.is_integer()}
+    return {int(v): name for v, name in signal.value_names.items() if v.is_integer()}
 
 
 def _without_source(name: str) -> tuple[str, int | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from dbc.cache import DatabaseCache, ParsedDatabase
 from dbc.catalog import Catalog
 from dbc.dbcfile import parse_dbc
 from dbc.foreign import FORMATS, parse_foreign
@@ -23,12 +24,17 @@ _SHOWN = 20
 
 
 def load(
-    refs: Sequence[DatabaseRef], *, mapping: Path | None = None, strict: bool = False
+    refs: Sequence[DatabaseRef],
+    *,
+    mapping: Path | None = None,
+    strict: bool = False,
+    cache: Path | None = None,
 ) -> Catalog:
     """Load any number of DBC, KCD and SYM files and, optionally, a VSS mapping.
 
     Local damage is repaired, kept in ``Catalog.repairs`` and logged once. Where two files, or two
-    messages of one file, give the same id on the same channel, the later one counts.
+    messages of one file, give the same id on the same channel, the later one counts. ``cache`` is a
+    folder for what was read, so that the same file need not be read again the next time.
 
     Raises: DatabaseError, if a file cannot be read, holds no message that can be, or - if
             ``strict`` - needed any repair; the message names file, line and cause.
@@ -36,12 +42,14 @@ def load(
     digests: list[str] = []
     messages: list[MessageDef] = []
     repairs: list[Repair] = []
+    kept = None if cache is None else DatabaseCache(cache)
     for ref in refs:
         content = _read(ref.path)
-        found, repaired = _parse(content, ref.path)
-        repairs += repaired
+        parsed = _parsed(content, ref.path, kept)
+        repairs += parsed.repairs
         messages += [
-            msgspec.structs.replace(m, channel=ref.channel, j1939=ref.j1939) for m in found
+            msgspec.structs.replace(m, channel=ref.channel, j1939=ref.j1939)
+            for m in parsed.messages
         ]
         digests.append(f"{_sha256(content)} {ref.channel!r} {ref.j1939}")
     mapped: tuple[MappedSignal, ...] = ()
@@ -71,6 +79,17 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DatabaseError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _parsed(content: bytes, path: Path, kept: DatabaseCache | None) -> ParsedDatabase:
+    """Return what a file says, from where it is kept if it is there."""
+    known = None if kept is None else kept.get(content, path.name)
+    if known is not None:
+        return known
+    parsed = ParsedDatabase(*_parse(content, path))
+    if kept is not None:
+        kept.put(content, path.name, parsed)
+    return parsed
 
 
 def _parse(content: bytes, path: Path) -> tuple[tuple[MessageDef, ...], tuple[Repair, ...]]:

@@ -89,7 +89,7 @@ class MappedSignal:
 
 def _source(written: Any, signal: SignalDef) -> float | None:  # noqa: ANN401 - a YAML scalar
     """Return the decoded value that a table's ``from`` means: a number or a choice's name."""
-    by_name = {name: raw * signal.scale + signal.offset for raw, name in signal.choices.items()}
+    by_name = {name: value for value, name in signal.value_names.items()}
     if isinstance(written, str) and written in by_name:
         return by_name[written]
     if isinstance(written, bool):  # YAML reads a bare On, Off, Yes, No as a boolean

@@ -77,6 +77,11 @@ class SignalDef(msgspec.Struct, frozen=True, kw_only=True):
         return self.first_bit // 8
 
     @property
+    def value_names(self) -> dict[float, str]:
+        """The names of decoded values."""
+        return {raw * self.scale + self.offset: name for raw, name in self.choices.items()}
+
+    @property
     def needed_bytes(self) -> int:
         """How long a payload must be to hold the whole signal."""
         return (self.first_bit + self.length + 7) // 8

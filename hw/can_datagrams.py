@@ -110,28 +110,56 @@ def frames_of(received: Received, bus: NDArray[np.uint8]) -> Arrived:
     Shapes: bus (n,). Stride 8 when no frame is longer than that, else 64. All memory is the
             result's own.
     """
+    # A batch is small and its code is cold: what a rare kind of frame needs is asked for first.
     word = received.payload.view(np.uint32)[:, 0]
     length = received.payload[:, 4].copy()
-    whole = (received.length == CLASSIC_FRAME_BYTES) & (length <= 8)
-    flags = _FLAGS_OF_TOP_BITS.take(word >> np.uint32(29))
-    fd = received.length == FRAME_BYTES
-    if fd.any():
-        whole |= fd & (length <= MAX_PAYLOAD)
-        flags |= np.where(fd, _FLAGS_OF_FD.take(received.payload[:, 5]), np.uint8(0))
-    if received.flags.any():
-        whole &= received.flags & socket.MSG_TRUNC == 0
-        flags |= np.where(received.flags & socket.MSG_DONTROUTE, np.uint8(TX), np.uint8(0))
-    malformed = 0 if whole.all() else int(np.count_nonzero(~whole))
-    bus_offs = 0
-    if (errors := flags & ERROR).any():
-        bus_offs = int(np.count_nonzero((errors != 0) & (word & np.uint32(_BUS_OFF) != 0) & whole))
-    held = length if not malformed else np.where(whole, length, np.uint8(0))
-    if (remote := flags & REMOTE).any():
-        held = np.where(remote, np.uint8(0), held)
-    data = _payloads(received.payload, held)
     can_id = word & np.uint32(0x1FFF_FFFF)
+    top_bits = word >> np.uint32(29)
+    flags = np.zeros(len(word), np.uint8)
+    if top_bits.any():
+        flags = _FLAGS_OF_TOP_BITS.take(top_bits)
+    whole = None
+    if (received.length != CLASSIC_FRAME_BYTES).any() or length.max(initial=0) > 8:
+        whole = _sizes(received, length, flags)
+    if received.flags.any():
+        whole = _kernel_flags(received, whole, flags)
+    held = length
+    if whole is not None or flags.any():
+        gone = flags & REMOTE != 0
+        held = np.where(gone if whole is None else gone | ~whole, np.uint8(0), length)
+    data = _payloads(received.payload, held)
     batch = FrameBatch(_stamps(received), bus, can_id, flags, length, data)
-    return Arrived(batch.take(whole) if malformed else batch, malformed, bus_offs)
+    if whole is None or whole.all():
+        return Arrived(batch, 0, _bus_offs(batch))
+    kept = batch.take(whole)
+    return Arrived(kept, len(batch) - len(kept), _bus_offs(kept))
+
+
+def _sizes(
+    received: Received, length: NDArray[np.uint8], flags: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Add the flags of CAN FD; tell which datagrams are of the size of a frame."""
+    fd = received.length == FRAME_BYTES
+    flags |= np.where(fd, _FLAGS_OF_FD.take(received.payload[:, 5]), np.uint8(0))
+    sized: NDArray[np.bool_] = (received.length == CLASSIC_FRAME_BYTES) & (length <= 8)
+    sized |= fd & (length <= MAX_PAYLOAD)
+    return sized
+
+
+def _kernel_flags(
+    received: Received, whole: NDArray[np.bool_] | None, flags: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Add the flag of frames that this machine has sent; tell which datagrams are not cut off."""
+    flags |= np.where(received.flags & socket.MSG_DONTROUTE, np.uint8(TX), np.uint8(0))
+    uncut: NDArray[np.bool_] = received.flags & socket.MSG_TRUNC == 0
+    return uncut if whole is None else whole & uncut
+
+
+def _bus_offs(frames: FrameBatch) -> int:
+    errors = frames.flags & ERROR
+    if not errors.any():
+        return 0
+    return int(np.count_nonzero((errors != 0) & (frames.can_id & np.uint32(_BUS_OFF) != 0)))
 
 
 def _payloads(payload: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -150,15 +178,21 @@ def _payloads(payload: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np
 def _stamps(received: Received) -> NDArray[np.int64]:
     """Return the wall clock's time of each arrival; 0 where the kernel gave none."""
     record = received.control.view(_STAMPED)[:, 0]
-    stamps: NDArray[np.int64] = record["seconds"] * _SECOND_NS + record["nanoseconds"]
-    first = (record["mark"] == _STAMP_MARK) & (received.control_length >= _STAMP_BYTES)
-    for row in np.flatnonzero(~first).tolist():  # another record stands before it, if it is there
-        stamps[row] = 0
-        for kind, content in _records(received, row):
-            if kind == SO_TIMESTAMPNS:
-                seconds, nanoseconds = struct.unpack_from("=qq", content)
-                stamps[row] = seconds * _SECOND_NS + nanoseconds
+    stamps: NDArray[np.int64] = record["seconds"] * _SECOND_NS
+    stamps += record["nanoseconds"]
+    odd = (record["mark"] != _STAMP_MARK) | (received.control_length < _STAMP_BYTES)
+    if odd.any():
+        for row in np.flatnonzero(odd).tolist():  # another record may stand before it
+            stamps[row] = _stamp_among(received, row)
     return stamps
+
+
+def _stamp_among(received: Received, row: int) -> int:
+    for kind, content in _records(received, row):
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = struct.unpack_from("=qq", content)
+            return int(seconds * _SECOND_NS + nanoseconds)
+    return 0
 
 
 def lost_so_far(received: Received, row: int) -> int | None:

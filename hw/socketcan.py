@@ -48,6 +48,7 @@ class SocketCanSource:
         self._buses = np.arange(len(self._links), dtype=np.uint8)
         self._tally = Tally()
         self._malformed = self._bus_offs = 0
+        self._younger: list[FrameBatch] = []
         self._reading, self._closing = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
         self._stopped_fd = os.eventfd(0, os.EFD_CLOEXEC)
@@ -135,7 +136,8 @@ class SocketCanSource:
 
     def _drain(self) -> FrameBatch:
         """Take what waits in the sockets, in the order of arrival."""
-        parts: list[FrameBatch] = []
+        began_ns = self._times.now_ns()
+        parts, self._younger = self._younger, []
         for _ in range(_ROUNDS):
             counts = self._receive()
             if total := sum(counts):
@@ -145,10 +147,18 @@ class SocketCanSource:
         if not parts:
             return FrameBatch.empty()
         batch = parts[0] if len(parts) == 1 else FrameBatch.concatenate(parts)
-        batch.time_ns[:] = self._times.of(batch.time_ns, batch.bus)
-        if len(self._links) == 1:
-            return batch
-        return batch.take(np.argsort(batch.time_ns, kind="stable"))
+        return batch if len(self._links) == 1 else self._in_order(batch, began_ns)
+
+    def _in_order(self, batch: FrameBatch, began_ns: int) -> FrameBatch:
+        """Sort frames of several buses; those that came while we read wait for the next read.
+
+        Else a bus that was read first could still hold frames older than those of the last.
+        """
+        batch = batch.take(np.argsort(batch.time_ns, kind="stable"))
+        old = int(np.searchsorted(batch.time_ns, began_ns, side="right"))
+        if old < len(batch):
+            self._younger = [batch.take(slice(old, None))]
+        return batch.take(slice(0, old))
 
     def _receive(self) -> list[int]:
         """Fill slots from one interface after the other; return how many each has brought."""
@@ -160,7 +170,7 @@ class SocketCanSource:
         return counts
 
     def _frames(self, counts: Sequence[int], total: int) -> FrameBatch:
-        """Read the slots that were filled, note what was lost, and free them."""
+        """Read the slots that were filled, note what was lost, and free them for the next call."""
         received = self._datagrams.received(total)
         row = -1
         for link, count in zip(self._links, counts, strict=True):
@@ -170,6 +180,7 @@ class SocketCanSource:
         bus = np.repeat(self._buses, counts)
         arrived = frames_of(received, bus)
         self._datagrams.free(total)
+        arrived.frames.time_ns[:] = self._times.of(arrived.frames.time_ns, arrived.frames.bus)
         self._malformed += arrived.malformed
         self._bus_offs += arrived.bus_offs
         return arrived.frames

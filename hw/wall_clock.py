@@ -70,6 +70,10 @@ class ArrivalTimes:
         self._before = read_clocks(clock)
         self._epoch_ns = self._before.ahead_ns
 
+    def now_ns(self) -> int:
+        """Return the source time of a frame that would come now."""
+        return self._clock.monotonic_ns() + self._epoch_ns
+
     def of(self, stamps_ns: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the source times of frames that arrived since the last call.
 

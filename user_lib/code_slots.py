@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from user_lib.contract.messages import CodeSlot, CodeSlots, CodeState
@@ -17,7 +18,7 @@ _COLUMNS: Mapping[str, Column[CodeState]] = {
     "state": lambda s: s.state,
     "armed after": lambda s: _ms(s.swap_ms),
     "first result after": lambda s: _ms(s.first_result_ms),
-    "detail": lambda s: s.detail,
+    "detail": lambda s: _last_line(s.detail),
 }
 
 
@@ -106,7 +107,9 @@ class CodeUpdate:
         return SwapLatency.of(self.slot.vehicles, self.call_ms)
 
     def __repr__(self) -> str:
-        return f"{slot_text(self.slot)}\n{self.latency}"
+        if not self.slot.version and not self.slot.overrides:
+            return slot_text(self.slot)
+        return f"{slot_text(self.slot, call_ms=self.call_ms)}\n{self.latency}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,8 +128,11 @@ class CodeOverview:
         return f"{slot_text(self.onboard)}\n\n{slot_text(self.offboard)}"
 
 
-def slot_text(slot: CodeSlot) -> str:
-    """Return a slot's head line and, when it has content, its vehicles."""
+def slot_text(slot: CodeSlot, *, call_ms: float = 0.0) -> str:
+    """Return a slot's head line and, when it has content, its vehicles.
+
+    ``call_ms``, how long the analyst's call took, is added to what the cloud measured since.
+    """
     if not slot.version and not slot.overrides:
         return f"{slot.side} slot: empty"
     head = f"{slot.side} slot: version {slot.version[:SHORT_VERSION] or 'none'}, "
@@ -135,8 +141,24 @@ def slot_text(slot: CodeSlot) -> str:
         head += f", another version on {', '.join(sorted(slot.overrides))}"
     if not slot.vehicles:
         return head
-    cells = ([str(c(s) or "-") for c in _COLUMNS.values()] for s in slot.vehicles)
+    states = (_since_call(s, call_ms) for s in slot.vehicles)
+    cells = ([str(c(s) or "-") for c in _COLUMNS.values()] for s in states)
     return f"{head}\n{render_text(list(_COLUMNS), cells)}"
+
+
+def _last_line(detail: str) -> str:
+    """Return what a traceback ends with; `CodeUpdate.refused` holds it all."""
+    lines = detail.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _since_call(state: CodeState, call_ms: float) -> CodeState:
+    swap, first = state.swap_ms, state.first_result_ms
+    return msgspec.structs.replace(
+        state,
+        swap_ms=None if swap is None else swap + call_ms,
+        first_result_ms=None if first is None else first + call_ms,
+    )
 
 
 def _percentile(values: list[float], percent: float) -> float | None:

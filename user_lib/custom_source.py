@@ -28,6 +28,8 @@ def source_of(code: Code) -> str:
     if isinstance(code, Path):
         source = _read(code)
     elif isinstance(code, str):
+        if not code.strip():
+            raise CodeError("the text of the module is empty; it must define custom")
         source = code if "\n" in code else _read(Path(code))
     else:
         source = _source_of_function(code)

@@ -9,11 +9,10 @@ is counted in the `DecodeSummary`.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,13 +22,17 @@ from dbc import (
     Decoder,
     MessageDef,
     MessageStats,
+    SignalDef,
     Transform,
     load,
 )
 from hw import Log, read_log
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
-from user_lib.decode_outputs import SUFFIXES, Part, open_output
+from user_lib.decode_outputs import SUFFIXES, open_output
+from user_lib.decode_quality import QualityCount, add_frames
+from user_lib.decode_rows import Part
+from user_lib.decode_summary import AbsentSummary, DecodeSummary, MessageSummary
 
 __all__ = ["DecodeSummary", "MessageSummary", "decode_log"]
 
@@ -41,67 +44,14 @@ _SCAN_SHARE = 0.1
 """How much of the work the first pass is."""
 
 
-class MessageSummary(msgspec.Struct, frozen=True):
-    """One series of the output: a message on a channel, and of one J1939 source."""
-
-    channel: str
-    message: str
-    source: str
-    signals: int
-    frames: int
-    values: int
-    """Values that were there; the others of ``frames`` times ``signals`` were absent."""
-    first_ns: int
-    last_ns: int
-
-
-class AbsentSummary(msgspec.Struct, frozen=True):
-    """Frames of one message that did not hold all it has, or held more than it has."""
-
-    channel: str
-    message: str
-    short_frames: int
-    long_frames: int
-    unknown_switch_frames: int
-    unavailable_values: int
-    """Values by which J1939 says "error" or "not available"."""
-
-
-class DecodeSummary(msgspec.Struct, frozen=True):
-    """What was decoded, and everything that was not."""
-
-    log: str
-    format: str
-    out: str
-    channels: tuple[str, ...]
-    frames: int
-    decoded_frames: int
-    unmatched_frames: int
-    """Frames with an identifier that no database has on that channel."""
-    remote_frames: int
-    error_frames: int
-    transport_frames: int
-    """Parts of payloads longer than a frame (J1939 transport, ISO-TP)."""
-    transfers_completed: int
-    transfers_dropped: int
-    """Longer payloads of which a part was missing or out of order."""
-    malformed: int
-    """Lines or records of the log that hold no readable frame."""
-    first_malformed: str
-    messages: tuple[MessageSummary, ...]
-    absent: tuple[AbsentSummary, ...]
-    warnings: tuple[str, ...]
-    """Repairs of databases, and databases for channels that the log does not have."""
-    seconds: float
-
-
-def decode_log(
+def decode_log(  # noqa: PLR0913 - the options of a command
     log_path: Path | str,
     databases: Sequence[DatabaseRef],
     *,
     out: Path | str,
     mapping: Path | None = None,
     strict: bool = False,
+    names: bool = False,
     progress: Progress | None = None,
 ) -> DecodeSummary:
     """Decode every frame of a log that the databases know, and write all signals to ``out``.
@@ -109,7 +59,8 @@ def decode_log(
     ``.npz``: keys ``CHANNEL/MESSAGE/time_ns`` (int64, as in the log) and ``CHANNEL/MESSAGE/SIGNAL``
     (float64, NaN where absent), a row a frame of that message; ``MESSAGE@SA`` for J1939. ``.csv``
     and ``.parquet``: a row a value. With a ``mapping``, a mapped signal also appears, converted,
-    under its VSS path. ``strict`` refuses databases that need repair.
+    under its VSS path. ``strict`` refuses databases that need repair. ``names`` adds a column with
+    the names of values (``.csv`` and ``.parquet`` only).
 
     Raises: SourceError, for the log; DatabaseError, for a database; ConfigError, for the output.
     """
@@ -127,7 +78,7 @@ def decode_log(
     for _ in log:
         tell(0, _SCAN_SHARE * log.fraction_read)
     decoding = _Decoding(Decoder(catalog, log.channels))
-    with open_output(out) as output:
+    with open_output(out, names=names) as output:
         for batch in log:
             output.add(decoding.parts(batch))
             tell(decoding.frames, _SCAN_SHARE + (1 - _SCAN_SHARE) * log.fraction_read)
@@ -155,6 +106,11 @@ def _unheard(databases: Sequence[DatabaseRef], log: Log) -> list[str]:
     ]
 
 
+def _source_label(source: int | None) -> str:
+    """Return a J1939 source address as outputs name it; empty for other messages."""
+    return "" if source is None else f"{source:02X}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """How one message appears in the output: its own signals, then mapped ones, converted."""
@@ -163,6 +119,7 @@ class _Layout:
     label: str
     signals: tuple[str, ...]
     units: tuple[str, ...]
+    value_names: tuple[Mapping[float, str], ...]
     mapped: tuple[tuple[int, Transform | None], ...]
     """The column behind each mapped signal, and what converts it."""
 
@@ -179,9 +136,10 @@ class _Layout:
         return Part(
             channel=self.channel,
             message=self.label,
-            source="" if decoded.source is None else f"{decoded.source:02X}",
+            source=_source_label(decoded.source),
             signals=self.signals,
             units=self.units,
+            value_names=self.value_names,
             time_ns=time_ns,
             order=decoded.rows,
             values=values,
@@ -208,10 +166,20 @@ def _layouts(decoder: Decoder) -> list[_Layout]:
                 label=message.name if alone else f"{message.name}~{_identifier(message)}",
                 signals=(*(s.name for s in message.signals), *(name for name, *_ in extra)),
                 units=(*(s.unit for s in message.signals), *(unit for _, unit, *_ in extra)),
+                value_names=(
+                    *(s.value_names for s in message.signals),
+                    *(_names_of(message.signals[c], transform) for *_, c, transform in extra),
+                ),
                 mapped=tuple((column, transform) for *_, column, transform in extra),
             )
         )
     return layouts
+
+
+def _names_of(signal: SignalDef, transform: Transform | None) -> Mapping[float, str]:
+    if transform is None:
+        return signal.value_names
+    return {float(value): name for value, name in transform.choices.items()}
 
 
 def _identifier(message: MessageDef) -> str:
@@ -225,6 +193,7 @@ class _SeriesCount:
     values: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    quality: QualityCount = field(default_factory=QualityCount)
 
     def add(self, part: Part) -> None:
         if not self.frames:
@@ -232,6 +201,22 @@ class _SeriesCount:
         self.last_ns = int(part.time_ns[-1])
         self.frames += len(part.time_ns)
         self.values += int(np.count_nonzero(~np.isnan(part.values)))
+        self.quality.add_times(part.time_ns)
+
+    def summary(self, channel: str, message: str, source: str) -> MessageSummary:
+        return MessageSummary(
+            channel=channel,
+            message=message,
+            source=source,
+            signals=self.signals,
+            frames=self.frames,
+            values=self.values,
+            first_ns=self.first_ns,
+            last_ns=self.last_ns,
+            longest_gap_ns=self.quality.longest_gap_ns,
+            counter_errors=self.quality.counter_errors,
+            checksum_errors=self.quality.checksum_errors,
+        )
 
 
 class _Decoding:
@@ -246,14 +231,25 @@ class _Decoding:
     def parts(self, batch: FrameBatch) -> list[Part]:
         """Decode a batch into a part for each message (and source) in it."""
         self.frames += len(batch)
+        found = self._decoder.decode_batch(batch)
+        decoded = list(found)
         parts = []
-        for decoded in _joined(self._decoder.decode_batch(batch)):
-            layout = self._layouts[decoded.message]
-            part = layout.part(decoded, batch.time_ns[decoded.rows])
-            key = (part.channel, part.message, part.source)
-            self._series.setdefault(key, _SeriesCount(len(part.signals))).add(part)
+        for each in _joined(decoded):
+            layout = self._layouts[each.message]
+            part = layout.part(each, batch.time_ns[each.rows])
+            self._count_of(each).add(part)
             parts.append(part)
+        for each in decoded[: len(decoded) - len(found.extra)]:
+            add_frames(self._count_of(each).quality, self._decoder, each, batch)
         return parts
+
+    def _count_of(self, decoded: Decoded) -> _SeriesCount:
+        layout = self._layouts[decoded.message]
+        key = (layout.channel, layout.label, _source_label(decoded.source))
+        count = self._series.get(key)
+        if count is None:
+            count = self._series[key] = _SeriesCount(len(layout.signals))
+        return count
 
     def counts(self) -> dict[str, Any]:
         """Return the counts of a `DecodeSummary`."""
@@ -268,9 +264,7 @@ class _Decoding:
             "transport_frames": stats.transport_frames,
             "transfers_completed": stats.transfers.completed,
             "transfers_dropped": stats.transfers.dropped,
-            "messages": tuple(
-                MessageSummary(*key, *astuple(count)) for key, count in sorted(self._series.items())
-            ),
+            "messages": tuple(self._series[key].summary(*key) for key in sorted(self._series)),
             "absent": tuple(self._absent(stats.messages)),
         }
 

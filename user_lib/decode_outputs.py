@@ -10,7 +10,6 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
@@ -21,39 +20,18 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from user_lib.contract.errors import ConfigError
+from user_lib.decode_rows import Kinds, LongRows, Part
 
-__all__ = ["SUFFIXES", "Output", "Part", "open_output"]
+__all__ = ["SUFFIXES", "Output", "open_output"]
 
 SUFFIXES = (".npz", ".csv", ".parquet")
 
 _HEADINGS = ("time_ns", "channel", "message", "source", "signal", "value", "unit")
+_NAME = "name"
+"""The heading of a further column, if it is asked for."""
 _BLOCK_ROWS = 4096
 _GROUP_ROWS = 1 << 20
 _COPY_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """The decoded frames of one message (and J1939 source) in one batch.
-
-    Shapes: time_ns and order (m,); values (m, k), a column for each of ``signals``.
-    Gaps:   NaN where a signal is absent. ``order`` says where the frame stood in the batch.
-    """
-
-    channel: str
-    message: str
-    source: str
-    """The J1939 source address in two hexadecimal digits; empty for other messages."""
-    signals: tuple[str, ...]
-    units: tuple[str, ...]
-    time_ns: NDArray[np.int64]
-    order: NDArray[np.intp]
-    values: NDArray[np.float64]
-
-    @property
-    def series(self) -> str:
-        """The name of the series: ``CHANNEL/MESSAGE`` or ``CHANNEL/MESSAGE@SA``."""
-        return f"{self.channel}/{self.message}{'@' if self.source else ''}{self.source}"
 
 
 class Output(Protocol):
@@ -69,19 +47,23 @@ class Output(Protocol):
 
 
 @contextmanager
-def open_output(path: Path) -> Iterator[Output]:
+def open_output(path: Path, *, names: bool = False) -> Iterator[Output]:
     """Open an output by its suffix; on leaving without an error it gets its final name.
 
-    Raises: ConfigError, for an unknown suffix, a place that cannot be written, or ``.parquet``
-            without pyarrow.
+    ``names`` adds what the value is called, where the database says.
+
+    Raises: ConfigError, for an unknown suffix, names in a file that has no room for them, a place
+            that cannot be written, or ``.parquet`` without pyarrow.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(
             f"cannot write {path}: the output's name must end in {', '.join(SUFFIXES)}"
         )
+    if names and path.suffix == ".npz":
+        raise ConfigError(f"cannot write names to {path}: .npz holds numbers; use .csv or .parquet")
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _opened(path.suffix, partial) as output:
+        with _opened(path.suffix, partial, names=names) as output:
             yield output
             output.finish()
         partial.replace(path)
@@ -92,15 +74,15 @@ def open_output(path: Path) -> Iterator[Output]:
 
 
 @contextmanager
-def _opened(suffix: str, path: Path) -> Iterator[Output]:
+def _opened(suffix: str, path: Path, *, names: bool) -> Iterator[Output]:
     if suffix == ".npz":
         with TemporaryFile() as held, path.open("wb") as out:
             yield _Npz(held, out)
     elif suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as text:
-            yield _Csv(text)
+            yield _Csv(text, names=names)
     else:
-        parquet = _Parquet(_pyarrow(), path)
+        parquet = _Parquet(_pyarrow(), path, names=names)
         try:
             yield parquet
         finally:
@@ -170,70 +152,34 @@ class _Npz:
                 left -= len(piece)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Long:
-    """Values a row, in the order of their frames. Shapes: all (n,); ``kind`` indexes ``kinds``."""
-
-    time_ns: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    value: NDArray[np.float64]
-
-
-class _Kinds:
-    """Numbers what a row tells besides time and value: channel, message, source, signal, unit."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str, str]] = []
-        self._first: dict[str, int] = {}
-
-    def lengthen(self, parts: Sequence[Part]) -> _Long:
-        """Turn parts into rows; absent values have none."""
-        times, kinds, values, orders = [], [], [], []
-        for part in parts:
-            row, column = np.nonzero(~np.isnan(part.values))
-            times.append(part.time_ns[row])
-            orders.append(part.order[row])
-            kinds.append(self._number(part) + column)
-            values.append(part.values[row, column])
-        if not parts:
-            return _Long(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        order = np.argsort(np.concatenate(orders), kind="stable")
-        return _Long(
-            np.concatenate(times)[order],
-            np.concatenate(kinds)[order],
-            np.concatenate(values)[order],
-        )
-
-    def _number(self, part: Part) -> int:
-        first = self._first.get(part.series)
-        if first is None:
-            first = self._first[part.series] = len(self.rows)
-            self.rows += [
-                (part.channel, part.message, part.source, signal, unit)
-                for signal, unit in zip(part.signals, part.units, strict=True)
-            ]
-        return first
-
-
 class _Csv:
-    """A heading, then ``time_ns,channel,message,source,signal,value,unit`` a row."""
+    """A heading, then ``time_ns,channel,message,source,signal,value,unit`` a row, and the name."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._kinds = _Kinds()
+    def __init__(self, out: TextIO, *, names: bool) -> None:
+        self._out, self._names = out, names
+        self._kinds = Kinds()
         self._around: list[tuple[str, str]] = []
-        out.write(",".join(_HEADINGS) + "\n")
+        out.write(",".join((*_HEADINGS, _NAME) if names else _HEADINGS) + "\n")
 
     def add(self, parts: Sequence[Part]) -> None:
         rows = self._kinds.lengthen(parts)
         for *before, unit in self._kinds.rows[len(self._around) :]:
             self._around.append((_csv_cells(before), _csv_cells([unit])))
+        self._out.writelines(self._named(rows) if self._names else self._plain(rows))
+
+    def _plain(self, rows: LongRows) -> Iterator[str]:
         around = self._around
         triples = zip(rows.time_ns.tolist(), rows.kind.tolist(), rows.value.tolist(), strict=True)
-        self._out.writelines(
+        return (
             f"{time_ns},{around[kind][0]},{value!r},{around[kind][1]}\n"
             for time_ns, kind, value in triples
         )
+
+    def _named(self, rows: LongRows) -> Iterator[str]:
+        names = self._kinds.names_of(rows).tolist()
+        cell = {name: _csv_cells([name]) for name in set(names)}
+        lines = zip(self._plain(rows), names, strict=True)
+        return (f"{line[:-1]},{cell[name]}\n" for line, name in lines)
 
     def finish(self) -> None:
         self._out.flush()
@@ -248,14 +194,15 @@ def _csv_cells(cells: Sequence[str]) -> str:
 class _Parquet:
     """The columns of the CSV, in row groups; the words as dictionaries."""
 
-    def __init__(self, pyarrow: ModuleType, path: Path) -> None:
-        self._pa = pyarrow
+    def __init__(self, pyarrow: ModuleType, path: Path, *, names: bool) -> None:
+        self._pa, self._names = pyarrow, names
         word = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
         kinds = {"time_ns": pyarrow.int64(), "value": pyarrow.float64()}
-        self._schema = pyarrow.schema([(name, kinds.get(name, word)) for name in _HEADINGS])
+        self._headings = (*_HEADINGS, _NAME) if names else _HEADINGS
+        self._schema = pyarrow.schema([(name, kinds.get(name, word)) for name in self._headings])
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
-        self._kinds = _Kinds()
-        self._waiting: list[_Long] = []
+        self._kinds = Kinds()
+        self._waiting: list[LongRows] = []
 
     def add(self, parts: Sequence[Part]) -> None:
         self._waiting.append(self._kinds.lengthen(parts))
@@ -266,20 +213,24 @@ class _Parquet:
         if not self._waiting:
             return
         pa = self._pa
-        kind = np.concatenate([rows.kind for rows in self._waiting])
-        columns = {
-            "time_ns": pa.array(np.concatenate([rows.time_ns for rows in self._waiting])),
-            "value": pa.array(np.concatenate([rows.value for rows in self._waiting])),
-        }
+        rows = LongRows(
+            np.concatenate([rows.time_ns for rows in self._waiting]),
+            np.concatenate([rows.kind for rows in self._waiting]),
+            np.concatenate([rows.value for rows in self._waiting]),
+        )
+        columns = {"time_ns": pa.array(rows.time_ns), "value": pa.array(rows.value)}
+        if self._names:
+            names = pa.array(self._kinds.names_of(rows).tolist(), pa.string())
+            columns[_NAME] = names.dictionary_encode()
         for place, name in enumerate(("channel", "message", "source", "signal", "unit")):
             words, code = np.unique(
                 np.array([row[place] for row in self._kinds.rows], dtype=object),
                 return_inverse=True,
             )
             columns[name] = pa.DictionaryArray.from_arrays(
-                pa.array(code.astype(np.int32)[kind]), pa.array(words.tolist(), pa.string())
+                pa.array(code.astype(np.int32)[rows.kind]), pa.array(words.tolist(), pa.string())
             )
-        table = pa.table([columns[name] for name in _HEADINGS], schema=self._schema)
+        table = pa.table([columns[name] for name in self._headings], schema=self._schema)
         self._writer.write_table(table)
         self._waiting.clear()
 

@@ -1,11 +1,17 @@
 """Where a job stands, in words: the chain from the vehicle being online to its last result."""
 
+import textwrap
+from collections.abc import Iterable
+
 from user_lib.contract.messages import Explanation, MemberInfo
 from user_lib.contract.states import JOB_ENDS, TASK_ENDS, TaskState
 from user_lib.tables import render_text, say
 
 __all__ = ["explain_text"]
 
+MAX_IN_FULL = 10
+MAX_DETAIL = 100
+"""Characters of a detail in the table; a longer one stands in full below it."""
 _STEPS = {
     TaskState.PENDING: "accepted, waits for its start",
     TaskState.GATHERING: "gathers its window",
@@ -36,6 +42,7 @@ def explain_text(explanation: Explanation) -> str:
             ["vehicle", "link", "step", "iteration", "results", "detail"],
             [_row(member) for member in explanation.members],
         ),
+        *_in_full(explanation.members),
     ]
     if job.state not in JOB_ENDS:
         lines += ["", _waits(explanation)]
@@ -44,8 +51,7 @@ def explain_text(explanation: Explanation) -> str:
 
 def _row(member: MemberInfo) -> list[str]:
     step = "has not answered yet" if member.state is None else _STEPS[member.state]
-    lost = f"{member.lost_results} results lost, its outbox was full; " * (member.lost_results > 0)
-    detail = say(f"{lost}{member.detail or member.last_failure}", width=100)
+    detail = say(_detail(member), width=MAX_DETAIL)
     return [
         member.vehicle_id,
         "online" if member.online else "OFFLINE",
@@ -54,6 +60,30 @@ def _row(member: MemberInfo) -> list[str]:
         str(member.results),
         "" if detail == "-" else detail,
     ]
+
+
+def _detail(member: MemberInfo) -> str:
+    parts = []
+    if member.lost_results:
+        parts.append(f"{member.lost_results} results lost, its outbox was full")
+    if member.detail:
+        parts.append(member.detail)
+    if member.last_failure and member.last_failure not in member.detail:
+        parts.append(f"last failure: {member.last_failure}")
+    return "; ".join(parts)
+
+
+def _in_full(members: Iterable[MemberInfo]) -> list[str]:
+    """Return what the table had to cut, such as a traceback, once with all its vehicles."""
+    vehicles: dict[str, list[str]] = {}
+    for member in members:
+        detail = _detail(member)
+        if len(" ".join(detail.split())) > MAX_DETAIL:
+            vehicles.setdefault(detail, []).append(member.vehicle_id)
+    lines = []
+    for detail, names in list(vehicles.items())[:MAX_IN_FULL]:
+        lines += ["", f"{say(names)}:", textwrap.indent(detail.rstrip(), "  ")]
+    return lines
 
 
 def _waits(explanation: Explanation) -> str:

@@ -8,7 +8,13 @@ from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.contract.errors import AssignmentError, ProtocolError, Rejected
+from user_lib.contract.errors import (
+    AssignmentError,
+    ProtocolError,
+    Rejected,
+    UnknownSignal,
+    nearest,
+)
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
     CodeSlot,
@@ -169,6 +175,16 @@ class Fleet:
         found = self._connection.ask(ListSignals(vehicle_id=vehicle), Signals).signals
         return Table(found, _SIGNALS, f"{vehicle} has not told its signals yet; ask again soon")
 
+    def value_names(self, vehicle: str, signal: str) -> dict[int, str]:
+        """Return what the values of a signal are called on ``vehicle``; results hold the numbers.
+
+        Raises: UnknownSignal, with the nearest names; Rejected, as `signals`.
+        """
+        by_name = {info.name: info for info in self.signals(vehicle)}
+        if signal not in by_name:
+            raise UnknownSignal(signal, near=nearest(signal, by_name))
+        return dict(by_name[signal].choices)
+
     def methods(self) -> Table[MethodInfo]:
         """Return the built-in methods, what they take and what they return."""
         return method_table()
@@ -185,7 +201,7 @@ class Fleet:
         if link is not None:
             ask = sign_submit(assignment, token, link.own, self._clock.unix_ns())
         submitted = self._connection.ask(ask, Submitted).assignment_id
-        if submitted != assignment_id_of(self.user, token):
+        if link is not None and submitted != assignment_id_of(self.user, token):
             raise ProtocolError(f"the cloud answered with another assignment: {submitted}")
         return self.job(submitted)
 

@@ -95,24 +95,35 @@ class Job:
 
         A cloud that restarts is waited for. Without a ``when`` trigger every iteration makes a
         round; with one there are none: use `stream`.
+
+        Raises: JobFailed, after the last round, when the job failed; not when it was cancelled.
         """
         for event in self.events(("round",)):
             if isinstance(event.item, RoundClosed):
                 yield Round(event.item)
+        self._raise_if_failed()
 
     def stream(self) -> Iterator[VehicleResult]:
-        """Yield every vehicle's every result from the first one on, live, until the job ends."""
+        """Yield every vehicle's every result from the first one on, live, until the job ends.
+
+        Raises: JobFailed, after the last result, as `rounds`.
+        """
         for event in self.events(("result",)):
             if isinstance(event.item, Result):
                 yield VehicleResult(event.item)
+        self._raise_if_failed()
 
     def events_so_far(self, after_seq: int = 0) -> Iterator[Event]:
         """Yield the events so far whose number is above ``after_seq``, without waiting."""
         return self._verified(read(self._connection, self.id, after_seq=after_seq))
 
-    def events(self, kinds: tuple[Kind, ...] = ALL_KINDS) -> Iterator[Event]:
-        """Yield the numbered events from the first one on, live, until the job ends."""
-        for page in follow(self._connection, self.id, kinds, clock=self._clock):
+    def events(self, kinds: tuple[Kind, ...] = ALL_KINDS, *, after_seq: int = 0) -> Iterator[Event]:
+        """Yield the numbered events after ``after_seq``, live, until the job ends.
+
+        Whoever keeps the number of the last event can go on there in another process.
+        """
+        pages = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
+        for page in pages:
             yield from self._verified(page.events)
 
     def results(self) -> list[VehicleResult]:
@@ -164,11 +175,14 @@ class Job:
         """
         info = self.info
         if info.state in (JobState.FAILED, JobState.CANCELLED):
-            raise JobFailed(f"job {self.id} {info.state}: {info.reason or 'no reason given'}")
+            why = info.reason or "no reason given"
+            raise JobFailed(f"job {self.id} {info.state}: {why}; job.explain() says where")
 
     def cancel(self) -> JobState:
         """End the job on every vehicle; returns the state it is in, which may be another end."""
-        return self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+        state = self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+        self._info = self.explanation().job
+        return state
 
     def explain(self) -> str:
         """Say where the job stands on each vehicle and what it waits for."""
@@ -202,6 +216,11 @@ class Job:
             if isinstance(event.item, Result):
                 self._signatures.check(event.item)
             yield event
+
+    def _raise_if_failed(self) -> None:
+        """Tell of a failure whoever only looks at what came back, which may be nothing."""
+        if self.state is JobState.FAILED:
+            self.raise_for_state()
 
     def _say_progress(self, state: JobState, rounds: int, results: int) -> str:
         last = self.spec.last_iteration

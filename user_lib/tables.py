@@ -37,6 +37,8 @@ def _say(value: object) -> str:
 
 def _say_sequence(values: Sequence[object]) -> str:
     """Return the first few of many numbers, with how many there are."""
+    if not values:
+        return "none"
     if len(values) > 8 and all(isinstance(v, (int, float)) for v in values):
         head = ", ".join(_say(v) for v in values[:3])
         return f"[{head}, … {len(values)} values]"

@@ -36,6 +36,8 @@ class Change(Enum):
 
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
+    REFUSED = "refused"
+    """By the cloud's end of the handshake; it was logged why."""
 
 
 Incoming: TypeAlias = ToVehicle | Change
@@ -53,10 +55,14 @@ class Dealer:
         endpoint: str,
         keys: LinkKeys | None,
         clock: Clock,
+        *,
+        monitored: bool = True,
     ) -> None:
         self._endpoint, self._keys, self._clock = endpoint, keys, clock
-        self._socket = dealer(context, endpoint, keys, watch=WATCHED)
-        self._monitor = self._socket.get_monitor_socket()
+        self._socket = dealer(context, endpoint, keys, watch=WATCHED if monitored else 0)
+        self._monitor = self._socket.get_monitor_socket() if monitored else None
+        # Without a monitor nobody tells of a connection that is there already.
+        self._missed = not monitored and bool(self._socket.poll(0, zmq.POLLOUT))
         self.malformed = self.refused = 0
         self._refusals = 0
         """In a row; they make the waits longer, and only some of them are told of."""
@@ -66,7 +72,8 @@ class Dealer:
 
     def register(self, poller: zmq.Poller) -> None:
         """Let a poller wait for what arrives."""
-        poller.register(self._monitor, zmq.POLLIN)
+        if self._monitor is not None:
+            poller.register(self._monitor, zmq.POLLIN)
         poller.register(self._socket, zmq.POLLIN)
 
     def receive(self) -> Iterator[Incoming]:
@@ -85,6 +92,11 @@ class Dealer:
                 continue
             yield message
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a message waits to be received."""
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
     def send(self, message: FromVehicle) -> bool:
         """Send without waiting; False when there is no connection or no room, and it is repeated.
 
@@ -100,12 +112,17 @@ class Dealer:
 
     def close(self) -> None:
         """Close the socket; unsent messages stay in the outbox."""
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
         self._socket.close(0)
 
     def _changes(self) -> Iterator[Change]:
-        while self._monitor.poll(0):
+        if self._missed:
+            self._missed = False
+            self.connects += 1
+            yield Change.CONNECTED
+        while self._monitor is not None and self._monitor.poll(0):
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
             kind = event["event"]
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -116,6 +133,7 @@ class Dealer:
                 yield Change.DISCONNECTED
             elif kind & HANDSHAKE_EVENTS:
                 self._refuse(event)
+                yield Change.REFUSED
 
     def _refuse(self, event: Mapping[str, Any]) -> None:
         """Plan the next attempt where ZeroMQ makes none; a cloud may enrol the key meanwhile."""

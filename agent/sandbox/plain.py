@@ -92,7 +92,7 @@ class _Plainer:
             if not isinstance(key, str):
                 raise _Bad(f"has the key {key!r:.80}; keys are strings: write str(key)")
             try:
-                plain_values[_text(str(key))] = self.convert(value, depth + 1)
+                plain_values[_text(str.__str__(key))] = self.convert(value, depth + 1)
             except _Bad as bad:
                 bad.steps.append(f"[{key!r:.80}]")
                 raise
@@ -122,18 +122,20 @@ class _Plainer:
 
 
 def _scalar(value: object) -> Json:
+    """Return a scalar of exactly a builtin type; what a subclass overrides is not asked."""
     if isinstance(value, bool):
         return value
     if isinstance(value, float):
         if math.isfinite(value):
-            return float(value)
+            return float.__float__(value)
         raise _Bad(f"is {value}; only finite numbers can be sent")
     if isinstance(value, int):
-        if SMALLEST <= value <= LARGEST:
-            return int(value)
+        number = int.__int__(value)
+        if SMALLEST <= number <= LARGEST:
+            return number
         raise _Bad("is an integer beyond 64 bits; send it as a float or a string")
     if isinstance(value, str):
-        return _text(str(value))
+        return _text(str.__str__(value))
     raise _Bad(_wrong_type(value))
 
 

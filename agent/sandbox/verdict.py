@@ -112,7 +112,8 @@ def _ended(seen: Observed, limits: Limits) -> Answer:
 
 def _signalled(number: int, exited: Exited, limits: Limits) -> Answer:
     if number in (signal.SIGKILL, signal.SIGXCPU) and exited.cpu_s >= limits.cpu_s * CPU_NEARLY:
-        detail = f"processor limit {limits.cpu_s:g} s reached ({exited.cpu_s:.2f} s used)"
+        # The kernel's limit counts whole ticks, so it can come before its own sum of the use.
+        detail = f"processor limit {limits.cpu_s:g} s reached"
         return Answer(status="killed", reason="cpu", detail=detail)
     if number == signal.SIGSYS:
         detail = "killed for a system call that no sandboxed code may make"

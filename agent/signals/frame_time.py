@@ -10,6 +10,7 @@ Source: ISO 11898-1:2015, 10.4 (frame formats) and 10.5 (bit stuffing).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -88,6 +89,7 @@ class FrameTimes:
         return cells
 
 
+@cache
 def _table(rate: Bitrate, *, worst: bool) -> NDArray[np.float64]:
     relevant = EXTENDED | REMOTE | FD | BRS
     by_kind: dict[int, NDArray[np.float64]] = {}
@@ -97,8 +99,9 @@ def _table(rate: Bitrate, *, worst: bool) -> NDArray[np.float64]:
             continue
         kind = flags & relevant
         if kind not in by_kind:
-            lengths = (min(n, MAX_PAYLOAD) for n in range(_LENGTHS))
-            seconds = [_seconds(_bits(kind, n), rate, worst=worst) for n in lengths]
-            by_kind[kind] = np.rint(np.array(seconds) * SECOND)
+            seconds = [_seconds(_bits(kind, n), rate, worst=worst) for n in range(MAX_PAYLOAD + 1)]
+            longest = np.minimum(np.arange(_LENGTHS), MAX_PAYLOAD)
+            by_kind[kind] = np.rint(np.array(seconds) * SECOND)[longest]
         table[flags] = by_kind[kind]
+    table.flags.writeable = False
     return table.reshape(-1)

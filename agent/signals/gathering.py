@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.signals.names import lead_of
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
+from agent.signals.room import check_size
 from agent.signals.series import Samples
 from user_lib.contract.clock import SECOND
 from user_lib.contract.window import Window
@@ -60,13 +62,13 @@ class Account:
             row = self._next[message] = self._recording.history.ring(message).seq_at(self._start_ns)
         return row
 
-    def skip(self, start_ns: int) -> None:
-        """Give up the rows before ``start_ns``; the next window counts them as lost."""
+    def skip(self, start_ns: int, *, part: float = 1.0) -> None:
+        """Give up the rows before ``start_ns``; the next window counts ``part`` of them as lost."""
         for message in self._messages:
             to = self._recording.history.ring(message).seq_at(start_ns)
             row = self.next_row(message)
             if row is not None and row < to:
-                self._owed += to - row
+                self._owed += round((to - row) * part)
                 self._next[message] = to
 
     def owe(self, frames: int) -> None:
@@ -94,9 +96,13 @@ class Account:
 
 
 def build(recording: Recording, plan: Plan, span: Span, account: Account) -> Window:
-    """Read a span's samples, decode them, and seal them."""
+    """Read a span's samples, decode them, and seal them.
+
+    Raises: WindowTooLarge, if there are more than memory is meant to hold.
+    """
     bounds, lost = account.take(span, plan.lead_message)
     if plan.rate_hz is None:
+        check_size(recording, _kept_samples(recording, plan, bounds))
         samples = recording.reader.many(plan.signals, bounds)
     else:
         samples = _on_grid(recording, plan, span)
@@ -112,6 +118,14 @@ def build(recording: Recording, plan: Plan, span: Span, account: Account) -> Win
         lost,
         span.trigger_ns,
     )
+
+
+def _kept_samples(recording: Recording, plan: Plan, bounds: dict[int, tuple[int, int]]) -> int:
+    """Return how many samples the rows bring at most; those overwritten bring none."""
+    rows = {
+        m: stop - max(start, recording.history.ring(m).tail) for m, (start, stop) in bounds.items()
+    }
+    return sum(max(rows[lead_of(signal).message], 0) for signal in plan.signals)
 
 
 def _on_grid(recording: Recording, plan: Plan, span: Span) -> dict[str, Samples]:

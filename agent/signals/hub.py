@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import SignalNames
 from agent.signals.plan import plan_of
@@ -73,14 +74,8 @@ class SignalHub:
         self._clock = clock or SystemClock()
         self._tick_ns = round(tick_ms * MS)
         self._intake = Intake(sources)
-        self._recording = Recording(
-            catalog,
-            self._intake.channels,
-            derived=profile.derived,
-            bitrates=profile.bitrates,
-            history_mb=history_mb,
-        )
-        self._warn_of_other_channels(profile)
+        self._history_mb = history_mb
+        self._recording = self._new_recording(catalog, profile)
         self.catalog_hash = _hash(catalog, profile)
         self._lock = threading.Lock()
         self._feeds: list[Feed] = []
@@ -90,9 +85,40 @@ class SignalHub:
         self._lag_ms = 0.0
         self.pumped_ns = self._heard_ns
         """When the pump began its latest tick, by the monotonic clock."""
+        self._busy_ns = 0
         self._failed_subscriptions = self._errors = 0
         self._past_triggers = TriggerCounts()
         """Those of subscriptions that have ended."""
+
+    def _new_recording(self, catalog: Catalog, profile: Profile) -> Recording:
+        self._warn_of_other_channels(profile)
+        return Recording(
+            catalog,
+            self._intake.channels,
+            derived=profile.derived,
+            bitrates=profile.bitrates,
+            history_mb=self._history_mb,
+        )
+
+    def reload(self, profile: Profile) -> bool:
+        """Decode by other databases from now on; return False when they are the same as before.
+
+        The history begins anew and every subscription ends: who had one subscribes again. The
+        sources stay as they are.
+
+        Raises: ConfigError, DatabaseError; then nothing has changed.
+        """
+        catalog = profile.load_catalog()
+        fresh_hash = _hash(catalog, profile)
+        if fresh_hash == self.catalog_hash:
+            return False
+        fresh = self._new_recording(catalog, profile)
+        with self._lock:
+            for feed in self._feeds:
+                feed.closed = True
+            self._remove_closed()
+            self._recording, self.catalog_hash = fresh, fresh_hash
+        return True
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
         for channel in profile.channels:
@@ -183,6 +209,7 @@ class SignalHub:
             found["triggers.merged"] = triggers.merged
             found["triggers.missed"] = triggers.missed
             found["pump.lag_ms"] = self._lag_ms
+            found["pump.busy_s"] = self._busy_ns / SECOND
             found["pump.errors"] = self._errors
         return found
 
@@ -199,6 +226,7 @@ class SignalHub:
                 busy = False
                 _log.exception("a tick of the pump failed; it goes on with the next")
             now_ns = self._clock.monotonic_ns()
+            self._busy_ns += now_ns - self.pumped_ns
             next_ns += self._tick_ns
             self._lag_ms = max(self._lag_ms * _LAG_DECAY, (now_ns - next_ns) / MS, 0.0)
             next_ns = max(next_ns, now_ns)
@@ -273,8 +301,10 @@ class SignalHub:
 
 
 def _hash(catalog: Catalog, profile: Profile) -> str:
-    """Return the catalog's hash, or one that covers the derived signals as well."""
-    if not profile.derived:
+    """Return the catalog's hash, or one that covers derived signals and bit rates as well."""
+    rates = {name: rate for name, rate in profile.bitrates.items() if rate != Bitrate()}
+    parts = [part for part in (profile.derived, rates) if part]
+    if not parts:
         return catalog.hash
-    derived = msgspec.json.encode(profile.derived, order="sorted")
-    return hashlib.sha256(catalog.hash.encode() + derived).hexdigest()
+    more = b"".join(msgspec.json.encode(part, order="sorted") for part in parts)
+    return hashlib.sha256(catalog.hash.encode() + more).hexdigest()

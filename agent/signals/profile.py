@@ -17,11 +17,12 @@
 
 Files are relative to the profile. Everything but ``channels`` may be left out; ``sources`` are
 where the frames come from unless the agent's own configuration says otherwise. ``bitrate`` and
-``data_bitrate`` (of CAN FD) are what bus load is reckoned with, by default 500,000 and 2,000,000.
+``data_bitrate`` (of CAN FD) are what bus load is reckoned with: as the interface is set, else as
+given here, else 500,000 and 2,000,000.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,8 +49,8 @@ class ChannelProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     databases: tuple[str, ...] = ()
     j1939: bool = False
     source: SourceConfig | None = None
-    bitrate: BitsPerSecond = Bitrate().bitrate
-    data_bitrate: BitsPerSecond = Bitrate().data_bitrate
+    bitrate: BitsPerSecond | None = None
+    data_bitrate: BitsPerSecond | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +80,17 @@ class Profile:
     tags: dict[str, str] = field(default_factory=dict)
     bitrates: dict[str, Bitrate] = field(default_factory=dict)
     """The speed of each channel."""
+    cache: Path | None = None
+    """Where databases are kept as they were read, so that the next start is quick."""
+
+    def heard_by(self, sources: Sequence[SourceConfig]) -> "Profile":
+        """Return the profile with the bit rates to which these interfaces are set."""
+        rates = dict(self.bitrates)
+        for source in sources:
+            if isinstance(source, CanConfig):
+                name = source.name or source.channel
+                rates[name] = _bitrate(source.bitrate, source.data_bitrate, rates.get(name))
+        return replace(self, bitrates=rates)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -90,7 +102,7 @@ class Profile:
 
         Raises: DatabaseError, naming file, line and cause.
         """
-        return load(self.databases, mapping=self.mapping)
+        return load(self.databases, mapping=self.mapping, cache=self.cache)
 
 
 def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profile:
@@ -118,10 +130,18 @@ def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profi
         sources=tuple(resolve_source(source, here) for source in sources),
         tags=dict(written.tags),
         bitrates={
-            name: Bitrate(channel.bitrate, channel.data_bitrate)
+            name: _bitrate(channel.bitrate, channel.data_bitrate)
             for name, channel in written.channels.items()
         },
-    )
+    ).heard_by(sources)
+
+
+def _bitrate(
+    bitrate: int | None, data_bitrate: int | None, known: Bitrate | None = None
+) -> Bitrate:
+    """Return the speed of a bus: what is given, else what is known, else the default."""
+    known = known or Bitrate()
+    return Bitrate(bitrate or known.bitrate, data_bitrate or known.data_bitrate)
 
 
 def _channel_sources(written: _File) -> list[SourceConfig]:
@@ -156,8 +176,17 @@ def _find(name: str, folders: Sequence[Path]) -> Path:
         for suffix in _SUFFIXES:
             if (path := folder / f"{name}{suffix}").is_file():
                 return path
-    known = sorted({p.stem for d in folders for s in _SUFFIXES for p in d.glob(f"*{s}")})
+    files = (p for d in folders for s in _SUFFIXES for p in d.glob(f"*{s}"))
+    known = sorted({p.stem for p in files if _looks_like_one(p)})
     near = nearest(name, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     looked = ", ".join(str(folder) for folder in folders)
     raise ConfigError(f"no profile {name!r}; {hint} (looked in {looked})")
+
+
+def _looks_like_one(path: Path) -> bool:
+    """Whether a YAML file is a profile and not, say, the agent's own configuration beside it."""
+    try:
+        return any(line.startswith("channels:") for line in path.read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return False

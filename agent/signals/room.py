@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from agent.signals.history import History
+from agent.signals.names import lead_of
 from agent.signals.plan import Plan
 from agent.signals.recording import SLICE_FRAMES, Recording
 from user_lib.contract.clock import SECOND
 from user_lib.contract.errors import WindowTooLarge
 
-__all__ = ["UNKNOWN_RATE_HZ", "check_room", "rows_needed"]
+__all__ = ["UNKNOWN_RATE_HZ", "check_room", "check_size", "most_samples", "rows_needed"]
 
 UNKNOWN_RATE_HZ = 100.0
+WINDOW_PART = 2
+"""A decoded window may take this many times the memory of the history."""
+_SAMPLE_BYTES = 16
 _MEGABYTE = 1 << 20
 
 
@@ -50,6 +54,7 @@ def check_room(recording: Recording, plan: Plan) -> None:
     history = recording.history
     needed = rows_needed(recording, plan)
     if history.fits(needed):
+        check_size(recording, _samples_expected(recording, plan))
         return
     part = _largest_part(recording, plan)
     if plan.count is not None:
@@ -65,6 +70,34 @@ def check_room(recording: Recording, plan: Plan) -> None:
         f"{would_fit} would fit",
         path="when" if plan.condition is not None and plan.count is None else path,
     )
+
+
+def check_size(recording: Recording, samples: int) -> None:
+    """Refuse a window that would not fit in memory once it is decoded, or put on its grid.
+
+    Raises: WindowTooLarge, saying how many samples it would have and how many it may have.
+    """
+    most = most_samples(recording)
+    if samples > most:
+        raise WindowTooLarge(
+            f"the window would have {samples} samples in all its signals; at most {most} fit in "
+            f"{WINDOW_PART} times the vehicle's history_mb: ask for a shorter window, a lower "
+            "rate_hz or fewer signals",
+            path="window",
+        )
+
+
+def most_samples(recording: Recording) -> int:
+    """Return how many samples, of all signals together, a window may have."""
+    history = recording.history
+    return WINDOW_PART * history.total_pages * history.page_bytes // _SAMPLE_BYTES
+
+
+def _samples_expected(recording: Recording, plan: Plan) -> int:
+    if plan.rate_hz is not None:
+        return int((plan.duration_ns or 0) / SECOND * plan.rate_hz) * len(plan.signals)
+    rows = rows_needed(recording, plan)
+    return sum(rows[lead_of(signal).message] - SLICE_FRAMES for signal in plan.signals)
 
 
 def _largest_part(recording: Recording, plan: Plan) -> Fraction:

@@ -19,6 +19,8 @@ from user_lib.contract.window import Window
 __all__ = ["CountCursor", "Cursor", "SampleScan", "TimeCursor", "quiet"]
 
 _QUIET_NS = 2 * SECOND
+SKIPPED_EXACTLY = 1000
+"""Overtaken windows with gaps between them whose losses are told apart, at most."""
 
 
 class Cursor(Protocol):
@@ -111,8 +113,7 @@ class TimeCursor:
             if woke_ns is not None:
                 self._move_on(max((woke_ns - self._start_ns) // self._period_ns, 1))
             elif self._overtaken():
-                self._account.skip(self._stop_ns)
-                self._move_on(1)
+                self._skip_overtaken()
             else:
                 span = Span(self._start_ns, self._stop_ns)
                 window = build(self._recording, self._plan, span, self._account)
@@ -140,6 +141,20 @@ class TimeCursor:
         if begin is None or kept_ns is None:
             return False
         return begin < ring.tail and self._stop_ns <= kept_ns
+
+    def _skip_overtaken(self) -> None:
+        """Move past every window of which nothing is kept, however many: they may last 1 ns."""
+        kept_ns = self._recording.history.ring(self._plan.lead_message).oldest_ns or self._stop_ns
+        periods = (kept_ns - self._stop_ns) // self._period_ns + 1
+        if self._period_ns == self._duration_ns:
+            self._account.skip(self._start_ns + periods * self._period_ns)
+        elif periods <= SKIPPED_EXACTLY:
+            self._account.skip(self._stop_ns)
+            periods = 1
+        else:
+            until_ns = self._start_ns + periods * self._period_ns
+            self._account.skip(until_ns, part=self._duration_ns / self._period_ns)
+        self._move_on(periods)
 
     def progress(self) -> str:
         """Say how much of the window's time has passed."""

@@ -1,6 +1,6 @@
 """What a vehicle must not lose, in one SQLite file: tasks, code slots, the outbox, the epoch."""
 
-from agent.store.database import StateUnwritable
+from agent.store.database import StateDamaged, StateUnwritable
 from agent.store.store import Entry, Kept, Store
 from agent.store.writes import (
     Acknowledge,
@@ -22,6 +22,7 @@ __all__ = [
     "SavePosition",
     "SaveSlot",
     "SaveTask",
+    "StateDamaged",
     "StateUnwritable",
     "Store",
     "Tell",

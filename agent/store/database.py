@@ -15,12 +15,13 @@ from pathlib import Path
 
 from user_lib.contract.errors import ConfigError, OodidaError
 
-__all__ = ["Database", "StateDamaged", "StateUnwritable"]
+__all__ = ["Database", "StateDamaged", "StateUnwritable", "is_damage"]
 
 log = logging.getLogger(__name__)
 
 FILE = "state.db"
 LOCK = "lock"
+MEMORY = ":memory:"
 SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -58,15 +59,19 @@ class StateDamaged(OodidaError):
 class Database:
     """One connection, owned by one thread of the one agent that holds the directory's lock."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the directory's file, creating both.
+    def __init__(self, directory: Path | None) -> None:
+        """Open the directory's file, creating both; without one, keep everything in memory.
 
         Raises: ConfigError, if another agent uses the directory, it cannot be used at all, or it
                 was written by a newer agent.
         """
+        self._connection: sqlite3.Connection | None = None
+        if directory is None:
+            self._lock_fd, self._path = -1, Path(MEMORY)
+            self._connection = _prepared(MEMORY, self._path)
+            return
         self._lock_fd = _lock(directory)
         self._path = directory / FILE
-        self._connection: sqlite3.Connection | None = None
         try:
             self._connection = self._open_or_begin_anew()
         except BaseException:
@@ -84,7 +89,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what the block writes, on disk when it leaves, or nothing of it.
 
-        Raises: StateUnwritable, in words for the engineer.
+        Raises: StateUnwritable, in words for the engineer; StateDamaged.
         """
         connection = self.connection
         try:
@@ -93,6 +98,8 @@ class Database:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
+            if is_damage(error):
+                raise StateDamaged(f"{self._path}: {error}") from error
             raise StateUnwritable(
                 f"{self._path}: cannot be written: {error}; tasks go on once it can"
             ) from error
@@ -125,7 +132,8 @@ class Database:
             return
         self._connection.close()
         self._connection = None
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
 
     def _open_or_begin_anew(self) -> sqlite3.Connection:
         try:
@@ -140,6 +148,12 @@ class Database:
         if self._connection is not None and self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):  # the cause is on its way already
                 self._connection.execute("ROLLBACK")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found pages that it cannot have written."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _lock(directory: Path) -> int:
@@ -164,7 +178,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     Raises: StateDamaged; ConfigError for a newer schema; sqlite3.OperationalError.
     """
     path.touch(mode=0o600)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    return _prepared(str(path), path)
+
+
+def _prepared(database: str, path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.store.database import Database, StateDamaged
+from agent.store.database import Database, StateDamaged, is_damage
 from agent.store.losses import drop_excess
 from agent.store.writes import ITEM, Write, decode, write_to
 from agent.tasks.code import CodeSlot
@@ -56,11 +56,14 @@ class Entry(msgspec.Struct, frozen=True):
 class Store:
     """The durable state of one vehicle. Owned by one thread.
 
+    Without a directory all of it is in memory, for simulated vehicles.
+
     Units: ``outbox_mb`` counts the entries' encoded bytes, in units of 10**6.
-    Raises: ConfigError at opening, as `Database`; StateUnwritable from every write.
+    Raises: ConfigError at opening, as `Database`; StateUnwritable from every write; StateDamaged
+            from every call but the opening, which puts a damaged file aside.
     """
 
-    def __init__(self, directory: Path, *, outbox_mb: float) -> None:
+    def __init__(self, directory: Path | None, *, outbox_mb: float) -> None:
         self._database = Database(directory)
         self._limit_bytes = int(outbox_mb * 1e6)
         self.dropped_results = 0
@@ -89,7 +92,12 @@ class Store:
         )[0]
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        return self._database.connection.execute(query, values).fetchall()
+        try:
+            return self._database.connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise StateDamaged(f"the state is damaged: {error}") from error
+            raise
 
     def has_ended(self, assignment_id: AssignmentId) -> bool:
         """Whether the task ran, or was refused, and is over."""

@@ -43,6 +43,8 @@ class Live:
     window: Window | None = None
     version: Version | None = None
     """The code that its next run gets."""
+    dbc_hash: str = ""
+    """Of the databases by which its window was decoded."""
     run: Run | None = None
     waits_for: str = ""
     """The code that is missing, in words."""

@@ -40,6 +40,8 @@ class Run:
     window: Window
     version: Version | None
     started_ns: int
+    dbc_hash: str
+    """Of the databases by which the window was decoded; they may have been changed since."""
 
 
 def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Result:
@@ -64,7 +66,7 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Resul
         code_version=version.version if version else "",
         generation=version.generation if version else 0,
         rolled_back=task.rolled_back,
-        dbc_hash=identity.dbc_hash,
+        dbc_hash=run.dbc_hash,
         window_start_ns=window.start_ns,
         window_stop_ns=window.stop_ns,
         trigger_ns=window.trigger_ns,

@@ -7,10 +7,12 @@ is kept to be given again once the disk can be written. A fault at one task ends
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
-from agent.policy import Refusal
-from agent.store import Kept, Write
+from agent.policy import Policy, Refusal
+from agent.store import Kept, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
@@ -38,6 +40,7 @@ from agent.tasks.task import (
 )
 from agent.tasks.words import words_for
 from agent.tasks.writes import writes_of
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError
 from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import TaskHeld
@@ -80,6 +83,11 @@ class Table:
         """Why nothing can be made durable at present; empty when all is well."""
         return self._journal.unwritable
 
+    @property
+    def specs(self) -> dict[AssignmentId, Assignment]:
+        """What each task was asked to do."""
+        return {name: live.task.spec for name, live in self._tasks.items()}
+
     # --- what comes in ---------------------------------------------------------------------------
 
     def add(self, kept: Kept, refusal: Refusal | None, now: Now) -> None:
@@ -117,7 +125,7 @@ class Table:
         if live is None:
             return
         if isinstance(news, Arrived):
-            live.window = news.window
+            live.window, live.dbc_hash = news.window, self._around.identity.dbc_hash
             self._feed(live, WindowArrived(), now)
         else:
             self._feed(live, news.over, now)
@@ -140,6 +148,8 @@ class Table:
     def _feed(self, live: Live, cause: Cause, now: Now) -> None:
         try:
             self._step(live, cause, now)
+        except StateDamaged:
+            raise
         except Exception as error:
             log.exception("task %s: fault of the agent", live.task.assignment_id)
             self._fault(live, error, now)
@@ -217,7 +227,9 @@ class Table:
         if live.window is None:
             raise AssertionError(f"task {live.task.assignment_id} runs without a window")
         ticket = next(self._numbers)
-        live.run = Run(ticket, live.task, live.window, live.version, now.monotonic_ns)
+        live.run = Run(
+            ticket, live.task, live.window, live.version, now.monotonic_ns, live.dbc_hash
+        )
         self._runs[ticket] = live
         job = job_of(live.run, self._around.policy, self._around.identity.vehicle_id)
         self._around.slots.submit(ticket, job)
@@ -230,6 +242,30 @@ class Table:
         self.changes += 1
         if live.run is not None:
             self._runs.pop(live.run.ticket, None)
+
+    def renew(self, policy: Policy, dbc_hash: str, now: Now) -> None:
+        """Go on by another policy and other databases: every task gathers its window anew.
+
+        A window that is gathered already, or being computed on, keeps the databases it came by.
+        """
+        identity = replace(self._around.identity, dbc_hash=dbc_hash)
+        others = dbc_hash != self._around.identity.dbc_hash
+        self._around = replace(self._around, policy=policy, identity=identity)
+        for live in tuple(self._tasks.values()) if others else ():
+            self._subscribe_anew(live, now)
+
+    def _subscribe_anew(self, live: Live, now: Now) -> None:
+        if live.subscription is None:
+            return
+        live.subscription.cancel()
+        del self._by_token[live.token]
+        live.token = next(self._numbers)
+        self._by_token[live.token] = live
+        failure = self._open(live)
+        if failure is not None:
+            self._feed(live, DataOver("signals", str(failure), by_itself=False), now)
+        elif TaskState.GATHERING in (live.task.state, live.task.resume) and live.window is None:
+            live.subscription.request()
 
     # --- worker slots ----------------------------------------------------------------------------
 
@@ -294,6 +330,10 @@ class Table:
                 self._feed(live, cause, now)
 
     # --- what is told ----------------------------------------------------------------------------
+
+    def states(self) -> dict[TaskState, int]:
+        """Return how many tasks are in each state."""
+        return Counter(live.task.state for live in self._tasks.values())
 
     def held(self, now: Now) -> tuple[TaskHeld, ...]:
         """Return every task as a heartbeat tells it."""

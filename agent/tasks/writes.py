@@ -19,7 +19,7 @@ def answer_of(live: Live, cause: Cause, commit: Commit, now: Now) -> tuple[Run, 
         return live.run, cause.outcome
     if live.window is None:
         raise AssertionError(f"iteration {commit.answered} is answered without a window")
-    unrun = Run(0, live.task, live.window, None, now.monotonic_ns)
+    unrun = Run(0, live.task, live.window, None, now.monotonic_ns, live.dbc_hash)
     return unrun, no_code(commit.synthetic)
 
 

@@ -7,13 +7,14 @@ from cloud.context import Context
 from cloud.jobs import members
 from cloud.jobs.job import Job
 from cloud.jobs.restore import restore
-from cloud.ledger import AssignmentRow
+from cloud.jobs.stream import Stream
+from cloud.ledger import AssignmentRow, LedgerError
 from cloud.offboard import Done
 from cloud.registry import Vehicle
 from cloud.rounds import Cancelled, Offline, Online
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded, TaskHeld, Withdraw
-from user_lib.contract.states import TASK_ENDS
+from user_lib.contract.states import TASK_ENDS, JobState
 
 __all__ = ["Jobs"]
 
@@ -29,8 +30,9 @@ class Jobs:
         self._live: dict[AssignmentId, Job] = {}
         self._by_vehicle: dict[VehicleId, dict[AssignmentId, Job]] = defaultdict(dict)
         self._spoken: dict[AssignmentId, set[VehicleId]] = {}
+        self._end_unreadable()
         for row in context.ledger.assignments.live():
-            self._begin(row)
+            self._resume(row)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -141,6 +143,36 @@ class Jobs:
             )
 
     # --- parts -----------------------------------------------------------------------------------
+
+    def _end_unreadable(self) -> None:
+        """End what this version's grammar refuses: nobody could run it, and the others go on."""
+        ended_ns = self._context.clock.unix_ns()
+        for name, why in self._context.ledger.assignments.end_unreadable(ended_ns):
+            self._context.complaints.add(
+                "assignment unreadable", "assignment %s cannot be read and ended: %s", name, why
+            )
+
+    def _resume(self, row: AssignmentRow) -> None:
+        """Take up an assignment that the ledger has; one at which that fails ends, alone."""
+        try:
+            self._begin(row)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
+            self._context.complaints.add(
+                "assignment given up", "assignment %s", row.assignment_id, error=error
+            )
+            self._give_up(row, f"the cloud failed at this assignment: {error!r}")
+
+    def _give_up(self, row: AssignmentRow, detail: str) -> None:
+        self._live.pop(row.assignment_id, None)
+        self._spoken.pop(row.assignment_id, None)
+        for jobs in self._by_vehicle.values():
+            jobs.pop(row.assignment_id, None)
+        row.state, row.reason, row.detail = JobState.FAILED, "internal", detail
+        row.ended_ns = self._context.clock.unix_ns()
+        self._context.ledger.assignments.ended(row)
+        Stream(self._context, row).job(row.reason, row.detail)
 
     def _begin(self, row: AssignmentRow) -> None:
         job = restore(self._context, row)

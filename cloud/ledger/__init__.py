@@ -2,7 +2,7 @@
 
 from cloud.ledger.assignments import AssignmentRow, Assignments, MemberRow
 from cloud.ledger.code import Code, GenerationRow, ReportRow
-from cloud.ledger.database import Database, LedgerError
+from cloud.ledger.database import Database, LedgerDamaged, LedgerError
 from cloud.ledger.events import EventPage, Events, read_inputs
 from cloud.ledger.fleet import Fleet, VehicleRow
 from cloud.ledger.ledger import Ledger
@@ -18,6 +18,7 @@ __all__ = [
     "Fleet",
     "GenerationRow",
     "Ledger",
+    "LedgerDamaged",
     "LedgerError",
     "MemberRow",
     "ReportRow",

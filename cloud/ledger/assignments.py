@@ -25,6 +25,7 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
+UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -103,6 +104,23 @@ class Assignments:
     def live(self) -> list[AssignmentRow]:
         """Return every assignment that has not ended, oldest first."""
         return self._many("ended_ns IS NULL ORDER BY id", ())
+
+    def end_unreadable(self, ended_ns: int) -> list[tuple[AssignmentId, str]]:
+        """End every assignment whose specification this version cannot read; return which, why."""
+        found: list[tuple[AssignmentId, str]] = []
+        for row, name, spec in self._db.read(
+            "SELECT id, assignment_id, spec FROM assignments WHERE ended_ns IS NULL"
+        ):
+            try:
+                self._specs.decode(spec)
+            except UNREADABLE as error:
+                found.append((name, str(error)))
+                self._db.write(
+                    "UPDATE assignments SET state = ?, reason = 'unreadable', detail = ?,"
+                    " ended_ns = ? WHERE id = ?",
+                    (JobState.FAILED, str(error), ended_ns, row),
+                )
+        return found
 
     def of_analyst(self, analyst: UserId, limit: int) -> list[AssignmentRow]:
         """Return an analyst's assignments, newest first."""
@@ -208,15 +226,19 @@ class Assignments:
         )
 
     def task_ended(self, row: int, ended: TaskEnded) -> bool:
-        """Keep how a member's task ended; False when that was known."""
+        """Keep how a member's task ended, and how many iterations its vehicle committed.
+
+        False when that was known.
+        """
         changed = self._db.write(
-            "UPDATE members SET state = ?, reason = ?, detail = ?"
+            "UPDATE members SET state = ?, reason = ?, detail = ?, committed = ?"
             " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
             " ('finished', 'failed', 'rejected', 'cancelled'))",
             (
                 ended.state,
                 ended.reason,
                 ended.detail,
+                ended.iterations,
                 row,
                 ended.vehicle_id,
             ),
@@ -261,13 +283,17 @@ class Assignments:
 
     def _many(self, where: str, values: tuple[Any, ...]) -> list[AssignmentRow]:
         rows = self._db.read(f"SELECT {_COLUMNS} FROM assignments WHERE {where}", values)  # noqa: S608 - constants
-        return [self._row(*row) for row in rows]
+        return [row for r in rows if (row := self._row(r)) is not None]
 
-    def _row(self, *columns: Any) -> AssignmentRow:  # noqa: ANN401 - as SQLite returns them
+    def _row(self, columns: tuple[Any, ...]) -> AssignmentRow | None:
+        """Return an assignment, None when its specification is unreadable (`end_unreadable`)."""
         values: list[Any] = list(columns)
-        values[3] = self._specs.decode(columns[3])
+        try:
+            values[3] = self._specs.decode(columns[3])
+            values[-1] = unpack_signed(columns[-1])
+        except UNREADABLE:
+            return None
         values[4] = JobState(columns[4])
-        values[-1] = unpack_signed(columns[-1])
         return AssignmentRow(*values)
 
 

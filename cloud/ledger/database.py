@@ -10,7 +10,7 @@ from typing import Any
 from cloud.ledger.schema import APPLICATION_ID, VERSION, migrate
 from user_lib.contract.errors import OodidaError
 
-__all__ = ["Database", "LedgerError", "read_only"]
+__all__ = ["Database", "LedgerDamaged", "LedgerError", "failure", "read_only"]
 
 CHECKED_UP_TO_BYTES = 512 * 1024 * 1024
 """A larger ledger is not read through at every start; its pages are checked as they are used."""
@@ -18,6 +18,10 @@ CHECKED_UP_TO_BYTES = 512 * 1024 * 1024
 
 class LedgerError(OodidaError):
     """The operator: the ledger cannot be opened, or its disk does not take what must be kept."""
+
+
+class LedgerDamaged(LedgerError):
+    """The operator: the ledger holds pages that SQLite cannot have written; restore a copy."""
 
 
 class Database:
@@ -101,7 +105,18 @@ class Database:
         os.close(self._lock_fd)
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
-        return LedgerError(f"the ledger {self.path} cannot be used: {error}; see to its disk")
+        return failure(self.path, error)
+
+
+def failure(path: Path, error: sqlite3.Error) -> LedgerError:
+    """Return what SQLite met as an error for the operator."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LedgerDamaged(
+            f"the ledger {path} is damaged ({error}); restore a copy of it, made with "
+            "oodida-cloud --backup-ledger; oodida-cloud --check-ledger says what is wrong"
+        )
+    return LedgerError(f"the ledger {path} cannot be used: {error}; see to its disk")
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -146,9 +161,9 @@ def _open(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        raise LedgerError(
-            f"the ledger {path} is damaged or no ledger ({error}); restore a copy of it, "
-            "or move it away to begin with an empty one"
+        raise LedgerDamaged(
+            f"the ledger {path} is damaged or no ledger ({error}); restore a copy of it, made "
+            "with --backup-ledger, or move it away to begin with an empty one"
         ) from None
     except BaseException:
         connection.close()

@@ -145,6 +145,7 @@ CREATE TABLE losses (
     reason TEXT NOT NULL,
     UNIQUE (assignment, vehicle_id, epoch, first)
 );
+ALTER TABLE members ADD COLUMN committed INTEGER;
 """
 
 _SIGNED = """

@@ -3,12 +3,14 @@
 import logging
 import os
 import queue
+import sqlite3
 import threading
 from collections import deque
 from pathlib import Path
 
 from agent.sandbox import Outcome, Sandbox
-from cloud.ledger.database import read_only
+from cloud.ledger import LedgerDamaged
+from cloud.ledger.database import failure, read_only
 from cloud.offboard.aggregate import Done, GroupValue, Work, aggregate
 
 __all__ = ["Workers"]
@@ -21,7 +23,8 @@ class Workers:
     """Runs `Work` in threads of its own and hands `Done` back to the loop.
 
     Each assignment has at most one round in work, so the queues are bounded by their number. A
-    thread that meets an error of ours answers with it: the aggregate is lost, nothing else.
+    thread that meets an error of ours answers with it: the aggregate is lost, nothing else. In a
+    damaged ledger no round gets a value that would stand for ever.
     """
 
     def __init__(self, ledger: Path, threads: int, sandbox: Sandbox | None = None) -> None:
@@ -29,6 +32,7 @@ class Workers:
         self._sandbox = sandbox or Sandbox()
         self._todo: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._done: deque[Done] = deque()
+        self._damage: LedgerDamaged | None = None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._threads = [
             threading.Thread(target=self._run, name=f"offboard-{i}", daemon=True)
@@ -42,12 +46,22 @@ class Workers:
         """A descriptor that is readable once there is something to `take`."""
         return self._wake_fd
 
+    @property
+    def queued(self) -> int:
+        """How many rounds wait for a thread."""
+        return self._todo.qsize()
+
     def submit(self, work: Work) -> None:
         """Queue a round whose results are committed."""
         self._todo.put(work)
 
     def take(self) -> list[Done]:
-        """Return what was finished since the last call."""
+        """Return what was finished since the last call.
+
+        Raises: LedgerDamaged, when a thread could not read the results of a round.
+        """
+        if self._damage is not None:
+            raise self._damage
         try:
             os.eventfd_read(self._wake_fd)
         except BlockingIOError:
@@ -67,7 +81,10 @@ class Workers:
 
     def _run(self) -> None:
         while (work := self._todo.get()) is not None:
-            self._done.append(self._aggregate(work))
+            try:
+                self._done.append(self._aggregate(work))
+            except LedgerDamaged as damage:
+                self._damage = damage
             os.eventfd_write(self._wake_fd, 1)
 
     def _aggregate(self, work: Work) -> Done:
@@ -75,8 +92,12 @@ class Workers:
             connection = read_only(self._path)
             try:
                 return aggregate(work, self._sandbox, connection)
+            except sqlite3.Error as error:
+                raise failure(self._path, error) from error
             finally:
                 connection.close()
+        except LedgerDamaged:
+            raise
         except Exception as error:
             LOG.exception("round %d of %s", work.closing.number, work.assignment_id)
             lost = Outcome(

@@ -19,7 +19,8 @@ Rules, in the order in which they apply:
   nothing. So is one that is more than `MAX_OPEN` rounds ahead: one vehicle cannot drag the others.
 - Closed rounds get their off-board value one after the other.
 - The assignment ends with the last round's value, at its duration, when `until` is met, when it is
-  cancelled, when a feedback round is short, or when no vehicle holds a task any more.
+  cancelled, when a feedback round is short, or when no vehicle holds a task any more. It has failed
+  when no task came to a good end, or when its only round holds nothing but failures.
 """
 
 from cloud.rounds.model import (
@@ -52,6 +53,7 @@ from cloud.rounds.turns import (
     open_next,
     open_round,
 )
+from cloud.rounds.words import failures, shortfall
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.states import JobState, RoundState, TaskState
 
@@ -240,7 +242,9 @@ def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> No
     if event.until_met:
         _end(state, Ended(JobState.FINISHED, "until", "the stop criterion is met"), commands)
     elif _too_short(state, closing):
-        _end(state, Ended(JobState.FAILED, "quorum_not_met", _shortfall(state, closing)), commands)
+        _end(state, Ended(JobState.FAILED, "quorum_not_met", shortfall(state, closing)), commands)
+    elif _all_in_vain(state, closing):
+        _end(state, _no_result(closing), commands)
     elif state.closing:
         commands.append(Aggregate(state.closing[0]))
 
@@ -250,14 +254,14 @@ def _too_short(state: Rounds, closing: Closing) -> bool:
     return state.rules.feedback and closing.state is RoundState.SHORT and state.ending is None
 
 
-def _shortfall(state: Rounds, closing: Closing) -> str:
-    answered = closing.members - len(closing.missing)
-    deadline_s = state.rules.deadline_ns / 1e9
-    return (
-        f"round {closing.number}: {answered} of {closing.members} vehicles answered within "
-        f"{deadline_s:g} s, the quorum is {state.rules.quorum:g}; missing: "
-        f"{', '.join(closing.missing[:20])}"
-    )
+def _no_result(closing: Closing) -> Ended:
+    said = f"{failures(closing.failed)}; job.results() holds the whole of each error"
+    return Ended(JobState.FAILED, "no_result", said)
+
+
+def _all_in_vain(state: Rounds, closing: Closing) -> bool:
+    """Whether the only round of an assignment holds nothing but failures."""
+    return state.rules.last_round == 1 and not closing.parts and bool(closing.failed)
 
 
 def _expire(state: Rounds, now_ns: int, commands: list[Command]) -> None:
@@ -278,19 +282,13 @@ def _end_if_over(state: Rounds, commands: list[Command]) -> None:
     last = state.rules.last_round
     if state.ending is not None:
         _end(state, state.ending, commands)
+    elif not state.members and not state.finished_tasks:
+        _end(state, Ended(JobState.FAILED, "no_task_left", failures(state.failures)), commands)
     elif not state.rules.stream and last is not None and state.newest >= last:
         _end(state, Ended(JobState.FINISHED, "iterations"), commands)
     elif not state.members:
-        _end(state, _nobody_left(state), commands)
-
-
-def _nobody_left(state: Rounds) -> Ended:
-    if state.finished_tasks:
-        return Ended(JobState.FINISHED, "tasks_ended", "every vehicle's task has ended")
-    reasons = [f"{v}: {reason}" for v, reason in list(state.failures.items())[:10]]
-    more = len(state.failures) - len(reasons)
-    tail = f"; and {more} more" if more > 0 else ""
-    return Ended(JobState.FAILED, "no_task_left", f"{'; '.join(reasons)}{tail}")
+        tasks_ended = Ended(JobState.FINISHED, "tasks_ended", "every vehicle's task has ended")
+        _end(state, tasks_ended, commands)
 
 
 def _end(state: Rounds, ended: Ended, commands: list[Command]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.logs import asc, blf, candump, gvret, mdf, trc
+from hw.logs import asc, blf, candump, gvret, mdf, mdf_apart, trc
 from hw.logs.reading import BATCH_FRAMES, Damage, LogReader, Reading
 from user_lib.contract.errors import SourceError, nearest
 from user_lib.contract.frames import FrameBatch
@@ -31,7 +31,7 @@ _ASC = _Format("asc", asc.read_asc, asc.EXPECTED, _starts(b"date ", b"base "))
 _BLF = _Format("blf", blf.read_blf, blf.EXPECTED, _starts(b"logg"))
 _TRC = _Format("trc", trc.read_trc, trc.EXPECTED, _starts(b";$fileversion", b";"))
 _GVRET = _Format("gvret", gvret.read_gvret, gvret.EXPECTED, _starts(b"time stamp,"))
-_MDF = _Format("mf4", mdf.read_mdf, mdf.EXPECTED, _starts(b"mdf ", b"unfinmf"))
+_MDF = _Format("mf4", mdf_apart.read_mdf, mdf.EXPECTED, _starts(b"mdf ", b"unfinmf"))
 
 FORMATS = {
     ".log": _CANDUMP,

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from shutil import copyfileobj
 from tempfile import TemporaryFile
 from traceback import walk_tb
-from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +45,9 @@ _ID_MASK = 0x1FFF_FFFF
 def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
     """Read an MDF 4 bus log. Resolution: 1 ns for logs of up to 50 days.
 
-    Raises: SourceError, when asammdf is missing, the file is no MDF 4, or it holds no CAN frames.
+    A damaged file may crash this process; see `hw.logs.mdf_apart`.
+
+    Raises: SourceError, when the file is no MDF 4, or it holds no CAN frames.
     """
     with _opened(reading) as mdf:
         groups = [
@@ -64,26 +65,16 @@ def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
         yield from merge_by_time(filled, reading.batch_frames)
 
 
-def _asammdf() -> ModuleType:
-    try:
-        import asammdf
-    except ImportError as error:
-        raise SourceError(
-            "reading .mf4 needs asammdf, which is not installed; run: pip install 'oodida[mdf]'"
-        ) from error
-    module: ModuleType = asammdf
-    return module
-
-
 @contextmanager
 def _opened(reading: Reading) -> Iterator[Any]:
     """Open a file with asammdf, and close both."""
-    asammdf = _asammdf()
+    import asammdf
+
     with _stream(reading) as stream:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                mdf = asammdf.MDF(stream)
+                mdf = asammdf.MDF(cast("Any", stream))
         except Exception as error:  # a damaged file fails anywhere inside asammdf
             _dispose_of_half_made(error)
             raise SourceError(

@@ -7,7 +7,7 @@ analyst's tasks run: a mean over samples of two buses, custom code, a monitor, a
 Every few seconds: frames, losses, lag, CPU and memory of the agent with its workers. The kernel's
 part of receiving from sockets is not in it; ``live`` has that.
 
-Exit code 1 when a frame was lost, late or missing, or a result failed.
+Exit code 1 when a frame was lost, or a result failed.
 """
 
 import argparse
@@ -178,13 +178,16 @@ def verdict(first: dict[str, float], last: dict[str, float], seen: Seen, seconds
     taken = last["frames.total"] - first["frames.total"]
     due = RATE_HZ // BUSES * BUSES * seconds
     say(f"{taken:,.0f} frames taken in, {taken / due:.2%} of those due in the time")
-    say(f"{last['frames.dropped']:.0f} dropped by buffers, {last['time.late']:.0f} late")
+    say(
+        f"{last['frames.dropped']:.0f} dropped by buffers, {last['time.late']:.0f} read more than "
+        "50 ms after younger ones of another bus (kept, their time moved)"
+    )
     say(
         f"{seen.results} results, {len(seen.failed)} failed, {seen.lost_frames} frames lost in them"
     )
     for failure in seen.failed[:3]:
         say(f"  {failure}")
-    lost = last["frames.dropped"] + last["time.late"] + last["pump.errors"] + seen.lost_frames
+    lost = last["frames.dropped"] + last["pump.errors"] + seen.lost_frames
     in_time = abs(taken - due) <= HEARTBEAT_S * RATE_HZ
     return not lost and not seen.failed and seen.results > 0 and in_time
 
@@ -194,7 +197,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     seconds = parser.parse_args().minutes * 60
     with tempfile.TemporaryDirectory(prefix="oodida-soak-") as name:
-        local = LocalFleet(Path(name), [vehicle(Path(name))])
+        local = LocalFleet(Path(name), [vehicle(Path(name))], insecure=True)
         with local:
             local.start()
             with local.connect("soak") as fleet:

@@ -3,17 +3,20 @@
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.app import App
 from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.service import Service
-from user_lib.contract.clock import SystemClock
+from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST
 from user_lib.contract.messages import (
     CodeReport,
@@ -26,6 +29,7 @@ from user_lib.contract.messages import (
     TaskHeld,
 )
 from user_lib.contract.states import TaskState
+from user_lib.wire.socket import dealer
 
 Make = Callable[..., Any]
 
@@ -168,3 +172,32 @@ def test_no_bytes_whatever_raise_out_of_the_service(
     assert isinstance(reply, Reply)
     assert isinstance(reply.answer, Pong)
     assert service.complaints.counts["internal error"] == 0
+
+
+class Ponderous(SystemClock):
+    """A clock by which every look takes a tenth of a second."""
+
+    looked = 0
+
+    def monotonic_ns(self) -> int:
+        self.looked += 1
+        return self.looked * SECOND // 10
+
+
+def test_questions_that_take_long_are_not_all_answered_before_the_first_answer_leaves(
+    tmp_path: Path,
+) -> None:
+    app = App(Config(bind="tcp://127.0.0.1:*", ledger=tmp_path / "cloud.db"), Ponderous())
+    socket = dealer(zmq.Context.instance(), app.endpoint, None)
+    try:
+        for number in range(10):
+            ask = REQUEST.encode(Request(number=number, user="mallory", ask=Ping()))
+            socket.send_multipart(ask)
+        while not app._router.counts["received"]:
+            app._turn()
+
+        assert app._router.counts["received"] == 1
+        assert socket.poll(20_000)
+    finally:
+        socket.close(linger=0)
+        app._close()

@@ -473,3 +473,32 @@ def test_a_vehicle_without_position_begins_with_the_rounds_that_are_open() -> No
 
     assert play.state.open[3].members == {"a"}
     assert first_iteration(play.state, "b") == 4
+
+
+def test_an_assignment_whose_every_task_failed_has_failed_and_says_why() -> None:
+    play = Play("a", "b", rules=Rules(last_round=2))
+    play.answer(1, "a", "b", ok=False)
+    play.aggregated()
+
+    play(*(Left(v, TaskState.FAILED, "code_failed: value is nan") for v in "ab"))
+    play.aggregated()
+
+    assert play.end() == Ended(JobState.FAILED, "no_task_left", "a, b: code_failed: value is nan")
+
+
+def test_an_assignment_whose_only_round_holds_nothing_but_failures_has_failed() -> None:
+    play = Play("a", "b", rules=Rules(last_round=1))
+    play.answer(1, "a", "b", ok=False)
+    play.aggregated()
+
+    assert play.end().state is JobState.FAILED
+    assert play.end().reason == "no_result"
+
+
+def test_one_success_is_enough_for_a_single_round_to_finish() -> None:
+    play = Play("a", "b", rules=Rules(last_round=1))
+    play.answer(1, "a", ok=False)
+    play.answer(1, "b")
+    play.aggregated()
+
+    assert play.end().state is JobState.FINISHED

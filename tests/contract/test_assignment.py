@@ -74,7 +74,7 @@ def test_defaults_are_left_out_of_the_plain_form() -> None:
         ({"vehicles": []}, "vehicles", "all"),
         ({"vehicles": {}}, "vehicles", "fraction"),
         ({"vehicles": {"where": "model ="}}, "vehicles.where", "parse"),
-        ({"signals": []}, "signals", "length"),
+        ({"signals": []}, "signals", "at least one"),
         ({"signals": ["a", "a"]}, "signals", "twice"),
         ({"when": "Vehicle.Speed + 1"}, "when", "condition"),
         ({"when": "Vehicle.Speed > 1", "feedback": True}, "feedback", "rounds"),
@@ -230,3 +230,36 @@ def test_params_nest_only_so_deep() -> None:
 def test_a_name_ends_where_it_seems_to_end(name: str) -> None:
     with pytest.raises(AssignmentError):
         parse({**MINIMAL, "vehicles": [name]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("signals", "Vehicle.Speed", "expected a list of names such as [Vehicle.Speed]"),
+        ("vehicles", "car-1", "expected all, a list of ids such as [car-1]"),
+        ("window", 100, "expected {samples: N} or {seconds: S}; found 100"),
+        ("iterations", "10", "expected a whole number from 1 to 10000000, or forever; found '10'"),
+        ("feedback", "yes", "expected true or false; found 'yes'"),
+        ("signals", [1], "signals[0]: expected text; found 1"),
+        ("quorum", 2, "expected a number <= 1.0; found 2"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_answered_with_what_may_stand_there(
+    key: str, value: object, words: str
+) -> None:
+    with pytest.raises(AssignmentError) as caught:
+        parse({**MINIMAL, key: value})
+
+    assert words in str(caught.value)
+    assert caught.value.path.startswith(key)
+
+
+def test_a_key_that_is_missing_is_named_with_an_example() -> None:
+    with pytest.raises(AssignmentError, match="signals: is required: a list of names such as"):
+        parse({"onboard": "mean"})
+
+
+def test_a_start_time_needs_no_quotes_in_yaml() -> None:
+    spec = yaml.safe_load("start: 2026-05-01T08:00:00Z")
+
+    assert parse({**MINIMAL, **spec}).start_unix_ns == 1777622400 * 10**9

@@ -51,3 +51,8 @@ def test_a_stricter_policy_refuses_more() -> None:
 def test_a_version_is_the_hash_of_its_source() -> None:
     assert version_of("def custom(xs): return 1") != version_of("def custom(xs): return 2")
     assert len(version_of("")) == 64
+
+
+def test_code_nested_too_deeply_is_refused_in_words() -> None:
+    with pytest.raises(CodeError, match=r"nested too deeply|recursion"):
+        check("def custom(xs): return " + "-" * 50_000 + "1")

@@ -290,3 +290,19 @@ def test_run_tries_code_on_an_array() -> None:
     out = run("def custom(xs): return xs.mean()", [1.0, 2.0, 3.0], {"wall_s": 5})
 
     assert (out.status, out.value) == ("ok", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("class F(float):\n    def __float__(self): return float('nan')\nx = F(1.5)", 1.5),
+        ("class I(int):\n    def __int__(self): return 10**400\nx = I(3)", 3),
+        ("class S(str):\n    def __str__(self): return chr(0xD800)\nx = S('ok')", "ok"),
+    ],
+)
+def test_a_subclass_of_a_number_or_text_travels_as_what_it_holds(
+    run_code: Run, source: str, value: object
+) -> None:
+    out = run_code(f"{source}\ndef custom(xs): return [x]")
+
+    assert (out.status, out.value) == ("ok", [value])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.sandbox import Job, ParamsError, RoundInput, Sandbox, check_params, describe
 from agent.sandbox.methods import registry, sketch
 from agent.sandbox.methods.method import MethodOutput, Prior
+from agent.sandbox.trial import PERIOD_NS, window_of
 from user_lib.contract.assignment import OFFBOARD_METHODS, ONBOARD_METHODS
 from user_lib.contract.window import Window
 
@@ -55,7 +56,7 @@ def test_every_method_is_described() -> None:
 
     assert len(described) == len(ONBOARD_METHODS) + len(OFFBOARD_METHODS)
     assert all(d.doc for d in described.values())
-    assert "q (numbers, [0.25, 0.5, 0.75])" in described["onboard", "quantiles"].params[0]
+    assert "q (numbers, default [0.25, 0.5, 0.75])" in described["onboard", "quantiles"].params[0]
 
 
 @pytest.mark.parametrize(
@@ -396,3 +397,28 @@ def test_wrong_roles_are_named(params: dict[str, Any], says: str) -> None:
 def test_feedback_that_is_no_model_is_named() -> None:
     with pytest.raises(ParamsError, match="the feedback is no model"):
         compute("least_squares", window(x=[1], y=[1]), Prior(feedback={"mean": 3}))
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "says"),
+    [
+        ("histogram", {}, "give edges, or low < high"),
+        ("histogram", {"edges": [3, 1]}, "increasing numbers"),
+        ("threshold", {}, "give above or below"),
+        ("sample", {}, "give either nth or rate_hz"),
+        ("wordcount", {"edges": [1], "labels": ["a"]}, "1 edges make 2 words, found 1 labels"),
+    ],
+)
+def test_params_that_do_not_go_together_are_refused_before_anything_is_submitted(
+    method: str, params: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ParamsError, match=says):
+        check_params("onboard", method, params)
+
+
+def test_a_trial_takes_a_mapping_of_signals() -> None:
+    found = window_of({"Vehicle.Speed": [1.0, 2.0, 3.0], "Brake": [4.0]})
+
+    assert list(found["Vehicle.Speed"]) == [1.0, 2.0, 3.0]
+    assert (len(found["Brake"]), len(found.times["Brake"])) == (1, 1)
+    assert found.stop_ns == 3 * PERIOD_NS

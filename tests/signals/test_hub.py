@@ -15,6 +15,7 @@ from agent.signals import (
     WindowReady,
     run_on_log,
 )
+from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import Derivation
 from hw import ReplayConfig, SimulatedConfig, SourceEnded, SourceStats, open_source, write_candump
@@ -342,6 +343,15 @@ def test_the_hash_covers_derived_signals(car: Any) -> None:
 
     assert digest({}) == car.catalog.hash
     assert digest({"A": Derivation("Motion.Speed")}) != digest({"A": Derivation("Motion.Accel")})
+
+
+def test_the_hash_covers_how_fast_the_buses_are(car: Any) -> None:
+    def digest(**bitrates: Bitrate) -> str:
+        changed = Profile("p", "p", car.profile.databases, bitrates=bitrates)
+        return SignalHub(changed, [Fed("can0")], history_mb=1).catalog_hash
+
+    assert digest(can0=Bitrate()) == car.catalog.hash
+    assert len({digest(), digest(can0=Bitrate(250_000)), digest(can1=Bitrate(250_000))}) == 3
 
 
 def test_stats_are_numbers_by_dotted_name(car: Any, opened: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from agent.signals import load_profile
+from agent.signals.frame_time import Bitrate
 from hw import CanConfig, ReplayConfig, SimulatedConfig
 from user_lib.contract.errors import ConfigError
 
@@ -97,3 +98,47 @@ def test_the_packaged_profiles_name_the_same_signals(model: str) -> None:
     other = load_profile("wagon" if model == "compact" else "compact").load_catalog()
     assert paths == {info.name for info in other.signals() if info.vss}
     assert profile.sources == (SimulatedConfig(model=model),)
+
+
+SPEEDS = """
+channels:
+  can0: {databases: [car.dbc], bitrate: 250000}
+  can1:
+    databases: [car.dbc]
+    bitrate: 250000
+    data_bitrate: 5000000
+    source: {kind: can, interface: virtual, channel: v, bitrate: 125000}
+  can2: {databases: [car.dbc]}
+"""
+
+
+def test_the_speed_of_a_bus_is_as_its_interface_is_set_else_as_the_profile_says(
+    folder: Path,
+) -> None:
+    profile = load_profile(write(folder, "speeds.yaml", SPEEDS))
+
+    assert profile.bitrates == {
+        "can0": Bitrate(250_000, 2_000_000),
+        "can1": Bitrate(125_000, 5_000_000),
+        "can2": Bitrate(500_000, 2_000_000),
+    }
+    set_otherwise = profile.heard_by(
+        [CanConfig(interface="virtual", channel="can2", bitrate=1_000_000)]
+    )
+    assert set_otherwise.bitrates["can2"] == Bitrate(1_000_000, 2_000_000)
+    assert set_otherwise.bitrates["can0"] == Bitrate(250_000, 2_000_000)
+
+
+def test_a_bus_has_no_negative_speed(folder: Path) -> None:
+    text = "channels: {can0: {databases: [car.dbc], bitrate: -1}}\n"
+
+    with pytest.raises(ConfigError, match="bitrate"):
+        load_profile(write(folder, "wrong.yaml", text))
+
+
+def test_other_yaml_files_are_not_offered_as_profiles(folder: Path) -> None:
+    write(folder, "agent.yaml", "profile: zzz\n")
+    write(folder, "kona.yaml", "model: kona\nchannels: {can0: {databases: [car.dbc]}}\n")
+
+    with pytest.raises(ConfigError, match="there are compact, kona, wagon"):
+        load_profile("zzz", [folder])

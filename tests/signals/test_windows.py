@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent.signals.cursors import open_cursor
 from agent.signals.offline import run_on_log
 from agent.signals.plan import plan_of
+from agent.signals.room import check_room
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import MS, SECOND
@@ -332,6 +333,24 @@ def test_every_counts_only_what_was_lost_of_its_windows(car: Any) -> None:
     assert abs(given + lost - 50 * 100) <= 5  # numbers of overwritten rows are reckoned
 
 
+@pytest.mark.parametrize(
+    ("window", "part"),
+    [({"seconds": 1e-9}, 1.0), ({"seconds": 1e-6}, 1.0), ({"seconds": 1e-6, "every": 2e-6}, 0.5)],
+)
+@pytest.mark.timeout(20)
+def test_overtaken_windows_are_skipped_at_once_however_short_they_are(
+    car: Any, window: dict[str, float], part: float
+) -> None:
+    slow = Slow(car, assignment(["Motion.Speed"], window), history_mb=0.05)
+    slow.send(20_000)  # 200 s: 2e11 windows of a nanosecond
+
+    found = slow.cursor.take()
+
+    kept = slow.recording.history.ring(car.MOTION)
+    assert found.start_ns >= kept.oldest_ns - round(window["seconds"] * 1e9)
+    assert abs(found.lost_frames - kept.tail * part) <= 5
+
+
 def test_frames_that_the_source_lost_are_in_the_window_of_that_time(car: Any) -> None:
     slow = Slow(car, assignment(["Motion.Speed"], {"samples": 100}), history_mb=1)
     slow.send(150)
@@ -408,3 +427,20 @@ def test_progress_of_time_tells_how_much_has_passed(car: Any) -> None:
     slow.send(251)
 
     assert slow.cursor.progress() == "2.5 of 10 s"
+
+
+def test_a_grid_that_memory_cannot_hold_is_refused_before_it_is_laid(car: Any) -> None:
+    spec = assignment(["Motion.Speed", "Motion.Accel"], {"seconds": 60}, rate_hz=10_000)
+    recording = car.recording(1)
+
+    with pytest.raises(WindowTooLarge, match=r"1200000 samples .* at most 131072 fit"):
+        check_room(recording, plan_of(spec, recording.names))
+
+
+def test_a_window_that_grew_beyond_memory_is_refused_when_it_is_built(car: Any) -> None:
+    spec = assignment(["Motion.Speed", "Motion.Accel", "Car.Work"], {"seconds": 48})
+    slow = Slow(car, spec, history_mb=1)
+    slow.send(50_000, step_ms=1)
+
+    with pytest.raises(WindowTooLarge, match=r"144\d\d\d samples .* at most 131072 fit"):
+        slow.take_all()

@@ -55,6 +55,7 @@ def spec(tmp_path: Path) -> Path:
     [
         "demo", "vehicles", "signals", "methods", "schema", "submit", "jobs", "results", "cancel",
         "explain", "code push", "code status", "code rollback", "code remove", "code try", "decode",
+        "replay", "doctor",
     ],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(
@@ -240,3 +241,31 @@ def test_the_schema_describes_the_grammar() -> None:
 
     assert "onboard" in json.dumps(schema)
     assert "threshold" in oodida("methods").stdout
+
+
+def test_a_method_is_told_in_full_and_an_unknown_one_by_its_nearest() -> None:
+    told = oodida("methods", "histogram").stdout
+    unknown = oodida("methods", "histogramm")
+
+    assert "low (number, may be left out): the lowest edge, when edges is not given" in told
+    assert "…" not in told
+    assert (unknown.returncode, unknown.stderr.strip()) == (
+        2, "oodida: no method 'histogramm'; there is histogram"
+    )  # fmt: skip
+
+
+def test_ctrl_c_while_the_command_still_loads_shows_no_traceback() -> None:
+    # A module that raises stands for the key: the moment itself cannot be hit by a clock.
+    script = (
+        "import sys, user_lib.cli\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'user_lib.cli.entry': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "sys.exit(user_lib.cli.main(['vehicles']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted\n")

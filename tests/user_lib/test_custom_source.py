@@ -64,3 +64,13 @@ def test_a_missing_file_is_named() -> None:
 def test_what_the_vehicle_would_refuse_is_refused_here() -> None:
     with pytest.raises(CodeError, match="line 1: import of 'socket' is not allowed"):
         source_of("import socket\ndef custom(xs):\n    return 1\n")
+
+
+def test_an_empty_text_is_not_taken_for_a_file() -> None:
+    with pytest.raises(CodeError, match="text of the module is empty"):
+        source_of("")
+
+
+def test_a_syntax_error_quotes_the_line() -> None:
+    with pytest.raises(CodeError, match=r"line 1: .*expected ':': 'def custom\(xs\)'"):
+        source_of("def custom(xs)\n    return 1\n")

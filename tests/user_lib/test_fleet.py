@@ -213,3 +213,31 @@ def test_the_published_names_submit_and_swap(
     with scripted(Swapping()) as swapping:
         monkeypatch.setenv("OODIDA_CLOUD", swapping.endpoint)
         assert c.code_update(GOOD).generation == 4
+
+
+@pytest.mark.parametrize("follow", ["rounds", "stream"])
+def test_following_a_job_that_failed_ends_with_why(
+    scripted: Any, play: Any, make: Any, follow: str
+) -> None:
+    seen: list[Any] = []
+    with (
+        scripted(play(make.events, end=JobState.FAILED)) as cloud,
+        connect(cloud.endpoint, "ada", insecure=True) as fleet,
+        pytest.raises(JobFailed, match="job job-1 failed"),
+    ):
+        seen.extend(getattr(fleet.job("job-1"), follow)())
+
+    assert seen
+
+
+def test_a_job_that_was_followed_to_its_end_shows_that_end(
+    scripted: Any, play: Any, make: Any
+) -> None:
+    script = play(make.events, end=JobState.RUNNING)
+    with scripted(script) as cloud, connect(cloud.endpoint, "ada", insecure=True) as fleet:
+        job = fleet.job("job-1")
+        assert "running" in repr(job)
+        script.end = JobState.FINISHED
+        list(job.rounds())
+
+        assert "finished" in repr(job)

@@ -37,3 +37,7 @@ def test_values_are_said_in_few_characters() -> None:
     assert say(list(range(100))) == "[0, 1, 2, … 100 values]"
     assert say("x" * 100) == "x" * 59 + "…"
     assert say("two\nlines") == "two lines"
+
+
+def test_nothing_found_is_said_and_not_left_blank() -> None:
+    assert say({"times_ns": [], "values": [], "of": 100}) == "times_ns none, values none, of 100"

@@ -39,7 +39,11 @@ def test_a_good_file_becomes_a_struct(tmp_path: Path) -> None:
         ("", "vehicle_id"),
         ("- a\n", "not a mapping"),
         ("a: [\n", "is not YAML"),
-        ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'"),
+        ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'; there are "),
+        (
+            "vehicle_id: a\nmany: {0: {}}\n",
+            'many: a key that is a number needs quotes, such as "0"',
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:
@@ -78,3 +82,28 @@ def test_a_path_is_read_from_text_and_from_nothing_else() -> None:
     assert convert_config({"ledger": "a/b"}, WithPath, where="x").ledger == Path("a/b")
     with pytest.raises(ConfigError, match=r"x: ledger: Expected Path, got int"):
         convert_config({"ledger": 3}, WithPath, where="x")
+
+
+def _bomb(key: str) -> str:
+    lines = [f"    l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 9)]
+    return "\n".join([f"{key}:", "    l0: &l0 [x, x, x, x, x, x, x, x, x, x]", *lines])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(_bomb("many"), "aliases", id="bomb"),
+        pytest.param("&a {vehicle_id: *a}", "aliases", id="within itself"),
+        pytest.param("many: " + "[" * 5000 + "]" * 5000, "nested too deeply", id="deep"),
+        pytest.param("vehicle_id: " + "9" * 6000, "is not YAML", id="digits"),
+        pytest.param("vehicle_id: 2026-13-45", "is not YAML", id="no date"),
+        pytest.param("# " + "x" * 5_000_000, "right file", id="large"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_a_file_made_to_hurt_is_refused_in_words(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=says):
+        load_config(path, Outer)

@@ -2,7 +2,7 @@
 
 import sys
 
-from user_lib.cli.entry import main
+from user_lib.cli import main
 
 __all__: list[str] = []
 

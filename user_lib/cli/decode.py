@@ -44,6 +44,10 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     command.add_argument("--strict", action="store_true", help="refuse databases that need repair")
     command.add_argument(
+        "--names", action="store_true",
+        help="add a column with the names of values (.csv and .parquet)",
+    )  # fmt: skip
+    command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", dest="out",
         help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row",
     )  # fmt: skip
@@ -83,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         mapping=args.mapping,
         strict=args.strict,
+        names=args.names,
         progress=tell,
     )
     progress.close()
@@ -103,7 +108,7 @@ def _report(summary: "DecodeSummary") -> str:
 
 
 def _series_table(summary: "DecodeSummary") -> str:
-    headings = ["channel", "message", "frames", "signals", "values", "absent", "seconds"]
+    headings = ["channel", "message", "frames", "signals", "values", "absent", "seconds", "gap ms"]
     return render_text(headings, [_series_row(series) for series in summary.messages])
 
 
@@ -112,7 +117,8 @@ def _series_row(series: "MessageSummary") -> list[str]:
     absent = series.frames * series.signals - series.values
     seconds = (series.last_ns - series.first_ns) / 1e9
     numbers = [str(n) for n in (series.frames, series.signals, series.values, absent)]
-    return [_channel(series.channel), label, *numbers, f"{seconds:.3f}"]
+    longest_ms = series.longest_gap_ns / 1e6
+    return [_channel(series.channel), label, *numbers, f"{seconds:.3f}", f"{longest_ms:.1f}"]
 
 
 def _totals(summary: "DecodeSummary") -> list[str]:
@@ -143,9 +149,20 @@ def _totals(summary: "DecodeSummary") -> list[str]:
         reasons.append((each.unavailable_values, 'values "not available" or "error" (absent)'))
         said = ", ".join(f"{n} {what}" for n, what in reasons if n)
         lines.append(f"  {_channel(each.channel)} {each.message}: {said}")
+    lines += [line for series in summary.messages for line in _errors(series)]
     if summary.malformed:
         lines.append(f"  {summary.malformed} malformed, the first at {summary.first_malformed}")
     return lines
+
+
+def _errors(series: "MessageSummary") -> list[str]:
+    """Say how often a counter or a checksum of a message was wrong, if it ever was."""
+    counted = [
+        (series.counter_errors or 0, "counter did not count on by one"),
+        (series.checksum_errors or 0, "checksum was wrong"),
+    ]
+    said = ", ".join(f"the {what} {n} times" for n, what in counted if n)
+    return [f"  {_channel(series.channel)} {series.message}: {said}"] if said else []
 
 
 def _channel(name: str) -> str:

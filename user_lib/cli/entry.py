@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 import user_lib
-from user_lib.cli import code, decode, demo, fleet, jobs, keys, replay
+from user_lib.cli import code, decode, demo, doctor, fleet, jobs, keys, replay
 from user_lib.cli.options import HelpFormatter
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
 from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oodida {user_lib.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (demo, fleet, jobs, code, keys, decode, replay):
+    for group in (demo, fleet, jobs, doctor, code, keys, decode, replay):
         group.add_parser(subparsers)
     return parser
 
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; jobs in the cloud go on (oodida cancel JOB ends one)\n")
+        jobs_go_on = "; jobs in the cloud go on (oodida cancel JOB ends one)"
+        sys.stderr.write(f"\ninterrupted{jobs_go_on if 'cloud' in args else ''}\n")
         return INTERRUPTED
     except (OodidaError, OSError, TimeoutError) as error:
         _report(error, as_json=getattr(args, "json", False))

@@ -5,6 +5,7 @@ import argparse
 from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
 from user_lib.cli.status import OK
 from user_lib.contract.assignment import json_schema
+from user_lib.contract.errors import AssignmentError, nearest
 
 __all__ = ["add_parser"]
 
@@ -24,8 +25,9 @@ def add_parser(subparsers: Subparsers) -> None:
     signals.set_defaults(run=_signals)
     methods = add_command(
         subparsers, "methods", about="list the built-in methods and what they take",
-        example="oodida methods", cloud=False,
+        example="oodida methods histogram", cloud=False,
     )  # fmt: skip
+    methods.add_argument("method", nargs="?", help="tell all there is about this one")
     methods.set_defaults(run=_methods)
     schema = add_command(
         subparsers, "schema", about="print the assignment grammar as a JSON Schema",
@@ -49,10 +51,18 @@ def _signals(args: argparse.Namespace) -> int:
 
 
 def _methods(args: argparse.Namespace) -> int:
-    from user_lib.methods import method_table  # loads numpy
+    from user_lib.methods import method_table, method_text  # loads numpy
 
     table = method_table()
-    show_json(list(table)) if args.json else show(repr(table))
+    if args.method is None:
+        show_json(list(table)) if args.json else show(repr(table))
+        return OK
+    found = [method for method in table if method.name == args.method]
+    if not found:
+        names = sorted({method.name for method in table})
+        near = nearest(args.method, names) or names
+        raise AssignmentError(f"no method {args.method!r}; there is {', '.join(near)}")
+    show_json(found) if args.json else show("\n\n".join(map(method_text, found)))
     return OK
 
 

@@ -134,7 +134,7 @@ def _words(event: Event) -> str:
     if not isinstance(item, JobChanged):
         return repr(Round(item))
     whose = f"{item.vehicle_id} {item.task_state}" if item.vehicle_id else f"job {item.state}"
-    why = " ".join(filter(None, (item.reason, item.detail)))
+    why = item.detail or item.reason  # the reason is a word for programs
     return f"{whose}: {why}" if why else whose
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from user_lib.contract.errors import AssignmentError, nearest
+from user_lib.contract.expectations import in_words
 from user_lib.contract.expressions import Expression, parse_condition
 from user_lib.contract.ids import VehicleId, is_name
 
@@ -181,12 +182,14 @@ def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
     if isinstance(spec, Assignment):
         spec = spec.to_dict()
     _refuse_unknown_keys(spec)
+    spec = dict(spec)
+    if isinstance(spec.get("start"), dt.date):  # what YAML makes of a time without quotes
+        spec["start"] = spec["start"].isoformat()
     try:
-        assignment = msgspec.convert(dict(spec), Assignment)
+        assignment = msgspec.convert(spec, Assignment)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        path = path.strip("`.")
-        raise AssignmentError(f"{_plain(message)}{_found(spec, path)}", path=path) from None
+        path, words = in_words(str(error), spec)
+        raise AssignmentError(words, path=path) from None
     for check in (
         _check_texts,
         _check_method,
@@ -224,21 +227,6 @@ def _refuse_unknown(found: Mapping[str, Json], known: tuple[str, ...], prefix: s
             near = nearest(str(key), known)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
             raise AssignmentError(f"no such key; {hint}", path=f"{prefix}{key}", near=near)
-
-
-def _plain(message: str) -> str:
-    """Say msgspec's message in the words of YAML and JSON."""
-    return message.replace("`", "").replace("Object", "a mapping").replace("null", "nothing")
-
-
-def _found(spec: Mapping[str, Json], path: str) -> str:
-    """Quote the value at a path such as ``window.samples``, when it is a plain key path."""
-    value: Json = spec
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return ""
-        value = value[key]
-    return f"; found {value!r:.80}"
 
 
 def _check_texts(a: Assignment) -> None:

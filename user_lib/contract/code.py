@@ -49,8 +49,10 @@ def check(source: str, *, allowed: frozenset[str] = ALLOWED_IMPORTS) -> None:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else None
-        raise CodeError(f"the module does not parse: {error}", line=line) from None
+        line, why = None, str(error) or "it is nested too deeply"
+        if isinstance(error, SyntaxError):
+            line, why = error.lineno, f"{error.msg}: {(error.text or '').strip()!r:.80}"
+        raise CodeError(f"the module does not parse: {why}", line=line) from None
     _check_entry_point(tree)
     for node in ast.walk(tree):
         for name in _imported(node):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
@@ -13,6 +13,9 @@ from user_lib.contract.errors import ConfigError, nearest
 __all__ = ["convert_config", "load_config", "read_yaml"]
 
 T = TypeVar("T", bound=msgspec.Struct)
+MAX_BYTES = 4 * 1024 * 1024
+MAX_VALUES = 500_000
+_KEY_NOT_TEXT = re.compile(r"Expected `str`, got `int` - at `key` in `\$(?P<path>[^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
 
 
@@ -22,16 +25,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises: ConfigError, naming the file and what is wrong with it.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of 32 March, of 5000 digits
         raise ConfigError(f"{path}: is not YAML: {error}") from None
+    _check_values(found, path)
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: holds a {type(found).__name__}, not a mapping of keys")
     return found
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: has more than {MAX_BYTES} bytes; is it the right file?")
+    return data.decode("utf-8")
+
+
+def _check_values(found: object, path: Path) -> None:
+    """Refuse a file whose aliases stand for more values than anybody writes: a YAML bomb."""
+    todo, values = [found], 0
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, list | tuple | set):
+            todo += value
+        values += 1
+        if values + len(todo) > MAX_VALUES:
+            raise ConfigError(f"{path}: its aliases make more than {MAX_VALUES} values of it")
 
 
 def load_config(path: Path, into: type[T]) -> T:
@@ -62,11 +90,15 @@ def _decode_path(kind: type, value: object) -> Path:
 
 def _explain(message: str, into: type[msgspec.Struct]) -> str:
     """Say msgspec's complaint in the words of the file, with the nearest key for a wrong one."""
+    if not_text := _KEY_NOT_TEXT.search(message):
+        path = not_text["path"].strip(".")
+        return f'{path}: a key that is a number needs quotes, such as "0": instead of 0:'
     unknown = _UNKNOWN_FIELD.search(message)
     if unknown is None:
         text, _, path = message.partition(" - at `$")
         path = path.strip("`.")
-        return f"{path}: {text.replace('`', '')}" if path else text.replace("`", "")
+        text = text.replace("`", "") + _instead(text, path, into)
+        return f"{path}: {text}" if path else text
     key = unknown["key"]
     near = nearest(key, _all_fields(into))
     hint = f"did you mean {' or '.join(near)}?" if near else "see the commented example"
@@ -74,20 +106,39 @@ def _explain(message: str, into: type[msgspec.Struct]) -> str:
     return f"{path + '.' if path else ''}{key}: no such key; {hint}"
 
 
+def _instead(message: str, path: str, into: type[msgspec.Struct]) -> str:
+    """Say which words may stand at a key that may hold only certain ones."""
+    if not message.startswith("Invalid"):
+        return ""
+    key = path.rpartition(".")[2]
+    words: set[str] = set()
+    for struct in _all_structs(into):
+        config = struct.__struct_config__
+        if config.tag is not None and config.tag_field == key:
+            words.add(str(config.tag))
+        for field in msgspec.structs.fields(struct):
+            if field.encode_name == key and get_origin(field.type) is Literal:
+                words.update(map(str, get_args(field.type)))
+    return f"; there are {', '.join(sorted(words))}" if words else ""
+
+
 def _all_fields(struct: type[msgspec.Struct]) -> set[str]:
     """Collect the field names of a struct and of the structs within it."""
-    names: set[str] = set()
-    seen: set[object] = set()
+    return {f.encode_name for kind in _all_structs(struct) for f in msgspec.structs.fields(kind)}
+
+
+def _all_structs(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    found: list[type[msgspec.Struct]] = []
+    seen: list[object] = []
     todo: list[object] = [struct]
     while todo:
         kind = todo.pop()
         if kind in seen:
             continue
-        seen.add(kind)
+        seen.append(kind)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            fields = msgspec.structs.fields(kind)
-            names.update(f.encode_name for f in fields)
-            todo.extend(f.type for f in fields)
+            found.append(kind)
+            todo.extend(f.type for f in msgspec.structs.fields(kind))
         else:
             todo.extend(getattr(kind, "__args__", ()))
-    return names
+    return found

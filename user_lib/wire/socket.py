@@ -106,7 +106,7 @@ def refusal(event: Mapping[str, object], keys: LinkKeys | None) -> str:
         return "the cloud broke off the handshake: it requires keys, or it just ended"
     return (
         "the cloud broke off the handshake: it has another key than the card given as its own, "
-        "or it just ended"
+        "or it runs without keys, or it just ended"
     )
 
 

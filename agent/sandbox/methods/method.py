@@ -162,6 +162,17 @@ class Method(_Declared):
     merge: Merge
     shares_raw: bool
     """Whether its value can carry single values of a signal, which an owner may forbid."""
+    fits: Callable[[Mapping[str, Json]], object] = dict
+    """Raises ParamsError for params that are right one by one, but not together."""
+
+    def check(self, given: Mapping[str, Json], path: str = "") -> dict[str, Json]:
+        """Return every declared param, given or default.
+
+        Raises: ParamsError, also for params that do not go together.
+        """
+        params = _Declared.check(self, given, path)  # with slots, super() finds the wrong class
+        self.fits(params)
+        return params
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from agent.sandbox.methods import (
     threshold,
     wordcount,
 )
-from agent.sandbox.methods.method import Method, Offboard, Param, ParamsError
+from agent.sandbox.methods.method import REQUIRED, Method, Offboard, Param, ParamsError
 from user_lib.contract.assignment import Json
 from user_lib.contract.errors import nearest
 
@@ -62,7 +62,7 @@ class Description(msgspec.Struct, frozen=True):
     name: str
     doc: str
     params: tuple[str, ...]
-    """``name (kind, default): doc``, one a param."""
+    """``name (kind, default VALUE): doc``, or ``required``, or ``may be left out``; one a param."""
     shares_raw: bool = False
 
 
@@ -134,7 +134,13 @@ def describe() -> tuple[Description, ...]:
 
 
 def _told(params: Iterable[Param]) -> tuple[str, ...]:
-    return tuple(f"{p.name} ({p.kind}, {p.default!r}): {p.doc}" for p in params)
+    return tuple(f"{p.name} ({p.kind}, {_default(p)}): {p.doc}" for p in params)
+
+
+def _default(param: Param) -> str:
+    if param.default is REQUIRED:
+        return "required"
+    return "may be left out" if param.default is None else f"default {param.default!r}"
 
 
 def _unknown(name: str, known: Iterable[str], path: str) -> ParamsError:

@@ -15,8 +15,6 @@ __all__ = ["METHOD"]
 
 def _compute(window: Window, params: Mapping[str, Json], prior: Prior) -> MethodOutput:
     nth, rate_hz = params["nth"], params["rate_hz"]
-    if (nth is None) == (rate_hz is None):
-        raise ParamsError("give either nth or rate_hz", path="onboard_params")
     before = prior.state if isinstance(prior.state, dict) else {}
     value: dict[str, Json] = {}
     state: dict[str, Json] = {}
@@ -30,6 +28,11 @@ def _compute(window: Window, params: Mapping[str, Json], prior: Prior) -> Method
         value[signal] = samples(window, signal, which)
     most = max((len(v["values"]) for v in value.values()), default=0)
     return MethodOutput(value, weight=float(most), state=state)
+
+
+def _fits(params: Mapping[str, Json]) -> None:
+    if (params["nth"] is None) == (params["rate_hz"] is None):
+        raise ParamsError("give either nth or rate_hz", path="onboard_params")
 
 
 def _every_nth(n: int, nth: int, skip: int) -> tuple[NDArray[np.bool_], int]:
@@ -68,4 +71,5 @@ METHOD = Method(
     compute=_compute,
     merge=by_vehicle,
     shares_raw=True,
+    fits=_fits,
 )

@@ -15,13 +15,16 @@ __all__ = ["METHOD"]
 
 def _compute(window: Window, params: Mapping[str, Json], prior: Prior) -> MethodOutput:
     above, below = params["above"], params["below"]
-    if above is None and below is None:
-        raise ParamsError("give above or below (or both)", path="onboard_params")
     value: dict[str, Json] = {}
     for signal in window.signals:
         found = samples(window, signal, _beyond(window[signal], above, below))
         value[signal] = {**found, "of": len(window[signal])}
     return MethodOutput(value, weight=float(sum(len(v["values"]) for v in value.values())))
+
+
+def _fits(params: Mapping[str, Json]) -> None:
+    if params["above"] is None and params["below"] is None:
+        raise ParamsError("give above or below (or both)", path="onboard_params")
 
 
 def _beyond(
@@ -46,4 +49,5 @@ METHOD = Method(
     compute=_compute,
     merge=by_vehicle,
     shares_raw=True,
+    fits=_fits,
 )

@@ -16,6 +16,7 @@ from agent.store import (
     SavePosition,
     SaveSlot,
     SaveTask,
+    StateDamaged,
     StateUnwritable,
     Store,
 )
@@ -306,6 +307,25 @@ def test_a_damaged_file_is_put_aside_and_a_new_epoch_begins(
     again.apply([Enqueue(result(), 5)])
     assert again.entries == 1
     again.close()
+
+
+def test_damage_that_is_found_later_is_told_apart_from_a_full_disk(
+    tmp_path: Path, result: MakeResult
+) -> None:
+    store = open_store(tmp_path)
+    for i in range(1, 80):
+        store.apply([Enqueue(result(iteration=i, value="x" * 100_000), 5)])
+    store.close()
+    store = open_store(tmp_path)
+    path = tmp_path / "state.db"
+    with path.open("r+b") as file:
+        for page in range(20, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(os.urandom(4096))
+
+    with pytest.raises(StateDamaged):
+        _ = [store.load(seq) for seq in range(1, 80)]
+    store.close()
 
 
 def test_a_state_of_a_newer_agent_is_left_alone(tmp_path: Path) -> None:

@@ -146,3 +146,20 @@ def test_a_damaged_log_gives_frames_or_a_clear_error(
     with contextlib.suppress(SourceError):
         for batch in log:
             check(batch, len(log.channels))
+
+
+@pytest.mark.parametrize(("at", "missing"), [(7_496, 7), (64_185, 47), (20_000, 60_000)])
+def test_a_damaged_mf4_costs_no_more_than_the_process_that_reads_it(
+    tmp_path: Path, data: Path, at: int, missing: int
+) -> None:
+    """The second hole crashes asammdf 8.8 (SIGSEGV); the others lead it elsewhere."""
+    pytest.importorskip("asammdf")
+    content = (data / "logs/johndeere_j1939_tp.MF4").read_bytes()
+    path = tmp_path / "drive.mf4"
+    path.write_bytes(content[:at] + content[at + missing :])
+    log = read_log(path)
+
+    with contextlib.suppress(SourceError):
+        for batch in log:
+            check(batch, len(log.channels))
+    assert log.malformed or 0 < sum(map(len, read_log(path))) < 1815

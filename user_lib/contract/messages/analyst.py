@@ -6,7 +6,7 @@ import msgspec
 
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
-from user_lib.contract.messages.records import Message, Side
+from user_lib.contract.messages.records import Counted, Int64, Message, Side
 from user_lib.contract.signed import Signed
 
 __all__ = [
@@ -67,7 +67,7 @@ class ReadEvents(Message, frozen=True, kw_only=True, tag="read_events"):
     """The events of an assignment after ``after_seq``; waits up to ``wait_s`` for the first."""
 
     assignment_id: AssignmentId
-    after_seq: int = 0
+    after_seq: Counted = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
     kinds: tuple[Literal["result", "round", "job"], ...] = ("result", "round", "job")
@@ -140,7 +140,7 @@ Ask: TypeAlias = (
 class Request(Message, frozen=True, kw_only=True, tag="request"):
     """A numbered question of an analyst. The number is the analyst's own and returns in `Reply`."""
 
-    number: int
+    number: Int64
     user: UserId
     """Who asks; it must be whose key the link was opened with, if there are keys."""
     ask: Ask

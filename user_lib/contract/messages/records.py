@@ -9,6 +9,8 @@ from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
 from user_lib.contract.states import TaskState
 
 __all__ = [
+    "Counted",
+    "Int64",
     "Losses",
     "Message",
     "ModuleHeld",
@@ -24,7 +26,10 @@ __all__ = [
 ]
 
 Side: TypeAlias = Literal["onboard", "offboard"]
-Nanoseconds: TypeAlias = int
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a ledger's column can hold; the wire itself would carry a bit more."""
+Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Nanoseconds: TypeAlias = Int64
 OutcomeStatus: TypeAlias = Literal["ok", "error", "killed", "refused"]
 
 
@@ -67,7 +72,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     assignment_id: AssignmentId
     vehicle_id: VehicleId = ""
     epoch: str
-    iteration: Annotated[int, msgspec.Meta(ge=1)]
+    iteration: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     status: OutcomeStatus
     reason: str = ""
     """For a failure: wall, cpu, memory, syscall, crash, exit, output, result, protocol, error …"""
@@ -82,14 +87,14 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     method: str
     code_version: str = ""
     """sha256 of the custom module that ran; empty for a built-in method."""
-    generation: int = 0
+    generation: Counted = 0
     rolled_back: RollBack | None = None
     dbc_hash: str
     window_start_ns: Nanoseconds
     window_stop_ns: Nanoseconds
     trigger_ns: Nanoseconds | None = None
-    samples: dict[str, int] = {}
-    lost_frames: int = 0
+    samples: dict[str, Counted] = {}
+    lost_frames: Counted = 0
     agent_version: str
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -115,7 +120,7 @@ class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
     detail: str = ""
     path: str = ""
     near: tuple[str, ...] = ()
-    iterations: int = 0
+    iterations: Counted = 0
     """How many iterations the task committed."""
 
 
@@ -128,7 +133,7 @@ class Losses(Message, frozen=True, kw_only=True, tag="losses"):
     assignment_id: AssignmentId
     vehicle_id: VehicleId = ""
     epoch: str
-    iterations: tuple[tuple[int, int], ...]
+    iterations: tuple[tuple[Counted, Counted], ...]
     """First and last of each run of iterations, ascending and apart."""
     reason: str = "outbox_full"
 
@@ -143,7 +148,7 @@ class TaskHeld(Record, frozen=True, kw_only=True):
 
     assignment_id: AssignmentId
     state: TaskState
-    iteration: int
+    iteration: Counted
     """The iteration that is being gathered or computed."""
     detail: str = ""
     """In words: '523 of 1000 samples of Vehicle.Speed', 'waits for a worker slot' …"""
@@ -153,5 +158,5 @@ class ModuleHeld(Record, frozen=True, kw_only=True):
     """The code generation in force for one analyst on a vehicle."""
 
     analyst: UserId
-    generation: int
+    generation: Counted
     version: str

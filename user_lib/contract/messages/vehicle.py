@@ -5,6 +5,8 @@ from typing import Literal, TypeAlias
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
+    Counted,
+    Int64,
     Losses,
     Message,
     ModuleHeld,
@@ -55,7 +57,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
 
     tasks: tuple[TaskHeld, ...] = ()
     code: tuple[ModuleHeld, ...] = ()
-    outbox: int = 0
+    outbox: Counted = 0
     stats: dict[str, float] = {}
     """Counters by dotted name: frames.total, frames.dropped, history.depth_s, link.reconnects …"""
 
@@ -70,7 +72,7 @@ class Catalog(Message, frozen=True, kw_only=True, tag="catalog"):
 class Deliver(Message, frozen=True, kw_only=True, tag="deliver"):
     """An entry of the outbox; repeated until its ``seq`` is acknowledged."""
 
-    seq: int
+    seq: Int64
     item: Result | Losses | TaskEnded
 
 
@@ -78,7 +80,7 @@ class CodeReport(Message, frozen=True, kw_only=True, tag="code_report"):
     """What became of a code generation on this vehicle."""
 
     analyst: UserId
-    generation: int
+    generation: Counted
     version: str
     state: Literal["armed", "refused", "rolled_back", "removed"]
     detail: str = ""
@@ -132,7 +134,7 @@ class SetCode(Message, frozen=True, kw_only=True, tag="set_code"):
     """Arm a code version in an analyst's on-board slot; an empty ``source`` removes the code."""
 
     analyst: UserId
-    generation: int
+    generation: Counted
     version: str
     source: str
     signed: Signed | None = None
@@ -145,7 +147,7 @@ class Feedback(Message, frozen=True, kw_only=True, tag="feedback"):
     assignment_id: AssignmentId
     iteration: int
     value: Json = None
-    generation: int = 0
+    generation: Counted = 0
     """The code generation pinned for this round; 0 for a built-in method."""
 
 

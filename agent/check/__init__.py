@@ -1,0 +1,1 @@
+"""``oodida-agent check``: what is right and wrong with this vehicle, on one screen."""

@@ -1,0 +1,75 @@
+"""The way to the cloud, and what the owner allows."""
+
+import time
+from pathlib import Path
+
+import zmq
+
+from agent.check.finding import Finding
+from agent.config import AgentConfig
+from agent.link.dealer import Change, Dealer
+from agent.policy import Policy
+from user_lib.contract.clock import SystemClock
+from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import read_link_keys
+from user_lib.wire.socket import is_loopback
+
+__all__ = ["policy", "reachability"]
+
+PATIENCE_S = 5.0
+
+
+def reachability(config: AgentConfig) -> Finding:
+    """Connect to the cloud as the agent does, without saying hello."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        keys = None
+        if config.keys is not None:
+            keys = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+        dealer = Dealer(context, config.cloud, keys, SystemClock())
+        try:
+            change, took_s = _first_change(dealer)
+        finally:
+            dealer.close()
+    except ConfigError as error:
+        return Finding("cloud", "fail", str(error), "correct cloud: in the configuration")
+    finally:
+        context.term()
+    if change is Change.CONNECTED:
+        return Finding("cloud", "ok", f"{config.cloud} answered in {took_s * 1000:.0f} ms")
+    if change is Change.REFUSED:
+        return Finding(
+            "cloud", "fail", f"{config.cloud} refuses this vehicle",
+            "enrol its key at the cloud, and give it the cloud's",
+        )  # fmt: skip
+    where = (
+        "is oodida-cloud running there?"
+        if is_loopback(config.cloud)
+        else ("is that its address, does a firewall or the modem stand in between?")
+    )
+    return Finding("cloud", "fail", f"{config.cloud} does not answer in {PATIENCE_S:g} s", where)
+
+
+def _first_change(dealer: Dealer) -> tuple[Change | None, float]:
+    poller = zmq.Poller()
+    dealer.register(poller)
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < PATIENCE_S:
+        for heard in dealer.receive():
+            if heard in (Change.CONNECTED, Change.REFUSED):
+                return Change(heard), time.monotonic() - began
+        poller.poll(round(max(1.0, min(100.0, (PATIENCE_S - passed) * 1000))))
+    return None, PATIENCE_S
+
+
+def policy(rules: Policy) -> Finding:
+    """Say what the owner allows, in one line."""
+    parts = [
+        "custom code accepted" if rules.accepts_custom else "custom code refused",
+        f"methods {', '.join(rules.methods)}" if rules.methods is not None else "all methods",
+        f"forbidden: {', '.join(rules.forbidden_signals)}"
+        if rules.forbidden_signals
+        else "every signal may be read",
+        f"at most {rules.limits.memory_mb} MB and {rules.limits.cpu_s:g} s an iteration",
+    ]
+    return Finding("policy", "ok", "; ".join(parts))

@@ -1,0 +1,163 @@
+"""The machine: its clock, its disk, the service, and whether it can confine foreign code."""
+
+import ctypes
+import os
+import shutil
+import sqlite3
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+from agent.check.finding import Finding
+from agent.config import AgentConfig
+from agent.sandbox import Job, Sandbox, SandboxConfig, SandboxUnavailable, check, window_of
+from agent.store.database import FILE
+from user_lib.contract.clock import SECOND, Clock
+
+__all__ = ["clock_state", "disk", "sandbox", "service"]
+
+EARLIEST_NS = 1_735_689_600 * SECOND
+"""2025-01-01: a clock before this was never set."""
+UNSYNCHRONISED = 0x40
+TIMEX_BYTES, STATUS_AT = 256, 40
+SPARE_MB = 100.0
+SYSTEMCTL_TIMEOUT_S = 5.0
+STATE = Path("/var/lib/oodida")
+TRIAL = "def custom(xs):\n    return float(xs.sum())\n"
+
+
+def clock_state(clock: Clock) -> Finding:
+    """Say whether the wall clock was set, and is kept."""
+    now_ns = clock.unix_ns()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_ns / SECOND))
+    if now_ns < EARLIEST_NS:
+        return Finding(
+            "clock", "fail", f"{shown}: was never set",
+            "results would carry that time: let systemd-timesyncd, chrony or GPS set it",
+        )  # fmt: skip
+    if not _synchronised():
+        return Finding(
+            "clock", "warn", f"{shown}, not synchronised",
+            "timedatectl set-ntp true, or chrony; windows do not depend on it, time stamps do",
+        )  # fmt: skip
+    return Finding("clock", "ok", f"{shown}, synchronised")
+
+
+def _synchronised() -> bool:
+    """Ask the kernel whether something keeps the clock; adjtimex(2) with nothing to change."""
+    timex = ctypes.create_string_buffer(TIMEX_BYTES)
+    if ctypes.CDLL(None).adjtimex(timex) < 0:
+        return False
+    (status,) = struct.unpack_from("@i", timex, STATUS_AT)
+    return not status & UNSYNCHRONISED
+
+
+def disk(config: AgentConfig) -> Finding:
+    """Say whether there is room for what must not be lost, and what waits there."""
+    state = Path(config.state_dir)
+    nearest = next(p for p in (state, *state.parents) if p.exists())
+    free_mb = shutil.disk_usage(nearest).free / 1e6
+    needed_mb = config.outbox_mb + SPARE_MB
+    found = f"{state}: {free_mb:.0f} MB free"
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        return Finding("disk", "fail", f"{state}: read-only", "mount it for writing: tasks pause")
+    if free_mb < needed_mb:
+        return Finding(
+            "disk", "fail" if free_mb < config.outbox_mb else "warn",
+            f"{found}, the outbox may need {config.outbox_mb:.0f}",
+            "free some, or lower outbox_mb",
+        )  # fmt: skip
+    waiting = _waiting(state)
+    return Finding("disk", "ok", found + (f", {waiting} results wait" if waiting else ""))
+
+
+def _waiting(state: Path) -> int:
+    """Count the outbox, without disturbing an agent that uses it."""
+    try:
+        connection = sqlite3.connect(f"file:{state / FILE}?mode=ro", uri=True)
+        try:
+            (count,) = connection.execute("SELECT COUNT(*) FROM outbox").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return 0
+    return int(count)
+
+
+def sandbox(config: AgentConfig) -> Finding:
+    """Start a sandbox as the agent does, and run a module in it."""
+    level = config.policy.sandbox
+    try:
+        with Sandbox(SandboxConfig(level=level, socket=config.sandbox_socket, spares=0)) as made:
+            made.start()
+            problem = made.problem
+            job = Job(half="onboard", method="custom", source=TRIAL, window=window_of([1.0, 2.0]))
+            outcome = made.run(job)
+    except SandboxUnavailable as error:
+        return Finding(
+            "sandbox", "fail", str(error), "systemctl start oodida-sandbox.socket; its log says why"
+        )
+    if problem:
+        return Finding("sandbox", "fail", f"custom code is refused: {problem}", _advice(config))
+    if outcome.value != 3.0:
+        words = " ".join(f"{outcome.status} {outcome.reason} {outcome.detail}".split())
+        return Finding("sandbox", "fail", f"a trial failed: {words}", "report this")
+    where = "in a service of its own" if config.sandbox_socket else "of this process"
+    if level != "full":
+        return Finding(
+            "sandbox", "warn", f"level {level}, {where}", "policy.sandbox: full, if the kernel can"
+        )
+    return Finding("sandbox", "ok", f"level {level}, {where}, a trial took {outcome.wall_s:.2f} s")
+
+
+def _advice(config: AgentConfig) -> str:
+    try:
+        missing = [layer for layer in check() if not layer.ok and layer.advice]
+    except (OSError, subprocess.SubprocessError):
+        missing = []
+    level = config.policy.sandbox
+    needed = [layer.advice for layer in missing if level in layer.needed_for]
+    return "; ".join(dict.fromkeys(needed)) or "name a lower policy.sandbox that you can accept"
+
+
+def service() -> Finding:
+    """Say how the service runs, and whether an upgrade was rolled back."""
+    rolled_back = STATE / "rolled-back"
+    if rolled_back.exists():
+        words = rolled_back.read_text(encoding="utf-8").strip()
+        return Finding(
+            "service", "fail", words,
+            "journalctl -u oodida-agent says why; install a version that works",
+        )  # fmt: skip
+    shown = _shown("ActiveState", "NRestarts", "UnitFileState")
+    if not shown.get("ActiveState"):
+        return Finding("service", "ok", "not run by systemd here")
+    state, restarts = shown["ActiveState"], int(shown.get("NRestarts") or 0)
+    found = f"oodida-agent.service {state}, {shown.get('UnitFileState') or 'not installed'}"
+    if state != "active":
+        return Finding(
+            "service", "warn", found, "systemctl enable --now oodida-agent, once the rest is ok"
+        )
+    if restarts:
+        return Finding(
+            "service", "warn", f"{found}, restarted {restarts} times",
+            "journalctl -u oodida-agent -p warning",
+        )  # fmt: skip
+    return Finding("service", "ok", found)
+
+
+def _shown(*properties: str) -> dict[str, str]:
+    """Return properties of the agent's unit; nothing where there is no systemd."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not Path("/run/systemd/system").exists():
+        return {}
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            [systemctl, "show", "oodida-agent.service", "-p", ",".join(properties)],
+            capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_S, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    return {key: value for key, _, value in pairs}

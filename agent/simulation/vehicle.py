@@ -1,0 +1,247 @@
+"""One light vehicle: the agent's own loop, tasks, store and session, on signals that are canned.
+
+What is simulated is what costs memory and threads: the signals (a window is the same samples each
+time), the worker slots (built-in methods run at once, in this process; custom code is not run) and
+the socket's monitor. No thread, no process and one connection a vehicle.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import zmq
+
+from agent.gathering import Gathering
+from agent.inbox import Inbox
+from agent.link.dealer import Change, Dealer
+from agent.loop import About, MainLoop
+from agent.orders import Orders, Rules
+from agent.policy import Policy
+from agent.sandbox import Job, Outcome
+from agent.sandbox.methods.method import ParamsError, Prior
+from agent.sandbox.methods.registry import onboard
+from agent.store import Store
+from agent.tasks.live import Surroundings
+from agent.tasks.modules import Modules
+from agent.tasks.ports import Arrived, Finished, News
+from agent.tasks.receipt import Identity
+from agent.tasks.table import Table
+from agent.trust import Trust
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.clock import SECOND, Clock
+from user_lib.contract.messages import Catalog, Hello
+from user_lib.contract.window import Window
+
+__all__ = ["LightVehicle", "Shared"]
+
+SAMPLES = 100
+DEFAULT_PERIOD_S = 1.0
+TURNS_AT_ONCE = 8
+OUTBOX_MB = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What all vehicles of a process have in common."""
+
+    context: "zmq.Context[zmq.Socket[bytes]]"
+    cloud: str
+    gathering: Gathering
+    catalog: Catalog
+    agent_version: str
+    model: str
+    profile: str
+    speed: float
+    clock: Clock
+
+
+class LightDealer(Dealer):
+    """A `Dealer` without a monitor: whether there is a connection, the socket itself tells."""
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, clock: Clock
+    ) -> None:
+        super().__init__(context, endpoint, None, clock, monitored=False)
+        self._up = False
+
+    @property
+    def fd(self) -> int:
+        """A descriptor that changes when something may have happened; see ZMQ_FD."""
+        return self._socket.fileno()
+
+    def _changes(self) -> Iterator[Change]:
+        up = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
+        if up is not self._up:
+            self._up = up
+            self.connects += up
+            yield Change.CONNECTED if up else Change.DISCONNECTED
+
+
+class Mailbox(Inbox[News]):
+    """An inbox that nobody has to be woken for: all is one thread."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[News] = deque()
+        self.fd = -1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def post(self, item: News) -> None:
+        self._waiting.append(item)
+
+    def wake(self) -> None:
+        return
+
+    def drain(self) -> Iterator[News]:
+        for _ in range(len(self._waiting)):
+            yield self._waiting.popleft()
+
+    def close(self) -> None:
+        return
+
+
+class _Windows:
+    """A task's subscription: the same window again and again, each after its time."""
+
+    def __init__(self, spec: Assignment, token: int, speed: float, clock: Clock) -> None:
+        seconds = spec.window.every or spec.window.seconds or DEFAULT_PERIOD_S
+        self._period_ns = int(seconds * SECOND / speed)
+        self._clock, self._token = clock, token
+        self._times = np.linspace(0, self._period_ns, SAMPLES, endpoint=False).astype(np.int64)
+        self._signals = spec.signals
+        self._start_ns = clock.monotonic_ns()
+        self.due_ns: int | None = None
+
+    def request(self) -> None:
+        self.due_ns = self._start_ns + self._period_ns
+
+    def progress(self) -> str:
+        return "waits for its canned window"
+
+    def cancel(self) -> None:
+        self.due_ns = None
+
+    def take(self) -> Arrived:
+        """Return the window that is due; the next one begins where it ends."""
+        start_ns, self.due_ns = self._start_ns, None
+        self._start_ns = max(start_ns + self._period_ns, self._clock.monotonic_ns())
+        window = Window(
+            dict.fromkeys(self._signals, _VALUES),
+            dict.fromkeys(self._signals, self._times + start_ns),
+            start_ns,
+            start_ns + self._period_ns,
+        )
+        return Arrived(self._token, window)
+
+
+_VALUES = np.round(60 + 30 * np.sin(np.arange(SAMPLES) / 7), 6)
+
+
+class _Signals:
+    """The vehicle's signals: checked as real ones are, never gathered."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._open: list[_Windows] = []
+
+    def check(self, assignment: Assignment) -> None:
+        self._shared.gathering.check(assignment)
+
+    def aliases(self, name: str) -> frozenset[str]:
+        return self._shared.gathering.aliases(name)
+
+    def subscribe(
+        self, assignment: Assignment, token: int, post: Callable[[News], None]
+    ) -> _Windows:
+        windows = _Windows(assignment, token, self._shared.speed, self._shared.clock)
+        self._open.append(windows)
+        return windows
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the next window is due."""
+        self._open = [w for w in self._open if w.due_ns is not None]
+        return min((w.due_ns for w in self._open if w.due_ns is not None), default=None)
+
+    def due(self, now_ns: int) -> list[Arrived]:
+        """Return the windows that are due."""
+        return [w.take() for w in self._open if w.due_ns is not None and w.due_ns <= now_ns]
+
+
+class _Slots:
+    """Worker slots that are done at once."""
+
+    idle = 4
+
+    def __init__(self, post: Callable[[News], None]) -> None:
+        self._post = post
+
+    def submit(self, ticket: int, job: Job) -> None:
+        self._post(Finished(ticket, _outcome(job)))
+
+    def finished(self) -> None:
+        return
+
+
+def _outcome(job: Job) -> Outcome:
+    if job.window is None or job.method == "custom" or job.method.startswith("external:"):
+        detail = "a simulated vehicle runs built-in methods only"
+        return Outcome(status="refused", reason="sandbox", detail=detail)
+    try:
+        method = onboard(job.method)
+        prior = Prior(job.state, job.feedback, job.iteration)
+        out = method.compute(job.window, method.check(job.params), prior)
+    except (ParamsError, ValueError) as error:
+        return Outcome(status="error", reason="params", detail=str(error))
+    return Outcome(
+        status="ok", value=out.value, weight=out.weight, partial=out.partial, state=out.state
+    )
+
+
+class LightVehicle:
+    """A vehicle to be given turns by the loop of its fleet."""
+
+    def __init__(self, vehicle_id: str, shared: Shared) -> None:
+        self._shared = shared
+        self.store = Store(None, outbox_mb=OUTBOX_MB)
+        self._mailbox = Mailbox()
+        self._signals = _Signals(shared)
+        catalog = shared.catalog
+        identity = Identity(vehicle_id, self.store.epoch, shared.agent_version, catalog.dbc_hash)
+        policy, modules = Policy(), Modules(())
+        around = Surroundings(
+            identity, self.store, self._signals, _Slots(self._mailbox.post), policy,
+            self._mailbox.post,
+        )  # fmt: skip
+        rules = Rules(policy, frozenset(), self._signals, Trust(vehicle_id, None))
+        orders = Orders(identity, rules, self.store, Table(around, modules), modules)
+        hello = Hello(
+            vehicle_id=vehicle_id,
+            epoch=identity.epoch,
+            agent_version=shared.agent_version,
+            model=shared.model,
+            profile=shared.profile,
+            tags={"simulated": "light"},
+            dbc_hash=catalog.dbc_hash,
+        )
+        self.dealer = LightDealer(shared.context, shared.cloud, shared.clock)
+        about = About(hello=hello, catalog=catalog, stats=dict)
+        self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)
+
+    def turn(self) -> int | None:
+        """Do all that is due; return when the next thing is, None when only a message can be."""
+        for arrived in self._signals.due(self._shared.clock.monotonic_ns()):
+            self._mailbox.post(arrived)
+        for _ in range(TURNS_AT_ONCE):
+            self._loop.turn()
+            if not self._mailbox and not self.dealer.has_more:
+                break
+        dues = [due for due in (self._loop.wake_ns, self._signals.due_ns) if due is not None]
+        return min(dues, default=None)
+
+    def close(self) -> None:
+        """Close its socket and its store."""
+        self.dealer.close()
+        self.store.close()

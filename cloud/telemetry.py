@@ -1,0 +1,57 @@
+"""What the cloud measures, as metrics; systemd/METRICS.md lists the names."""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from user_lib.wire.metrics import Sample, process_samples, prometheus_text
+
+__all__ = ["Snapshot", "render"]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What the loop knows at one moment."""
+
+    messages: Mapping[str, int] = {}
+    complaints: Mapping[str, int] = {}
+    vehicles_online: int = 0
+    vehicles_known: int = 0
+    assignments: int = 0
+    """Those that run or are scheduled."""
+    requests_waiting: int = 0
+    offboard_queued: int = 0
+    ledger_bytes: int = 0
+    turns: int = 0
+    busy_s: float = 0.0
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """Return everything as Prometheus text."""
+    return prometheus_text([*_samples(snapshot), *process_samples([("cloud", os.getpid())])])
+
+
+def _samples(now: Snapshot) -> Iterator[Sample]:
+    for what, count in sorted(now.messages.items()):
+        said = "Messages at the router by their fate"
+        yield Sample("oodida_cloud_messages_total", count, said, {"fate": what}, "counter")
+    for kind, count in sorted(now.complaints.items()):
+        said = "What peers or parts did wrong, by kind"
+        yield Sample("oodida_cloud_complaints_total", count, said, {"kind": kind}, "counter")
+    offline = now.vehicles_known - now.vehicles_online
+    for state, count in (("online", now.vehicles_online), ("offline", offline)):
+        yield Sample("oodida_cloud_vehicles", count, "Vehicles by their link", {"state": state})
+    gauges = (
+        ("assignments_live", now.assignments, "Assignments that run or are scheduled"),
+        ("requests_waiting", now.requests_waiting, "Requests of analysts that wait for news"),
+        ("offboard_queued", now.offboard_queued, "Rounds that wait for an off-board worker"),
+        ("ledger_bytes", now.ledger_bytes, "Size of the ledger, its journal included"),
+    )
+    for name, value, said in gauges:
+        yield Sample(f"oodida_cloud_{name}", value, said)
+    counters = (
+        ("turns_total", now.turns, "Turns of the loop"),
+        ("busy_seconds_total", now.busy_s, "Time that the loop did not wait"),
+    )
+    for name, total, said in counters:
+        yield Sample(f"oodida_cloud_{name}", total, said, {}, "counter")

@@ -1,0 +1,57 @@
+"""A campaign by hand: ``python -m tests.faults --hours 2 --seed 7``.
+
+It runs campaigns of ten minutes, one after the other, each with the next seed, and ends at the
+first law that does not hold; the files of that campaign are left for who looks into it.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.audit import Audit
+from tests.faults.campaign import Campaign
+
+CAMPAIGN_S = 600.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--hours", type=float, default=0.05, help="how long, in all")
+    parser.add_argument("--seed", type=int, default=1, help="of the first campaign")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    until = time.monotonic() + given.hours * 3600
+    seed = given.seed
+    while (left_s := until - time.monotonic()) > 0:
+        folder = Path(tempfile.mkdtemp(prefix=f"oodida-faults-{seed}-"))
+        sys.stdout.write(f"seed {seed} in {folder}\n")
+        sys.stdout.write(f"  {run(folder, seed, min(left_s, CAMPAIGN_S))}\n")
+        sys.stdout.flush()
+        shutil.rmtree(folder)
+        seed += 1
+    return 0
+
+
+def run(folder: Path, seed: int, seconds: float) -> str:
+    with Campaign(folder, seed) as campaign:
+        campaign.begin()
+        campaign.trouble(seconds)
+        campaign.settle()
+        kept = {job.id: campaign.kept(job.id) for job in campaign.jobs}
+    audit = Audit(folder / "ledger.sqlite")
+    audit.check_vehicles(campaign.seen)
+    audit.check_streams(kept)
+    audit.check_rounds()
+    return (
+        f"the laws hold: {sum(audit.results.values())} results, {sum(audit.lost.values())} told as "
+        f"lost; {dict(campaign.happened)}; {dict(campaign.messages.counts)}, "
+        f"{dict(campaign.bytes.counts)}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The laws, read from the ledger, the analyst's files and what was seen in the outboxes."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from tests.faults.reader import read_kept
+from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed
+from user_lib.contract.states import JOB_ENDS
+
+__all__ = ["Audit"]
+
+Identity = tuple[str, str, str, int]
+ITEM = Result | RoundClosed | JobChanged
+
+
+class Audit:
+    """What is on disk after a campaign."""
+
+    def __init__(self, ledger: Path) -> None:
+        with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
+            self.results = self._identities(
+                db.execute(
+                    "SELECT assignment_id, vehicle_id, epoch, iteration FROM results"
+                    " JOIN assignments ON assignments.id = results.assignment"
+                )
+            )
+            self.lost: Counter[Identity] = Counter()
+            for job, vehicle, epoch, first, last in db.execute(
+                "SELECT assignment_id, vehicle_id, epoch, first, last FROM losses"
+                " JOIN assignments ON assignments.id = losses.assignment"
+            ):
+                self.lost.update((job, vehicle, epoch, i) for i in range(first, last + 1))
+            self.committed: dict[tuple[str, str], int | None] = {
+                (job, vehicle): committed
+                for job, vehicle, committed in db.execute(
+                    "SELECT assignment_id, vehicle_id, committed FROM members"
+                    " JOIN assignments ON assignments.id = members.assignment"
+                )
+            }
+            self.events: dict[str, list[Event]] = {}
+            for job, seq, body in db.execute(
+                "SELECT assignment_id, seq, body FROM events"
+                " JOIN assignments ON assignments.id = events.assignment ORDER BY seq"
+            ):
+                item = msgspec.msgpack.decode(body, type=ITEM)
+                self.events.setdefault(job, []).append(Event(seq=seq, item=item))
+
+    def _identities(self, rows: sqlite3.Cursor) -> Counter[Identity]:
+        return Counter((job, vehicle, epoch, n) for job, vehicle, epoch, n in rows)
+
+    def check_vehicles(self, seen: set[Identity]) -> None:
+        """What a vehicle committed is in the ledger once, or told as lost once."""
+        told = self.results + self.lost
+        twice = {i: n for i, n in told.items() if n != 1}
+        assert not twice, f"counted twice: {twice}"
+        missing = seen - told.keys()
+        assert not missing, f"seen in an outbox, and nowhere in the ledger: {sorted(missing)}"
+        for (job, vehicle), committed in self.committed.items():
+            count = sum(i[:2] == (job, vehicle) for i in told)
+            assert count == (committed or 0), (
+                f"{vehicle} committed {committed} iterations of {job}, the ledger knows {count}"
+            )
+
+    def check_streams(self, kept_in: dict[str, Path]) -> None:
+        """The analyst read every event once, in order, and it never changed afterwards."""
+        for job, path in kept_in.items():
+            kept, events = read_kept(path), self.events[job]
+            assert [e.seq for e in events] == list(range(1, len(events) + 1))
+            assert [e.seq for e in kept] == list(range(1, len(kept) + 1))
+            changed = [e.seq for e, k in zip(events, kept, strict=False) if plain(e) != plain(k)]
+            assert not changed, f"{job}: events {changed} are not what the analyst read"
+            after = [e.item for e in events[len(kept) :]]  # the job had ended when these came
+            assert not [i for i in after if isinstance(i, RoundClosed) or is_early(i)]
+            assert any(isinstance(e.item, JobChanged) and e.item.state in JOB_ENDS for e in kept)
+            rounds = [e.item.round for e in events if isinstance(e.item, RoundClosed)]
+            assert len(rounds) == len(set(rounds)), f"{job}: a round was closed twice"
+
+    def check_rounds(self) -> None:
+        """What counted in a round was in the ledger, and in time."""
+        for job, events in self.events.items():
+            before: dict[tuple[int, str], bool] = {}
+            for event in events:
+                item = event.item
+                if isinstance(item, Result):
+                    before[item.iteration, item.vehicle_id] = item.late
+                elif isinstance(item, RoundClosed):
+                    for vehicle in (v for group in item.groups for v in group.vehicles):
+                        late = before.get((item.round, vehicle))
+                        assert late is False, f"{job} round {item.round}: {vehicle} counts wrongly"
+
+
+def is_early(item: Result | RoundClosed | JobChanged) -> bool:
+    return isinstance(item, Result) and not item.late
+
+
+def plain(event: Event) -> object:
+    """Return an event as JSON has it: the file of the analyst knows no tuples."""
+    return msgspec.json.decode(msgspec.json.encode(event))

@@ -1,0 +1,152 @@
+from typing import Any
+
+import pytest
+
+from user_lib.cli import main
+from user_lib.contract.assignment import parse
+from user_lib.contract.messages import (
+    Explain,
+    Explanation,
+    JobInfo,
+    MemberInfo,
+    Rejection,
+    VehicleInfo,
+)
+from user_lib.contract.states import JobState, TaskState
+from user_lib.doctor import Diagnosis, diagnose, diagnosis_text, vehicle_links
+
+SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}
+STATS = {"frames.total": 1000.0, "frames.unmatched": 250.0}
+KNOWN = {"car-1": {"Vehicle.Speed", "Vehicle.Acceleration.Longitudinal"}}
+
+
+def car(**changes: Any) -> VehicleInfo:
+    plain: dict[str, Any] = {
+        "vehicle_id": "car-1", "online": True, "last_seen_ns": 1, "agent_version": "1",
+        "model": "kona", "profile": "kona", "tags": {}, "dbc_hash": "d", "external_methods": (),
+        "accepts_custom": True, "sandbox": "full", "tasks": (), "outbox": 0, "stats": STATS,
+    }  # fmt: skip
+    return VehicleInfo(**{**plain, **changes})
+
+
+def diagnosed(
+    member: dict[str, Any], spec: dict[str, Any] | None = None, **vehicle: Any
+) -> Diagnosis:
+    plain = {"vehicle_id": "car-1", "online": True, "state": TaskState.GATHERING, "iteration": 1}
+    job = JobInfo(
+        assignment_id="job-1", analyst="ana", spec=parse({**SPEC, **(spec or {})}),
+        state=JobState.RUNNING, reason="", created_ns=0, ended_ns=None, vehicles=("car-1",),
+        rounds_closed=0, results=0, last_seq=0,
+    )  # fmt: skip
+    explanation = Explanation(
+        job=job, members=(MemberInfo(**{**plain, **member}),), open_rounds=(1,), waiting_for=()
+    )
+    (found,) = diagnose(explanation, {"car-1": car(**vehicle)}, KNOWN)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("member", "spec", "vehicle", "ends_at", "said"),
+    [
+        ({"online": False, "detail": "offline; last: runs"}, {}, {}, "online", "offline"),
+        ({"state": None}, {}, {}, "assigned", "has not answered"),
+        (
+            {"state": TaskState.REJECTED, "detail": "forbidden: the owner keeps it"},
+            {}, {}, "accepted", "the owner keeps it",
+        ),
+        ({}, {"signals": ["Vehicle.Sped"]}, {}, "signal known", "did you mean Vehicle.Speed"),
+        (
+            {"state": TaskState.FAILED, "detail": "unknown_signal: no signal 'Vehicle.Speed'"},
+            {}, {}, "signal known", "no signal",
+        ),
+        ({}, {}, {"stats": {"frames.total": 0.0}}, "frames seen", "0 frames"),
+        (
+            {"detail": "3 of 10 samples; no frame of VehicleMotion for 7 s"},
+            {}, {}, "frames seen", "no frame of VehicleMotion",
+        ),
+        (
+            {}, {}, {"stats": {**STATS, "source.disconnected": 1.0}},
+            "frames seen", "1 interfaces are away",
+        ),
+        (
+            {}, {}, {"stats": {"frames.total": 9.0, "frames.unmatched": 9.0}},
+            "decoded", "another car",
+        ),
+        (
+            {"detail": "waits for Vehicle.Speed > 300; 0 triggers so far"},
+            {"when": "Vehicle.Speed > 300"}, {}, "condition true", "0 triggers",
+        ),
+        ({"last_failure": "error: ZeroDivisionError"}, {}, {}, "computed", "ZeroDivisionError"),
+        (
+            {"state": TaskState.READY, "detail": "waits for a worker slot for 9 s"},
+            {}, {}, "computed", "worker slot",
+        ),
+        ({}, {}, {}, "acknowledged", "no result"),
+    ],
+)  # fmt: skip
+def test_the_first_open_link_is_named(
+    member: dict[str, Any], spec: dict[str, Any], vehicle: dict[str, Any], ends_at: str, said: str
+) -> None:
+    found = diagnosed(member, spec, **vehicle)
+
+    assert found.broken is not None
+    assert found.broken.name == ends_at
+    assert said in found.broken.found
+    assert f"=> it ends at: {ends_at}" in diagnosis_text([found])
+
+
+def test_a_job_with_results_has_no_open_link() -> None:
+    found = diagnosed({"results": 3, "iteration": 4})
+
+    assert found.broken is None
+    assert {link.name: link.holds for link in found.links}["acknowledged"] == "yes"
+    assert "it ends at" not in diagnosis_text([found])
+
+
+def test_results_that_wait_on_a_vehicle_that_is_away_are_told() -> None:
+    found = diagnosed({"online": False, "detail": "offline"}, outbox=12)
+
+    sent = next(link for link in found.links if link.name == "sent")
+    assert (sent.holds, sent.found) == ("no", "12 results of all jobs wait in its outbox")
+
+
+def test_a_vehicle_by_itself_tells_what_ails_it() -> None:
+    found = vehicle_links(car(sandbox="unconfined", stats={**STATS, "pump.lag_ms": 5000.0}))
+
+    broken = [link.name for link in found.links if link.holds == "no"]
+    assert broken == ["keeps pace", "custom code"]
+    assert vehicle_links(car()).broken is None
+
+
+@pytest.mark.parametrize("what", ["job-1", "compact-1"])
+def test_the_command_takes_a_job_or_a_vehicle(
+    what: str, cloud: Any, make: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = make.job_info(JobState.RUNNING) if what == "job-1" else None
+    name = asked.assignment_id if asked is not None else what
+
+    status = main(["doctor", name, "--cloud", cloud.endpoint, "--user", "ada", "--insecure"])
+
+    text = capfd.readouterr().out
+    assert status in (0, 1)
+    assert (status == 1) == ("=> it ends at" in text)
+    assert "compact-1" in text
+    assert "frames seen" in text
+
+
+def test_the_command_says_when_it_knows_neither(
+    cloud: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    played = cloud.script
+
+    def script(ask: Any) -> Any:
+        if isinstance(ask, Explain):
+            return Rejection(reason="unknown_job", message="no such job")
+        return played(ask)
+
+    cloud.script = script
+
+    assert (
+        main(["doctor", "nothing", "--cloud", cloud.endpoint, "--user", "ada", "--insecure"]) == 2
+    )
+    assert "there is no job and no vehicle 'nothing'" in capfd.readouterr().err

@@ -1,0 +1,65 @@
+"""What became of a log's frames when it was decoded."""
+
+import msgspec
+
+__all__ = ["AbsentSummary", "DecodeSummary", "MessageSummary"]
+
+
+class MessageSummary(msgspec.Struct, frozen=True):
+    """One series of the output: a message on a channel, and of one J1939 source."""
+
+    channel: str
+    message: str
+    source: str
+    signals: int
+    frames: int
+    values: int
+    """Values that were there; the others of ``frames`` times ``signals`` were absent."""
+    first_ns: int
+    last_ns: int
+    longest_gap_ns: int = 0
+    """The longest time between two frames."""
+    counter_errors: int | None = None
+    """Counters that did not count on by one; None where the database marks no counter."""
+    checksum_errors: int | None = None
+    """Checksums that are wrong; None where the database marks none."""
+
+
+class AbsentSummary(msgspec.Struct, frozen=True):
+    """Frames of one message that did not hold all it has, or held more than it has."""
+
+    channel: str
+    message: str
+    short_frames: int
+    long_frames: int
+    unknown_switch_frames: int
+    unavailable_values: int
+    """Values by which J1939 says "error" or "not available"."""
+
+
+class DecodeSummary(msgspec.Struct, frozen=True):
+    """What was decoded, and everything that was not."""
+
+    log: str
+    format: str
+    out: str
+    channels: tuple[str, ...]
+    frames: int
+    decoded_frames: int
+    unmatched_frames: int
+    """Frames with an identifier that no database has on that channel."""
+    remote_frames: int
+    error_frames: int
+    transport_frames: int
+    """Parts of payloads longer than a frame (J1939 transport, ISO-TP)."""
+    transfers_completed: int
+    transfers_dropped: int
+    """Longer payloads of which a part was missing or out of order."""
+    malformed: int
+    """Lines or records of the log that hold no readable frame."""
+    first_malformed: str
+    messages: tuple[MessageSummary, ...]
+    absent: tuple[AbsentSummary, ...]
+    warnings: tuple[str, ...]
+    """Repairs of databases, and databases for channels that the log does not have."""
+    seconds: float
