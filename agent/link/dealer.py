@@ -92,11 +92,6 @@ class Dealer:
                 continue
             yield message
 
-    @property
-    def has_more(self) -> bool:
-        """Whether a message waits to be received."""
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-
     def send(self, message: FromVehicle) -> bool:
         """Send without waiting; False when there is no connection or no room, and it is repeated.
 

@@ -1,5 +1,6 @@
 """The sandbox as the agent, the cloud and an analyst use it: a job in, an outcome out."""
 
+import logging
 import os
 import socket
 import sys
@@ -21,6 +22,8 @@ from agent.sandbox.lockdown.probe import Layer
 from agent.sandbox.watch import Observed, Terms, Watch
 
 __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
+
+log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 30.0
 ATTEMPTS = 3
@@ -307,6 +310,7 @@ class Sandbox:
         """Forget a zygote that ended or hangs; whoever sees it first kills it."""
         with self._lock:
             if self._zygote is broken:
+                log.warning("the sandbox's zygote ended or hangs; a new one takes its place")
                 self._zygote = None
                 self._drop_spares()
                 broken.kill()

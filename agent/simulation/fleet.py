@@ -18,7 +18,7 @@ from agent.sandbox import linux
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
 from agent.simulation.vehicle import LightVehicle, Shared
-from user_lib.contract.clock import MS, SECOND, SystemClock
+from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
 from user_lib.wire.socket import check_endpoint, check_trust
 
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 DESCRIPTORS_A_VEHICLE = 3
 SPARE_DESCRIPTORS = 200
-REST_NS = 500 * MS
-"""A vehicle gets a turn this often at least: a lost wake-up costs no more."""
 STARTS_A_ROUND = 50
 LONGEST_WAIT_S = 0.05
 
@@ -141,8 +139,6 @@ class _Fleet:
 
     def _turn(self, index: int) -> None:
         due_ns = self._vehicles[index].turn()
-        rest_ns = self._clock.monotonic_ns() + REST_NS
-        due_ns = rest_ns if due_ns is None else min(due_ns, rest_ns)
         if due_ns != self._due_ns[index]:
             self._due_ns[index] = due_ns
             heapq.heappush(self._due, (due_ns, index))

@@ -38,6 +38,8 @@ __all__ = ["LightVehicle", "Shared"]
 SAMPLES = 100
 DEFAULT_PERIOD_S = 1.0
 TURNS_AT_ONCE = 8
+REST_NS = 2 * SECOND
+"""Tasks are looked at this often at least: start times and durations are as coarse."""
 OUTBOX_MB = 4.0
 
 
@@ -69,6 +71,12 @@ class LightDealer(Dealer):
     def fd(self) -> int:
         """A descriptor that changes when something may have happened; see ZMQ_FD."""
         return self._socket.fileno()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a message waits, or the connection has come or gone."""
+        events = int(self._socket.getsockopt(zmq.EVENTS))
+        return bool(events & zmq.POLLIN) or bool(events & zmq.POLLOUT) is not self._up
 
     def _changes(self) -> Iterator[Change]:
         up = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
@@ -228,18 +236,24 @@ class LightVehicle:
         )
         self.dealer = LightDealer(shared.context, shared.cloud, shared.clock)
         about = About(hello=hello, catalog=catalog, stats=dict)
+        self._due_ns = 0
         self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)
 
-    def turn(self) -> int | None:
-        """Do all that is due; return when the next thing is, None when only a message can be."""
+    def turn(self) -> int:
+        """Do all that is due, if anything is; return when the next turn is."""
+        now_ns = self._shared.clock.monotonic_ns()
+        if now_ns < self._due_ns and not self.dealer.has_news:
+            return self._due_ns
         for arrived in self._signals.due(self._shared.clock.monotonic_ns()):
             self._mailbox.post(arrived)
         for _ in range(TURNS_AT_ONCE):
             self._loop.turn()
-            if not self._mailbox and not self.dealer.has_more:
-                break
-        dues = [due for due in (self._loop.wake_ns, self._signals.due_ns) if due is not None]
-        return min(dues, default=None)
+            if not self._mailbox and not self.dealer.has_news:
+                dues = (self._loop.wake_ns, self._signals.due_ns, now_ns + REST_NS)
+                self._due_ns = min(due for due in dues if due is not None)
+                return self._due_ns
+        self._due_ns = now_ns  # there is more; the others come first
+        return self._due_ns
 
     def close(self) -> None:
         """Close its socket and its store."""

@@ -53,7 +53,8 @@ from user_lib.wire.keys import LinkKeys
 from user_lib.wire.socket import dealer
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+"""Longer than all waits of the cloud itself: a sandbox that hangs is replaced after 20 s."""
 T = TypeVar("T")
 
 

@@ -1,7 +1,10 @@
 """Faults of the cloud's own machine: a full disk, off-board code that hangs, a kill meanwhile."""
 
+import os
 import resource
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from user_lib.contract.code import version_of
@@ -58,6 +61,35 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(
     assert [r.iteration for r in of(Result, items)] == [1, 2]
     assert [r.groups[0].value for r in of(RoundClosed, items)] == [1.0, 2.0]
     assert items[-1].state is JobState.FINISHED
+
+
+def test_a_sandbox_that_hangs_is_replaced_and_the_round_gets_its_value(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    job = ada.submit(iterations=4).assignment_id
+    kona.until(lambda: job in kona.tasks)
+    kona.answer(job, 1, 1.0)
+    ada.read(job, lambda events: any(isinstance(e.item, RoundClosed) for e in events))
+    for zygote in parents_below(cloud.process.pid):
+        os.kill(zygote, signal.SIGSTOP)
+
+    for i in (2, 3, 4):
+        kona.answer(job, i, float(i))
+    rounds = of(RoundClosed, ada.to_end(job))
+    assert [r.groups[0].value for r in rounds] == [1.0, 2.0, 3.0, 4.0]
+    assert "zygote ended or hangs" in cloud.log.read_text()
+
+
+def children_of(pid: int) -> list[int]:
+    below = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in below for child in each.read_text().split()]
+
+
+def parents_below(pid: int) -> list[int]:
+    """Return the processes below ``pid`` that have children: the zygote, never a worker."""
+    found = [child for child in children_of(pid) if children_of(child)]
+    return found + [grandchild for child in found for grandchild in parents_below(child)]
 
 
 def test_results_that_a_vehicle_had_to_drop_are_told_and_counted_once(

@@ -129,3 +129,12 @@ def test_mutated_bytes_are_parsed_or_refused(data: st.DataObject) -> None:
         FROM_VEHICLE.decode([FROM_VEHICLE.header, bytes(body[:cut])])
     except ProtocolError:
         return
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [m.ListJobs(limit=10**20), m.PushCode(side="onboard", source="\ud800", token="t")],
+)
+def test_what_cannot_travel_is_refused_when_it_is_sent(ask: m.Ask) -> None:
+    with pytest.raises(ProtocolError, match="cannot be sent"):
+        REQUEST.encode(m.Request(number=1, user="ada", ask=ask))

@@ -38,6 +38,9 @@ def environ(simulated_world: Any, tmp_path: Path) -> dict[str, str]:
 def test_the_tutorials_commands_work_when_pasted(environ: dict[str, str], tmp_path: Path) -> None:
     pasted = [b for b in blocks("console") if "oodida demo" not in b]
     script = "\n".join(re.sub(r"^\$ ", "", b, flags=re.MULTILINE) for b in pasted)
+    activate = tmp_path / ".venv" / "bin" / "activate"  # the test's own environment is active
+    activate.parent.mkdir(parents=True)
+    activate.touch()
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         capture_output=True, text=True, env=environ, cwd=tmp_path, timeout=120,

@@ -45,9 +45,13 @@ class Codec(Generic[T]):
     def encode(self, message: T) -> list[bytes]:
         """Return the frames of a message.
 
-        Raises: ProtocolError, if it is larger than `MAX_BODY_BYTES`.
+        Raises: ProtocolError, if it is larger than `MAX_BODY_BYTES` or holds what cannot travel: a
+                number beyond 64 bits, half a character, too deep a nesting.
         """
-        body = self._encoder.encode(message)
+        try:
+            body = self._encoder.encode(message)
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise ProtocolError(f"the message cannot be sent: {error}") from None
         _check_size(len(body))
         return [self.header, body]
 
