@@ -12,7 +12,7 @@ from types import FrameType
 import msgspec
 
 from agent.app import Agent, agent_version, open_sources, profile_of
-from agent.config import AgentConfig, checked, read_config
+from agent.config import AgentConfig, AgentKeys, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
 from agent.simulation import simulate
@@ -112,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="NAME", help="car model, in place of the file's")
     parser.add_argument("--vehicle-id", metavar="ID", help="in place of the file's")
     parser.add_argument("--cloud", metavar="ENDPOINT", help="in place of the file's")
+    parser.add_argument("--key", metavar="FILE", help="own secret keys, in place of the file's")
+    parser.add_argument("--cloud-key", metavar="FILE", help="the cloud's card, likewise")
+    parser.add_argument("--analysts", metavar="DIR", help="the trusted analysts' cards, likewise")
+    parser.add_argument(
+        "--insecure", action="store_true", help="no keys; the cloud must be on this machine"
+    )
     parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
     parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
     parser.add_argument(
@@ -135,12 +141,29 @@ def _config(given: argparse.Namespace) -> AgentConfig:
             ("profile", given.profile),
             ("vehicle_id", given.vehicle_id),
             ("cloud", given.cloud),
+            ("insecure", given.insecure or None),
+            ("keys", _keys(given, config.keys)),
             ("sandbox_socket", given.sandbox_socket),
             ("metrics_socket", given.metrics_socket),
         )
         if value is not None
     }
     return checked(msgspec.structs.replace(config, **changes))
+
+
+def _keys(given: argparse.Namespace, known: AgentKeys | None) -> AgentKeys | None:
+    """Return the keys with what the command line gives in place of the file's.
+
+    Raises: ConfigError, when the two together are not complete.
+    """
+    named = {"own": given.key, "cloud": given.cloud_key, "analysts": given.analysts}
+    paths = {k: v or (getattr(known, k) if known else None) for k, v in named.items()}
+    if not any(paths.values()):
+        return None
+    missing = [k for k, v in paths.items() if not v]
+    if missing:
+        raise ConfigError(f"keys: {', '.join(missing)} missing; --key, --cloud-key and --analysts")
+    return msgspec.convert(paths, AgentKeys)
 
 
 def _summary(config: AgentConfig) -> str:
@@ -166,6 +189,7 @@ def _summary(config: AgentConfig) -> str:
             f"signals    {len(signals)}, of them {named} by VSS path",
             f"sources    {len(config.sources or profile.sources)}",
             f"cloud      {config.cloud}",
+            f"keys       {config.keys.own if config.keys else 'none: INSECURE'}",
             f"state      {config.state_dir}",
             f"slots      {config.slots}",
             f"custom     {'accepted' if config.policy.accepts_custom else 'refused'}",

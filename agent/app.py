@@ -29,10 +29,13 @@ from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
 from agent.telemetry import OldestEntry, Outcomes, Snapshot, Telemetry
+from agent.trust import Trust
 from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.keyring import Keyring
+from user_lib.wire.keys import LinkKeys, read_link_keys
 from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
 
@@ -117,6 +120,7 @@ class Agent:
         self, config: AgentConfig, on_close: Callable[..., object]
     ) -> tuple[MainLoop, Orders]:
         profile = _cached_profile(config)
+        keys = _link_keys(config)
         store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
         on_close(store.close)
         inbox: Inbox[News] = Inbox()
@@ -144,18 +148,25 @@ class Agent:
         on_close(workers.close, STOP_S)
         on_close(sandbox.close)  # first of these: it ends the jobs that the workers wait for
 
-        identity = Identity(config.vehicle_id, store.epoch, agent_version(), hub.catalog_hash)
+        identity = Identity(
+            config.vehicle_id,
+            store.epoch,
+            agent_version(),
+            hub.catalog_hash,
+            None if keys is None else keys.own.sign,
+        )
         signals = Gathering(hub)
         modules = Modules(store.slots)
         around = Surroundings(identity, store, signals, workers, config.policy, inbox.post)
         external = frozenset(config.external_methods)
-        rules = Rules(config.policy, external, signals, sandbox.problem)
+        trust = _trust(config, self._clock)
+        rules = Rules(config.policy, external, signals, trust, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
         self._hub, self._rules, self._identity = hub, rules, identity
 
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         on_close(context.term)
-        dealer = Dealer(context, config.cloud)
+        dealer = Dealer(context, config.cloud, keys, self._clock)
         on_close(dealer.close)
 
         def stats() -> dict[str, float]:
@@ -223,6 +234,25 @@ class Agent:
 def _cached_profile(config: AgentConfig) -> Profile:
     """Return the profile, with a place where its databases are kept as they were read."""
     return replace(profile_of(config), cache=Path(config.state_dir) / "databases")
+
+
+def _link_keys(config: AgentConfig) -> LinkKeys | None:
+    """Read the link's keys, or say loudly that there are none.
+
+    Raises: ConfigError.
+    """
+    if config.keys is None:
+        log.warning("INSECURE: no keys; whoever listens at %s is taken for the cloud", config.cloud)
+        return None
+    return read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+
+
+def _trust(config: AgentConfig, clock: Clock) -> Trust:
+    """Read whom the owner trusts. Raises: ConfigError."""
+    if config.keys is None:
+        return Trust(config.vehicle_id, None)
+    analysts = Keyring(Path(config.keys.analysts), "analyst", clock=clock)
+    return Trust(config.vehicle_id, analysts)
 
 
 def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:

@@ -12,13 +12,25 @@ from hw.config import SourceConfig
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.ids import is_name
 from user_lib.wire.config import load_config
-from user_lib.wire.socket import check_endpoint, is_loopback
+from user_lib.wire.keys import load_keys
+from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["AgentConfig", "LogLevel", "checked", "read_config", "taken_over"]
+__all__ = ["AgentConfig", "AgentKeys", "LogLevel", "checked", "read_config", "taken_over"]
 
 LIVE_KEYS = frozenset({"profile", "profile_dirs", "policy", "tags", "log_level"})
 """What a reload changes: databases and names by the profile, the owner's rules, words."""
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class AgentKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this vehicle is, whom it talks to and whose orders it takes."""
+
+    own: str
+    """The secret file of the vehicle's own keys."""
+    cloud: str
+    """The cloud's card."""
+    analysts: str
+    """The directory of the cards of the analysts whose code and assignments run here."""
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +39,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     profile: str
     """What is particular to the car model: a packaged name, or a path to a profile."""
     vehicle_id: str = ""
-    """By default the machine's host name."""
+    """By default the name on its keys, without keys the machine's host name."""
     cloud: str = "tcp://127.0.0.1:5570"
     state_dir: str = "/var/lib/oodida-agent"
     profile_dirs: tuple[str, ...] = ()
@@ -47,8 +59,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     metrics_socket: str = ""
     """A unix socket that answers with the metrics; none without it."""
     log_level: LogLevel = "info"
+    keys: AgentKeys | None = None
     insecure: bool = False
-    """Accept a link without keys beyond this machine."""
+    """Run without keys, with a cloud on this machine only."""
 
 
 def read_config(path: Path) -> AgentConfig:
@@ -67,6 +80,7 @@ def read_config(path: Path) -> AgentConfig:
             name: _resolved_command(command, base)
             for name, command in config.external_methods.items()
         },
+        keys=config.keys and _resolved_keys(config.keys, base),
     )
 
 
@@ -75,7 +89,7 @@ def checked(config: AgentConfig) -> AgentConfig:
 
     Raises: ConfigError, naming the key, what it holds and what to do.
     """
-    vehicle_id = config.vehicle_id or socket.gethostname().split(".")[0]
+    vehicle_id = _own_name(config)
     if not is_name(vehicle_id):
         raise ConfigError(
             f"vehicle_id: {vehicle_id!r} is no name; use letters, digits, dot, dash, underscore"
@@ -109,11 +123,30 @@ def _check_cloud(config: AgentConfig) -> None:
         check_endpoint(config.cloud)
     except ConfigError as error:
         raise ConfigError(f"cloud: {error}") from None
-    if not config.insecure and not is_loopback(config.cloud):
+    check_trust(config.cloud, keyed=config.keys is not None, insecure=config.insecure, what="cloud")
+
+
+def _own_name(config: AgentConfig) -> str:
+    """Return the vehicle's id, which with keys is the name on its card.
+
+    Raises: ConfigError, when the two differ or the keys cannot be read.
+    """
+    if config.keys is None:
+        return config.vehicle_id or socket.gethostname().split(".")[0]
+    name = load_keys(Path(config.keys.own), "vehicle").card.name
+    if config.vehicle_id not in ("", name):
         raise ConfigError(
-            f"cloud: {config.cloud} is another machine, and this link has no keys: anyone on the "
-            "way could read and change it; write insecure: true if that is acceptable"
+            f"vehicle_id: {config.vehicle_id} is not the name on the keys {config.keys.own}: "
+            f"{name}; leave vehicle_id out, or give this vehicle's own keys"
         )
+    return name
+
+
+def _resolved_keys(keys: AgentKeys, base: Path) -> AgentKeys:
+    own, cloud, analysts = (
+        str(base / Path(p).expanduser()) for p in (keys.own, keys.cloud, keys.analysts)
+    )
+    return AgentKeys(own=own, cloud=cloud, analysts=analysts)
 
 
 def _resolved_command(command: tuple[str, ...], base: Path) -> tuple[str, ...]:

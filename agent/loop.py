@@ -121,6 +121,8 @@ class MainLoop:
             self._hear(message, now)
         for news in self._inbox.drain():
             self._table.take(news, now)
+        if self._orders.trust.refresh():
+            self._orders.trust_changed(now)
         self._table.tick(now)
         self._forget_acknowledged()
         self._speak(now)
@@ -165,7 +167,7 @@ class MainLoop:
                 log.warning("the cloud is out of reach; results wait in the outbox")
                 self._session = link.disconnected(self._session)
             case Change.REFUSED:
-                log.error("the cloud refused the connection; check the keys and the address")
+                pass  # the dealer said why, and tries again
 
     # --- speaking --------------------------------------------------------------------------------
 
@@ -238,6 +240,7 @@ class MainLoop:
             "outbox.lost": store.dropped_results,
             "link.connects": dealer.connects,
             "link.malformed": dealer.malformed,
+            "link.refused": dealer.refused,
             "link.unsent": dealer.unsent,
             "loop.errors": self.errors,
         }

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from agent.policy import Policy, Refusal, check_code
-from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store
+from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store, Tell
+from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
 from agent.tasks.code import CodeSlot, arm
 from agent.tasks.modules import Modules
@@ -13,9 +14,10 @@ from agent.tasks.ports import Signals
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import DataOver, Now, Position, RoundBegan, RoundsPassed, Withdrawn
+from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
 from user_lib.contract.errors import CodeError
-from user_lib.contract.messages import Assign, Feedback, SetCode, TaskEnded, Withdraw
+from user_lib.contract.messages import Assign, CodeReport, Feedback, SetCode, TaskEnded, Withdraw
 from user_lib.contract.states import TaskState
 
 __all__ = ["Orders", "Rules"]
@@ -30,6 +32,7 @@ class Rules:
     policy: Policy
     external: Collection[str]
     signals: Signals
+    trust: Trust
     barred: str = ""
     """Why the sandbox cannot confine foreign code on this machine; empty when it can."""
 
@@ -41,12 +44,14 @@ class Orders:
         self, identity: Identity, rules: Rules, store: Store, table: Table, modules: Modules
     ) -> None:
         self._identity, self._rules, self._store = identity, rules, store
+        self.trust = rules.trust
+        self._strangers = Strangers()
         self.table, self.modules = table, modules
 
     def resume(self, now: Now) -> None:
         """Take up the tasks that the store keeps; those that may no longer run end, saying so."""
         for kept in self._store.tasks:
-            self.table.add(kept, self._refusal(kept.spec, held=0), now)
+            self.table.add(kept, self._resumed(kept), now)
         self.table.flush(now)
         if len(self.table):
             log.info("took up %d tasks where they were", len(self.table))
@@ -74,15 +79,21 @@ class Orders:
             return
         if self._store.has_ended(assignment_id):
             return
-        refusal = self._refusal(order.spec, held=len(self.table))
+        try:
+            spec = self.trust.spec_of(order)
+        except Untrusted as error:
+            self._refuse_untrusted(order, error, now)
+            return
+        refusal = self._refusal(spec, held=len(self.table))
         position = Position(iteration=order.first_iteration)
         if refusal is not None:
-            self._refuse(order, refusal, now)
+            log.info("task %s: refused: %s", assignment_id, refusal.detail)
+            self.table.write([EndTask(self._rejected(order, refusal), spec.priority)], now)
             return
-        saved = SaveTask(assignment_id, order.analyst, order.spec, position)
+        saved = SaveTask(assignment_id, order.analyst, spec, position)
         if self.table.write([saved], now):  # otherwise the cloud assigns again
             log.info("task %s: accepted from %s", assignment_id, order.analyst)
-            self.table.add(Kept(assignment_id, order.analyst, order.spec, position), None, now)
+            self.table.add(Kept(assignment_id, order.analyst, spec, position), None, now)
 
     def withdraw(self, order: Withdraw, now: Now) -> None:
         """End a task that the cloud no longer wants."""
@@ -96,6 +107,11 @@ class Orders:
         """Arm a code version, or say why not; it counts once it is on disk."""
         self.table.flush(now)
         before = self.modules.get(order.analyst) or CodeSlot(analyst=order.analyst)
+        try:
+            self.trust.check_code(order)
+        except Untrusted as error:
+            self._refuse_code(order, error)
+            return
         slot = arm(before, order, self._check_code)
         if slot is before:
             self.modules.report(order.analyst)
@@ -103,6 +119,12 @@ class Orders:
         if self.table.write([SaveSlot(slot)], now):  # otherwise the cloud sends it again
             self.modules.put(slot)
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
+
+    def _resumed(self, kept: Kept) -> Refusal | None:
+        if not self.trust.trusts(kept.analyst):
+            words = f"the owner of this vehicle no longer trusts {kept.analyst}"
+            return Refusal(reason="untrusted", detail=words)
+        return self._refusal(kept.spec, held=0)
 
     def _check_code(self, source: str) -> None:
         if self._rules.barred:
@@ -122,9 +144,41 @@ class Orders:
             spec, rules.policy, rules.signals, external=rules.external, tasks_held=held
         )
 
-    def _refuse(self, order: Assign, refusal: Refusal, now: Now) -> None:
-        log.info("task %s: refused: %s", order.assignment_id, refusal.detail)
-        ended = TaskEnded(
+    def trust_changed(self, now: Now) -> None:
+        """End the tasks of analysts whom the owner no longer trusts."""
+        for assignment_id, analyst in self.table.analysts():
+            if not self.trust.trusts(analyst):
+                words = f"the owner of this vehicle no longer trusts {analyst}"
+                log.warning("task %s: ends: %s", assignment_id, words)
+                over = DataOver("untrusted", words, by_itself=False)
+                self.table.give(assignment_id, over, now)
+
+    def _refuse_untrusted(self, order: Assign, error: Untrusted, now: Now) -> None:
+        """Tell of an order that nobody trusted signed, a bounded number of times.
+
+        It does not count as a task that ended here: whoever makes up orders must not be able to
+        make this vehicle forget the real ones, or fill its disk.
+        """
+        if not self._strangers.admit(order.assignment_id, now.monotonic_ns):
+            return
+        log.warning("task %s: refused: %s: %s", order.assignment_id, error.reason, error)
+        refusal = Refusal(reason=error.reason, detail=str(error))
+        self.table.write([Tell(self._rejected(order, refusal))], now)
+
+    def _refuse_code(self, order: SetCode, error: Untrusted) -> None:
+        """Tell of code that nobody trusted signed; the slot stays what it was."""
+        self.modules.refuse(
+            CodeReport(
+                analyst=order.analyst,
+                generation=order.generation,
+                version=order.version,
+                state="refused",
+                detail=f"{error.reason}: {error}",
+            )
+        )
+
+    def _rejected(self, order: Assign, refusal: Refusal) -> TaskEnded:
+        return TaskEnded(
             assignment_id=order.assignment_id,
             vehicle_id=self._identity.vehicle_id,
             epoch=self._identity.epoch,
@@ -134,4 +188,3 @@ class Orders:
             path=refusal.path,
             near=refusal.near,
         )
-        self.table.write([EndTask(ended, order.spec.priority)], now)

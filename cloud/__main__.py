@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ledger=options.ledger,
             sandbox_socket=options.sandbox_socket,
             metrics_socket=options.metrics_socket,
+            key=options.key,
+            authorized=options.authorized,
+            insecure=options.insecure or _needs_no_link(options) or None,
         )
         set_up_log(config.log_level)
         if options.check_config:
@@ -56,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("oodida-cloud", error)
         return DAMAGED
     return 0
+
+
+def _needs_no_link(options: argparse.Namespace) -> bool:
+    """Whether only the ledger is looked at, and no configuration says how to be reached."""
+    offline = options.check_ledger or options.backup_ledger is not None
+    return offline and options.config is None and options.key is None
 
 
 def _raise_limit() -> None:
@@ -83,11 +92,19 @@ def _parser() -> argparse.ArgumentParser:
         description="The off-board side of OODIDA: takes assignments from analysts, gives them to "
         "vehicles, keeps their results, and aggregates them.",
         epilog="example: oodida-cloud --config cloud.yaml; without --config, the defaults: "
-        "tcp://127.0.0.1:5570 and a ledger in ~/.local/state/oodida",
+        "tcp://127.0.0.1:5570 and a ledger in ~/.local/state/oodida, and keys have to be given: "
+        "oodida-cloud --key cloud.key --authorized authorized/",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="cloud.yaml")
     parser.add_argument("--bind", metavar="ENDPOINT", help="such as tcp://127.0.0.1:5570")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="the SQLite file")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the cloud's own secret keys")
+    parser.add_argument(
+        "--authorized", type=Path, metavar="DIR", help="the cards of those who are let in"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="no keys, on this machine only (127.0.0.1, ipc)"
+    )
     parser.add_argument("--sandbox-socket", metavar="PATH", help="where a service starts sandboxes")
     parser.add_argument("--metrics-socket", metavar="PATH", help="where metrics are served")
     parser.add_argument(

@@ -1,11 +1,13 @@
 """What analysts ask, and what they are answered; each sees and ends only own assignments."""
 
-from cloud.auth import Peer, identify
+from cloud.auth import Peer
 from cloud.code_changes import change_code, code_status
 from cloud.context import Context
 from cloud.explain import explanation, job_infos
 from cloud.jobs import Jobs
 from cloud.ledger import AssignmentRow
+from cloud.proof import proof
+from cloud.roles import check_role
 from cloud.selection import check_known
 from cloud.submission import submit
 from cloud.waiting import Waiting, WaitingRequest
@@ -25,6 +27,7 @@ from user_lib.contract.messages import (
     ListVehicles,
     Ping,
     Pong,
+    Prove,
     PushCode,
     ReadEvents,
     Rejection,
@@ -49,10 +52,12 @@ class Analysts:
 
     def receive(self, peer: Peer, request: Request) -> None:
         """Answer a request, or let it wait."""
-        if identify(peer, "analyst", request.user) is None:
-            self._refuse(peer, request.number, Rejected("who are you?", reason="unknown_user"))
+        identity = self._context.auth.identify(peer, request.user, "analyst")
+        if identity is None:
+            self._refuse_stranger(peer, request)
             return
         try:
+            check_role(identity.role, request.ask)
             answer = self._answer(request.user, request.ask)
             if answer is None:
                 self._park(peer, request)
@@ -102,7 +107,7 @@ class Analysts:
     def _waited(self, user: UserId, ask: ReadEvents | CodeStatus, *, final: bool) -> Answer | None:
         if isinstance(ask, ReadEvents):
             return self._events(user, ask, final=final)
-        return code_status(self._context, user, final=final)
+        return code_status(self._context, user, final=final, brief=ask.brief)
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -130,6 +135,8 @@ class Analysts:
                 return self._signals(vehicle_id)
             case ListJobs(limit=limit):
                 return job_infos(context.ledger, user, limit)
+            case Prove(assignment_id=assignment_id):
+                return proof(context, self._own(user, assignment_id))
             case Explain(assignment_id=assignment_id):
                 row = self._own(user, assignment_id)
                 return explanation(context, row, self._jobs.get(assignment_id))
@@ -167,6 +174,18 @@ class Analysts:
         if row.analyst != user:
             raise Rejected(f"assignment {assignment_id!r} is another analyst's", reason="not_yours")
         return row
+
+    def _refuse_stranger(self, peer: Peer, request: Request) -> None:
+        """Answer somebody who is not who they say they are."""
+        card = self._context.auth.card(peer)
+        known = "" if card is None else f"; it is that of the {card.role} {card.name}"
+        self._context.complaints.add(
+            "refused user", "connection %s may not ask as %s%s", peer, request.user, known
+        )
+        role = card is not None and card.role == "vehicle"
+        words = f"the key of this connection is not that of {request.user}{known}"
+        error = Rejected(words, reason="forbidden_role" if role else "unknown_user")
+        self._refuse(peer, request.number, error)
 
     def _refuse(self, peer: Peer, number: int, error: Exception) -> None:
         self._context.mail.reply(peer, number, _rejection(error))

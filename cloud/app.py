@@ -5,24 +5,28 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import FrameType
 
+import zmq
+
 from agent.sandbox import Sandbox, SandboxConfig
-from cloud.auth import Peer
+from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
+from cloud.doorman import Doorman
 from cloud.ledger import Ledger, LedgerDamaged, LedgerError
 from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
 from cloud.telemetry import Snapshot, render
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.wire.keyring import Keyring
+from user_lib.wire.keys import load_keys
 from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
-from user_lib.wire.socket import is_loopback
 
 __all__ = ["App", "version"]
 
@@ -58,23 +62,37 @@ class App:
         self._metrics_ns = self._clock.monotonic_ns() + METRICS_NS
         self._snapshot, self._snapshot_ns = Snapshot(), 0
         self._turns = self._busy_ns = 0
+        with ExitStack() as building:
+            self._build(config, building.callback)
+            self._closing = building.pop_all()
+
+    def _build(self, config: Config, on_close: Callable[..., object]) -> None:
+        keys = None if config.keys is None else load_keys(config.keys.own, "cloud")
+        keyring = (
+            None
+            if config.keys is None
+            else Keyring(config.keys.authorized, *ENROLLED, clock=self._clock)
+        )
+        self._auth = Auth(keyring)
         self._ledger = Ledger(config.ledger)
-        try:
-            self._service = Service(config, self._ledger, self._clock, version())
-            sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
-            self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
-            try:
-                self._router = Router(
-                    config.bind,
-                    messages_per_peer=config.bounds.messages_per_peer,
-                    wake_fds=(self._workers.wake_fd, self._stop_fd),
-                )
-            except BaseException:
-                self._workers.close()
-                raise
-        except BaseException:
-            self._ledger.close()
-            raise
+        on_close(self._ledger.close)
+        self._service = Service(config, self._ledger, self._clock, version(), self._auth)
+        sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
+        self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
+        on_close(self._workers.close)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        on_close(context.term)
+        self._doorman = None if keyring is None else Doorman(context, keyring, self._clock)
+        if self._doorman is not None:
+            on_close(self._doorman.close)
+        self._router = Router(
+            context,
+            config.bind,
+            keys,
+            messages_per_peer=config.bounds.messages_per_peer,
+            wake_fds=(self._workers.wake_fd, self._stop_fd),
+        )
+        on_close(self._router.close)
 
     @property
     def endpoint(self) -> str:
@@ -106,13 +124,12 @@ class App:
 
     def _announce(self) -> None:
         """Say that it is ready, and what an operator must know."""
-        if not is_loopback(self.endpoint):
+        if self._auth.insecure:
             LOG.warning(
-                "INSECURE: %s can be reached from other machines and there are no keys: anybody "
-                "there can read results and run code on the vehicles",
+                "INSECURE: no keys; everybody on this machine who reaches %s is taken for who they "
+                "say they are",
                 self.endpoint,
             )
-        LOG.info("no keys yet: every peer is taken for who it says it is")
         LOG.info(
             "listening on %s ledger %s (%d assignments go on)",
             self.endpoint,
@@ -123,7 +140,10 @@ class App:
     def _turn(self) -> None:
         self._router.wait(WAIT_MS)
         began_ns = self._clock.monotonic_ns()
+        self._watch_doorman()
         try:
+            if self._auth.refresh():
+                self._service.keys_changed()
             self._receive(began_ns + LONGEST_RECEIVE_NS)
             for done in self._workers.take():
                 self._service.aggregated(done)
@@ -183,6 +203,14 @@ class App:
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
 
+    def _watch_doorman(self) -> None:
+        """Without a doorman nobody new gets in: better that they see a closed door."""
+        if self._doorman is None or self._doorman.alive:
+            return
+        self._doorman = None
+        LOG.critical("keys can no longer be checked: no new connections are taken; restart this")
+        self._router.stop_accepting()
+
     def _look(self) -> Snapshot:
         """Return what the metrics are rendered from, in another thread."""
         online, known = self._service.vehicles
@@ -201,6 +229,8 @@ class App:
 
     def _log_counts(self) -> None:
         counts = {**self._router.counts, **self._service.complaints.counts}
+        if self._doorman is not None:
+            counts.update(self._doorman.complaints.counts)
         LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
 
     @contextmanager
@@ -232,9 +262,7 @@ class App:
 
     def _close(self) -> None:
         self._log_counts()
-        self._router.close()
-        self._workers.close()
-        self._ledger.close()
+        self._closing.close()
         os.close(self._stop_fd)
         LOG.info("stopped")
 

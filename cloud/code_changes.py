@@ -1,10 +1,10 @@
 """An analyst changes a code slot of their own, or asks how far a change got."""
 
-from typing import TypeAlias
-
+from cloud.code_change import CodeChange
 from cloud.context import Context
 from cloud.jobs import Jobs
 from cloud.selection import check_known
+from cloud.signatures import open_change
 from cloud.slot import Slot
 from user_lib.contract.code import check
 from user_lib.contract.errors import Rejected
@@ -13,13 +13,10 @@ from user_lib.contract.messages import (
     CodeSlot,
     CodeSlots,
     PushCode,
-    RemoveCode,
     RollbackCode,
 )
 
-__all__ = ["CodeChange", "change_code", "code_status"]
-
-CodeChange: TypeAlias = PushCode | RollbackCode | RemoveCode
+__all__ = ["change_code", "code_status"]
 
 
 def change_code(context: Context, jobs: Jobs, user: UserId, ask: CodeChange) -> CodeSlot:
@@ -38,25 +35,28 @@ def change_code(context: Context, jobs: Jobs, user: UserId, ask: CodeChange) -> 
     return context.slots.describe(context.slots.get(user, ask.side))
 
 
-def code_status(context: Context, user: UserId, *, final: bool) -> CodeSlots | None:
+def code_status(
+    context: Context, user: UserId, *, final: bool, brief: bool = False
+) -> CodeSlots | None:
     """Return both slots; None while vehicles that are online are pending, unless ``final``."""
     slots = context.slots
     onboard = slots.get(user, "onboard")
     if not final and slots.pending(onboard):
         return None
     return CodeSlots(
-        onboard=slots.describe(onboard),
-        offboard=slots.describe(slots.get(user, "offboard")),
+        onboard=slots.describe(onboard, brief=brief),
+        offboard=slots.describe(slots.get(user, "offboard"), brief=brief),
     )
 
 
 def _change(context: Context, user: UserId, ask: CodeChange) -> Slot | None:
+    order = open_change(context.auth, user, ask)
     if isinstance(ask, PushCode):
         _check_push(context, ask)
-        return context.slots.push(user, ask)
+        return context.slots.push(user, ask, order)
     if isinstance(ask, RollbackCode):
-        return context.slots.rollback(user, ask.side, ask.token)
-    return context.slots.remove(user, ask.side, ask.token)
+        return context.slots.rollback(user, ask, order)
+    return context.slots.remove(user, ask, order)
 
 
 def _check_push(context: Context, ask: PushCode) -> None:

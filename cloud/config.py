@@ -8,9 +8,9 @@ import msgspec
 from user_lib.contract.assignment import Limits
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.config import load_config
-from user_lib.wire.socket import check_endpoint, is_loopback
+from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["Bounds", "Config", "OffboardConfig", "check", "load"]
+__all__ = ["Bounds", "CloudKeys", "Config", "OffboardConfig", "check", "load"]
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -39,6 +39,15 @@ class Bounds(_Part, frozen=True, kw_only=True):
     """Messages queued for a peer that does not read; beyond it they are dropped and counted."""
 
 
+class CloudKeys(_Part, frozen=True, kw_only=True):
+    """Who the cloud is, and whom it lets in; relative paths are relative to the file."""
+
+    own: Path
+    """The secret file of the cloud's own keys."""
+    authorized: Path
+    """The directory of the cards of vehicles, analysts, engineers and operators."""
+
+
 class Config(_Part, frozen=True, kw_only=True):
     """Everything that `cloud.yaml` may say."""
 
@@ -49,7 +58,9 @@ class Config(_Part, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     keep_ended_days: Positive | None = None
     """Assignments that ended longer ago are removed with their results; None keeps them all."""
+    keys: CloudKeys | None = None
     insecure: bool = False
+    """Run without keys, on this machine only: every peer is taken for who it says it is."""
     sandbox_socket: str = ""
     """Where a service starts sandboxes as another user; without it they are the cloud's own."""
     metrics_socket: str = ""
@@ -57,28 +68,43 @@ class Config(_Part, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def load(path: Path | None, **given: object) -> Config:
+def load(
+    path: Path | None, *, key: Path | None = None, authorized: Path | None = None, **given: object
+) -> Config:
     """Read the configuration, let the values given (unless None) win, and check the whole.
 
     Raises: ConfigError, naming the file, the key and what is allowed.
     """
     config = Config() if path is None else load_config(path, Config)
-    changes = {key: value for key, value in given.items() if value is not None}
-    config = msgspec.structs.replace(config, **changes)
+    keys = _joined(config.keys, Path() if path is None else path.parent, key, authorized)
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = msgspec.structs.replace(config, keys=keys, **changes)
     config = msgspec.structs.replace(config, ledger=config.ledger.expanduser())
     check(config)
     return config
 
 
+def _joined(
+    written: CloudKeys | None, base: Path, key: Path | None, authorized: Path | None
+) -> CloudKeys | None:
+    """Return the file's keys, by the command line's in their places.
+
+    Raises: ConfigError, when only one of the two is there.
+    """
+    if written is not None:
+        key = key or base / written.own.expanduser()
+        authorized = authorized or base / written.authorized.expanduser()
+    if key is None and authorized is None:
+        return None
+    if key is None or authorized is None:
+        raise ConfigError("keys: give both the cloud's own (--key) and --authorized")
+    return CloudKeys(own=key, authorized=authorized)
+
+
 def check(config: Config) -> None:
-    """Refuse an address that others can reach, as long as nothing tells peers apart.
+    """Refuse an address that is none, and a link that nothing protects.
 
     Raises: ConfigError, with the way out.
     """
     check_endpoint(config.bind)
-    if not is_loopback(config.bind) and not config.insecure:
-        raise ConfigError(
-            f"bind: {config.bind} can be reached from other machines, and this version has no keys "
-            "yet: anybody there could run code on the vehicles. Bind to 127.0.0.1 (vehicles and "
-            "analysts come through a tunnel), or write insecure: true to accept that"
-        )
+    check_trust(config.bind, keyed=config.keys is not None, insecure=config.insecure, what="bind")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cloud.auth import Auth
 from cloud.complaints import Complaints
 from cloud.config import Config
 from cloud.ledger import Ledger
@@ -31,6 +32,7 @@ class Context:
     """
 
     config: Config
+    auth: Auth
     clock: Clock
     ledger: Ledger
     registry: Registry

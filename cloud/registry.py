@@ -132,6 +132,10 @@ class Registry:
         """Whether a vehicle's lease runs."""
         return self.peer_of(vehicle_id) is not None
 
+    def connections(self) -> list[tuple[VehicleId, Peer]]:
+        """Return who is online, and by which connection."""
+        return [(name, peer) for peer, name in self._by_peer.items()]
+
     @property
     def online(self) -> int:
         """How many vehicles are online."""

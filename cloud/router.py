@@ -8,8 +8,10 @@ from typing import Literal, TypeAlias
 import zmq
 
 from cloud.auth import Peer
+from cloud.doorman import DOMAIN
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import Keys
 
 __all__ = ["Fate", "Router"]
 
@@ -22,15 +24,28 @@ MAX_FRAMES = 4
 
 
 class Router:
-    """Owns the socket; a peer is the random identity that the socket gave its connection.
+    """Owns the socket.
+
+    With ``keys`` only connections are taken that the doorman of the same ``context`` lets in, and
+    each message's peer has the key that ZeroMQ verified; None is the insecure mode.
 
     Raises: ConfigError, when the address cannot be bound.
     """
 
-    def __init__(self, bind: str, *, messages_per_peer: int, wake_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        bind: str,
+        keys: Keys | None,
+        *,
+        messages_per_peer: int,
+        wake_fds: Sequence[int] = (),
+    ) -> None:
         self.counts: Counter[str] = Counter()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = _socket(self._context, messages_per_peer)
+        self._keyed = keys is not None
+        self._socket = _socket(context, messages_per_peer)
+        if keys is not None:
+            _secure(self._socket, keys)
         try:
             self._socket.bind(bind)
         except zmq.ZMQError as error:
@@ -53,9 +68,10 @@ class Router:
         """Yield what has arrived, at most ``limit`` messages: the peer and its frames."""
         for _ in range(limit):
             try:
-                peer = self._socket.recv(zmq.NOBLOCK)
+                first = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
             frames: list[bytes] = []
             while self._socket.getsockopt(zmq.RCVMORE):
                 frame = self._socket.recv(zmq.NOBLOCK)
@@ -67,7 +83,7 @@ class Router:
     def send(self, peer: Peer, frames: Sequence[bytes]) -> Fate:
         """Send, or say why not: the connection is gone, or too slow and its queue full."""
         try:
-            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+            self._socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
         except zmq.Again:
             self.counts["dropped.slow"] += 1
             return "slow"
@@ -79,11 +95,23 @@ class Router:
         self.counts["sent"] += 1
         return "sent"
 
+    def stop_accepting(self) -> None:
+        """Take no new connections; those that are there stay."""
+        with suppress(zmq.ZMQError):
+            self._socket.unbind(self.endpoint)
+
     def close(self) -> None:
         """Close the socket; what was not sent yet is dropped."""
         with suppress(zmq.ZMQError):
             self._socket.close(linger=0)
-        self._context.term()
+
+
+def _secure(socket: "zmq.Socket[bytes]", keys: Keys) -> None:
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.curve_secret)
+    socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+    # Without a handler ZeroMQ would let everybody in; with this it lets nobody in.
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
 def _socket(context: "zmq.Context[zmq.Socket[bytes]]", queued: int) -> "zmq.Socket[bytes]":

@@ -5,13 +5,14 @@ got an answer can rely on it through a power cut. When the disk refuses a tick, 
 its messages stay unacknowledged, and everything is read back from the ledger.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from cloud.analysts import Analysts
-from cloud.auth import Peer
+from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Config
 from cloud.context import Context
@@ -30,6 +31,7 @@ from user_lib.contract.messages import FromVehicle, Heartbeat, Hello, Rejection
 
 __all__ = ["Service"]
 
+LOG = logging.getLogger(__name__)
 DAY_NS = 24 * 3600 * SECOND
 PRUNE_NS = 600 * SECOND
 TIMERS_NS = 100 * MS
@@ -46,9 +48,11 @@ class _Numbered(msgspec.Struct):
 class Service:
     """Everything of the cloud but its socket and its threads."""
 
-    def __init__(self, config: Config, ledger: Ledger, clock: Clock, version: str) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, clock: Clock, version: str, auth: Auth
+    ) -> None:
         self._config, self._ledger, self._clock = config, ledger, clock
-        self._version = version
+        self._version, self._auth = version, auth
         self._registry = Registry(int(config.lease_s * SECOND))
         self.complaints = Complaints(clock)
         self._waiting = Waiting(config.bounds)
@@ -81,6 +85,9 @@ class Service:
 
     def receive(self, peer: Peer, frames: Sequence[bytes]) -> None:
         """Handle one message; whatever it is, the next one is handled too."""
+        if not self._auth.admits(peer):
+            self.complaints.add("revoked key", "a message of %s is ignored", peer)
+            return
         try:
             self._dispatch(peer, frames)
         except LedgerError:
@@ -90,7 +97,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
             self._tainted = True
             self.complaints.add(
-                "internal error", "a message of %s was not handled", peer.hex(), error=error
+                "internal error", "a message of %s was not handled", peer, error=error
             )
 
     def aggregated(self, done: Done) -> None:
@@ -117,7 +124,7 @@ class Service:
         self._ledger.commit()
         work = list(self._context.work)
         self._context.work.clear()
-        mail = self._context.mail.take()
+        mail = [letter for letter in self._context.mail.take() if self._may_leave(letter[0])]
         if self._tainted:
             self._build()
         return mail, work
@@ -137,12 +144,26 @@ class Service:
             self._registry.drop(vehicle)
             self._vehicles.lost(vehicle)
 
+    def keys_changed(self) -> None:
+        """Cards came or went: a vehicle whose key was revoked is gone."""
+        for name, peer in self._registry.connections():
+            if not self._auth.admits(peer):
+                LOG.warning("vehicle %s: its key was revoked", name)
+                self.unreachable(peer)
+
+    def _may_leave(self, peer: Peer) -> bool:
+        if self._auth.admits(peer):
+            return True
+        self.complaints.add("revoked key", "nothing is sent to %s any more", peer)
+        return False
+
     def _build(self) -> None:
         self._tainted = False
         mail = Mail(self._registry)
         slots = Slots(self._ledger, self._registry, self._clock)
         self._context = Context(
             config=self._config,
+            auth=self._auth,
             clock=self._clock,
             ledger=self._ledger,
             registry=self._registry,
@@ -172,7 +193,7 @@ class Service:
             self._analysts.receive(peer, REQUEST.decode(frames))
 
     def _malformed(self, peer: Peer, frames: Sequence[bytes], error: ProtocolError) -> None:
-        self.complaints.add("malformed message", "from peer %s: %s", peer.hex(), error)
+        self.complaints.add("malformed message", "from peer %s: %s", peer, error)
         if direction(frames) == b"a":
             answer = Rejection(reason="malformed", message=str(error))
             self._context.mail.reply(peer, _number_of(frames), answer)

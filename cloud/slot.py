@@ -8,6 +8,8 @@ from user_lib.contract.messages.records import Side
 
 __all__ = ["CLOUD", "NOTHING", "Slot"]
 
+MAX_AHEAD = 1_000_000
+"""How many generations a lost ledger may lie behind its vehicles."""
 CLOUD = "cloud"
 """The vehicle id under which the off-board side's own state stands."""
 NOTHING = GenerationRow(
@@ -33,6 +35,16 @@ class Slot:
     def generation(self) -> int:
         """The number of the content in force."""
         return self.content.generation
+
+    @property
+    def next_generation(self) -> int:
+        """What the next content is to be numbered: higher than any vehicle holds."""
+        return max(self.generation, self.seen_generation) + 1
+
+    def saw(self, generation: int) -> None:
+        """Note what a vehicle says it holds; a number that cannot be is not believed."""
+        if generation - self.generation < MAX_AHEAD:
+            self.seen_generation = max(self.seen_generation, generation)
 
     @property
     def empty(self) -> bool:

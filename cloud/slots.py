@@ -6,9 +6,10 @@ side is sent to all vehicles at once; the heartbeat's account of what a vehicle 
 lost. The off-board side is armed here, and what became of it stands under the name `cloud`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias, cast
 
+from cloud.code_change import CodeChange
 from cloud.ledger import GenerationRow, Ledger, ReportRow
 from cloud.registry import Registry, Vehicle
 from cloud.slot import CLOUD, NOTHING, Slot
@@ -21,19 +22,25 @@ from user_lib.contract.messages import (
     CodeSlot,
     CodeState,
     PushCode,
+    RemoveCode,
     Result,
     RollBack,
+    RollbackCode,
     SetCode,
 )
 from user_lib.contract.messages.records import Side
+from user_lib.contract.signed import SlotOrder
 
 __all__ = ["Slots"]
 
-MOST_AHEAD = 1_000_000
-"""A vehicle may hold newer generations than a ledger that was restored from a copy; one that says
-more than this ahead is wrong, and would use up the numbers."""
-
 _State: TypeAlias = Literal["pending", "offline", "armed", "refused", "rolled_back", "removed"]
+
+
+_ACTIONS: Mapping[type[CodeChange], str] = {
+    PushCode: "push",
+    RollbackCode: "rollback",
+    RemoveCode: "remove",
+}
 
 
 class Slots:
@@ -62,8 +69,11 @@ class Slots:
 
     # --- changes ---------------------------------------------------------------------------------
 
-    def push(self, analyst: UserId, ask: PushCode) -> Slot | None:
-        """Put a module in a slot; None when this token was used before."""
+    def push(self, analyst: UserId, ask: PushCode, order: SlotOrder | None) -> Slot | None:
+        """Put a module in a slot; None when this token was used before.
+
+        ``order`` is the content that the analyst signed, which must be what comes of it here.
+        """
         slot = self.get(analyst, ask.side)
         version = version_of(ask.source)
         self._ledger.code.put_source(analyst, version, ask.source, self._clock.unix_ns())
@@ -72,42 +82,50 @@ class Slots:
         if ask.vehicles is not None:
             default = slot.content.version
             overrides = {**slot.content.overrides, **dict.fromkeys(ask.vehicles, version)}
-        return self._change(slot, "push", ask.token, default, overrides)
+        return self._change(slot, ask, order, default, overrides)
 
-    def rollback(self, analyst: UserId, side: Side, token: str) -> Slot | None:
+    def rollback(self, analyst: UserId, ask: RollbackCode, order: SlotOrder | None) -> Slot | None:
         """Put the previous content back, as a new generation; None for a repeat."""
-        slot = self.get(analyst, side)
+        slot = self.get(analyst, ask.side)
         old = slot.previous
-        if not self._used(slot, token) and old.generation == 0:
+        if not self._used(slot, ask.token) and old.generation == 0:
             raise Rejected(
-                f"the {side} slot has no previous code to go back to", reason="no_previous"
+                f"the {ask.side} slot has no previous code to go back to", reason="no_previous"
             )
-        return self._change(slot, "rollback", token, old.version, old.overrides)
+        return self._change(slot, ask, order, old.version, old.overrides)
 
-    def remove(self, analyst: UserId, side: Side, token: str) -> Slot | None:
+    def remove(self, analyst: UserId, ask: RemoveCode, order: SlotOrder | None) -> Slot | None:
         """Empty a slot; None for a repeat."""
-        slot = self.get(analyst, side)
-        if not self._used(slot, token) and slot.empty:
-            raise Rejected(f"the {side} slot is empty already", reason="no_code")
-        return self._change(slot, "remove", token, "", {})
+        slot = self.get(analyst, ask.side)
+        if not self._used(slot, ask.token) and slot.empty:
+            raise Rejected(f"the {ask.side} slot is empty already", reason="no_code")
+        return self._change(slot, ask, order, "", {})
 
     def _used(self, slot: Slot, token: str) -> bool:
         return self._ledger.code.by_token(slot.analyst, slot.side, token) is not None
 
     def _change(
-        self, slot: Slot, action: str, token: str, version: str, overrides: dict[VehicleId, str]
+        self,
+        slot: Slot,
+        ask: CodeChange,
+        order: SlotOrder | None,
+        version: str,
+        overrides: dict[VehicleId, str],
     ) -> Slot | None:
-        if self._used(slot, token):
+        if self._used(slot, ask.token):
             return None
+        if order is not None:
+            _check_same(order, slot.next_generation, version, overrides)
         last_good = slot.content.version if slot.proven else slot.content.last_good
         row = GenerationRow(
-            generation=max(slot.generation, slot.seen_generation) + 1,
-            action=action,
+            generation=slot.next_generation,
+            action=_ACTIONS[type(ask)],
             version=version,
             overrides=overrides,
-            token=token,
+            token=ask.token,
             created_ns=self._clock.unix_ns(),
             last_good=last_good,
+            signed=ask.signed,
         )
         self._ledger.code.add(slot.analyst, slot.side, row)
         self._slots[slot.analyst, slot.side] = slot
@@ -216,8 +234,7 @@ class Slots:
                 continue
             held = vehicle.code.get(analyst)
             generation = 0 if held is None else held.generation
-            if generation <= slot.generation + MOST_AHEAD:
-                slot.seen_generation = max(slot.seen_generation, generation)
+            slot.saw(generation)
             if generation > slot.generation or self._settled(slot, name, generation):
                 continue
             version = slot.version_for(name)
@@ -240,19 +257,23 @@ class Slots:
             generation=slot.generation,
             version=version,
             source=self.source(version),
+            signed=slot.content.signed,
         )
 
     # --- what analysts are told ------------------------------------------------------------------
 
-    def describe(self, slot: Slot) -> CodeSlot:
-        """Return a slot with the state of every vehicle that has to do with it."""
+    def describe(self, slot: Slot, *, brief: bool = False) -> CodeSlot:
+        """Return a slot, unless ``brief`` with the state of each vehicle that has to do with it."""
         return CodeSlot(
             side=slot.side,
             generation=slot.generation,
             version=slot.content.version,
             overrides=slot.content.overrides,
             previous_version=slot.previous.version,
-            vehicles=tuple(self._states(slot)),
+            next_generation=slot.next_generation,
+            signed=slot.content.signed,
+            previous_signed=slot.previous.signed,
+            vehicles=() if brief else tuple(self._states(slot)),
         )
 
     def pending(self, slot: Slot) -> bool:
@@ -281,6 +302,21 @@ class Slots:
         ):
             return "armed"
         return "pending" if vehicle.online else "offline"
+
+
+def _check_same(
+    order: SlotOrder, generation: int, version: str, overrides: Mapping[VehicleId, str]
+) -> None:
+    """Refuse a change that was signed for another state of the slot than it is in.
+
+    Raises: Rejected.
+    """
+    if (order.generation, order.version, order.overrides) != (generation, version, overrides):
+        raise Rejected(
+            f"the slot was changed meanwhile: signed was generation {order.generation}, due is "
+            f"{generation}; look at the slot and change it again",
+            reason="stale_generation",
+        )
 
 
 def _told(report: ReportRow) -> CodeState:

@@ -5,10 +5,12 @@ from cloud.context import Context
 from cloud.jobs import Jobs
 from cloud.ledger import AssignmentRow
 from cloud.selection import check_methods, select
+from cloud.signatures import check_assignment
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.errors import Rejected
-from user_lib.contract.ids import UserId, VehicleId, new_id
+from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import Submit, Submitted
+from user_lib.contract.signed import assignment_id_of
 from user_lib.contract.states import JobState
 
 __all__ = ["submit"]
@@ -24,13 +26,14 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
         vehicles = context.ledger.assignments.vehicles(known.row)
         return Submitted(assignment_id=known.assignment_id, vehicles=vehicles)
     spec = parse(ask.spec)
+    check_assignment(context.auth, user, ask)
     check_params("onboard", spec.onboard, spec.onboard_params)
     check_params("offboard", spec.offboard, spec.offboard_params)
     _check_room(context, jobs, user)
     vehicles = select(spec, context.registry.vehicles)
     check_methods(spec, vehicles, context.registry.vehicles)
     _check_code(context, user, spec, vehicles)
-    row = _new_row(user, spec, context.clock.unix_ns())
+    row = _new_row(user, ask, spec, context.clock.unix_ns())
     jobs.submit(row, ask.token, vehicles)
     return Submitted(assignment_id=row.assignment_id, vehicles=vehicles)
 
@@ -62,10 +65,10 @@ def _check_code(
         )
 
 
-def _new_row(user: UserId, spec: Assignment, created_ns: int) -> AssignmentRow:
+def _new_row(user: UserId, ask: Submit, spec: Assignment, created_ns: int) -> AssignmentRow:
     return AssignmentRow(
         row=0,
-        assignment_id=new_id("job"),
+        assignment_id=assignment_id_of(user, ask.token),
         analyst=user,
         spec=spec,
         state=JobState.SCHEDULED,
@@ -77,4 +80,5 @@ def _new_row(user: UserId, spec: Assignment, created_ns: int) -> AssignmentRow:
         last_seq=0,
         results=0,
         rounds_closed=0,
+        signed=ask.signed,
     )

@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from cloud.auth import Peer, identify
+from cloud.auth import Peer
 from cloud.context import Context
 from cloud.jobs import Jobs
 from cloud.registry import Vehicle
@@ -113,8 +113,13 @@ class Vehicles:
 
     def _admitted(self, peer: Peer, name: VehicleId) -> bool:
         context = self._context
-        if identify(peer, "vehicle", name) is None:
-            context.complaints.add("refused vehicle", "a connection may not speak for %s", name)
+        if context.auth.identify(peer, name, "vehicle") is None:
+            context.complaints.add(
+                "refused vehicle",
+                "connection %s may not speak for %s; the vehicle_id must be the name on its card",
+                peer,
+                name,
+            )
             return False
         most = context.config.bounds.vehicles
         if name not in context.registry.vehicles and len(context.registry.vehicles) >= most:

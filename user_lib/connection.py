@@ -6,16 +6,18 @@ connection until its time is over. That is how a restart of the cloud looks like
 
 import contextlib
 import threading
-from typing import Self, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, TypeVar
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.contract.codec import REPLY, REQUEST
 from user_lib.contract.errors import AssignmentError, CodeError, LinkError, ProtocolError, Rejected
 from user_lib.contract.messages import Answer, Ask, Rejection, Request
 from user_lib.settings import Settings
-from user_lib.wire.socket import dealer
+from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal
 
 __all__ = ["Connection"]
 
@@ -23,6 +25,10 @@ T = TypeVar("T")
 
 ATTEMPT_S = 2.0
 """How long one socket is given before the question is asked again over a fresh one."""
+SHAKE_MS = 50
+"""How often a handshake under way is looked at."""
+REFUSED_NS = 1 * SECOND
+"""How long a refused connection is tried again before that is an error."""
 _BAD_ASSIGNMENT = "invalid"
 _BAD_CODE = "bad_code"
 """The words by which the cloud says what the check at this side would have said."""
@@ -37,7 +43,9 @@ class Connection:
         self._lock = threading.Lock()
         self._socket: zmq.Socket[bytes] | None = None
         self._lost: zmq.Socket[bytes] | None = None
-        """Readable once the connection of ``_socket`` is lost."""
+        """Tells when the connection of ``_socket`` is lost or refused."""
+        self._refused = ""
+        """Why the cloud broke off the last handshake; empty once one succeeded."""
         self._number = 0
         self._closed = False
 
@@ -89,6 +97,8 @@ class Connection:
                 return answer
             self._drop_socket()
         self._drop_socket()
+        if self._refused:
+            raise LinkError(f"{self.settings.cloud} refused this connection: {self._refused}")
         raise LinkError(
             f"no cloud at {self.settings.cloud} answered within {self.settings.timeout_s:g} s; is "
             "oodida-cloud running? Set OODIDA_CLOUD or give cloud= (on the command line --cloud) "
@@ -97,15 +107,38 @@ class Connection:
 
     def _send(self, frames: list[bytes], until_ns: int) -> bool:
         """Send once there is a connection; False when there is none in time."""
-        if self._lost is not None and self._lost.poll(0):
+        if self._is_lost():
             self._drop_socket()  # the cloud went away since the last question
-        socket = self._socket or self._open_socket()
+        refused_until_ns = self._now_ns() + REFUSED_NS
         while self._now_ns() < until_ns:
-            if socket.poll(self._left_ms(until_ns), zmq.POLLOUT):
+            socket = self._socket or self._open_socket()
+            if socket.poll(min(self._left_ms(until_ns), SHAKE_MS), zmq.POLLOUT):
                 with contextlib.suppress(zmq.Again):  # the connection went between the two
                     socket.send_multipart(frames, zmq.NOBLOCK)
+                    self._refused = ""
                     return True
+            if self._is_refused():
+                if self._now_ns() > refused_until_ns:
+                    return False
+                self._drop_socket()  # the key may be enrolled at this very moment
         return False
+
+    def _is_lost(self) -> bool:
+        """Whether the connection ended; what else the monitor tells is read away."""
+        return any(event["event"] == zmq.EVENT_DISCONNECTED for event in self._changes())
+
+    def _is_refused(self) -> bool:
+        """Whether the cloud broke off the handshake for good, and ZeroMQ gave up with it."""
+        over = False
+        for event in self._changes():
+            if event["event"] & HANDSHAKE_EVENTS:
+                self._refused = refusal(event, self.settings.keys)
+                over = over or event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        return over
+
+    def _changes(self) -> Iterator[Mapping[str, Any]]:
+        while self._lost is not None and self._lost.poll(0):
+            yield recv_monitor_message(self._lost, zmq.NOBLOCK)
 
     def _receive(self, until_ns: int) -> Answer | None:
         """Wait for the answer to the current number; older ones are of questions given up.
@@ -121,13 +154,16 @@ class Connection:
                 reply = REPLY.decode(self._socket.recv_multipart(zmq.NOBLOCK))
                 if reply.number == self._number:
                     return reply.answer
-            elif ready:
+            elif ready and self._is_lost():
                 return None
         return None
 
     def _open_socket(self) -> zmq.Socket[bytes]:
-        self._socket = dealer(zmq.Context.instance(), self.settings.cloud)
-        self._lost = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        settings = self.settings
+        watch = zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._socket = dealer(context, settings.cloud, settings.keys, watch=watch)
+        self._lost = self._socket.get_monitor_socket()
         return self._socket
 
     def _drop_socket(self) -> None:

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias
 
 from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.contract.errors import AssignmentError, UnknownSignal, nearest
+from user_lib.contract.errors import (
+    AssignmentError,
+    ProtocolError,
+    Rejected,
+    UnknownSignal,
+    nearest,
+)
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
     CodeSlot,
@@ -33,12 +39,16 @@ from user_lib.contract.messages import (
     VehicleInfo,
     Vehicles,
 )
+from user_lib.contract.signed import assignment_id_of
 from user_lib.custom_source import Code, source_of
 from user_lib.job import Job
 from user_lib.methods import MethodInfo, check_params, method_table
-from user_lib.settings import load_settings
+from user_lib.settings import Given, KeyPaths, load_settings
+from user_lib.signed_orders import SlotChange, sign_change, sign_submit
 from user_lib.tables import Column, Table
-from user_lib.wire.config import read_yaml
+from user_lib.vehicle_cards import VehicleCards
+from user_lib.wire.config import convert_config, read_yaml
+from user_lib.wire.keys import Keys
 
 __all__ = ["Fleet", "Side", "connect", "read_spec"]
 
@@ -46,6 +56,7 @@ Side: TypeAlias = Literal["onboard", "offboard"]
 Spec: TypeAlias = Mapping[str, Any] | Assignment | str | Path
 """An assignment in the grammar, or the path of a YAML file that holds one."""
 
+CHANGE_TRIES = 5
 HOLD_S = 1.0
 """How long one question for the state of the slots waits at the cloud."""
 
@@ -69,25 +80,36 @@ _SIGNALS: Mapping[str, Column[SignalInfo]] = {
     "choices": lambda s: s.choices or None,
 }
 
-Change = TypeVar("Change", PushCode, RollbackCode, RemoveCode)
-
 
 def connect(
     cloud: str | None = None,
     user: str | None = None,
     *,
     timeout_s: float | None = None,
+    keys: Mapping[str, str | Path] | None = None,
+    insecure: bool = False,
     clock: Clock | None = None,
 ) -> "Fleet":
     """Return the fleet of the cloud at ``cloud``, as ``user``.
 
-    What is not given comes from ``OODIDA_CLOUD`` and ``OODIDA_USER``, then from
-    ``~/.config/oodida/analyst.yaml``, then it is this machine and the login name.
+    ``keys`` are the paths ``{"own": "ada.key", "cloud": "cloud.pub"}``; the user is the name on
+    them. What is not given comes from the environment (``OODIDA_CLOUD``, ``OODIDA_KEY``,
+    ``OODIDA_CLOUD_KEY`` …), then from ``~/.config/oodida/analyst.yaml``. ``insecure`` does without
+    keys, with a cloud on this machine only.
 
-    Raises: ConfigError, for a wrong file; LinkError, when no cloud answers within ``timeout_s``
-            (5 s unless configured).
+    Raises: ConfigError, for a wrong or missing file; LinkError, when no cloud answers within
+            ``timeout_s`` (5 s unless configured), or it does not know the keys.
     """
-    connection = Connection(load_settings(cloud, user, timeout_s), clock)
+    plain = {name: str(path) for name, path in (keys or {}).items()}
+    paths = convert_config(plain, KeyPaths, where="keys")
+    given = Given(
+        cloud=cloud,
+        user=user,
+        timeout_s=timeout_s,
+        keys=paths,
+        insecure=insecure,
+    )
+    connection = Connection(load_settings(given), clock)
     try:
         connection.ask(Ping(), Pong)
     except BaseException:
@@ -127,6 +149,8 @@ class Fleet:
     def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
         self._connection = connection
         self._clock = clock or SystemClock()
+        settings = connection.settings
+        self._vehicles = VehicleCards(settings.vehicles, settings.known_vehicles)
 
     @property
     def cloud(self) -> str:
@@ -172,8 +196,14 @@ class Fleet:
                 the cloud says no.
         """
         assignment = read_spec(spec, keys)
-        ask = Submit(spec=assignment, token=new_id("token"))
-        return self.job(self._connection.ask(ask, Submitted).assignment_id)
+        token, link = new_id("token"), self._connection.settings.keys
+        ask = Submit(spec=assignment, token=token)
+        if link is not None:
+            ask = sign_submit(assignment, token, link.own, self._clock.unix_ns())
+        submitted = self._connection.ask(ask, Submitted).assignment_id
+        if link is not None and submitted != assignment_id_of(self.user, token):
+            raise ProtocolError(f"the cloud answered with another assignment: {submitted}")
+        return self.job(submitted)
 
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return one's own jobs, newest first."""
@@ -235,11 +265,11 @@ class Fleet:
         self._connection.close()
 
     def _job(self, info: JobInfo) -> Job:
-        return Job(self._connection, info, self._clock)
+        return Job(self._connection, info, self._clock, self._vehicles)
 
-    def _change(self, ask: Change, *, wait: bool, timeout_s: float) -> CodeUpdate:
+    def _change(self, ask: SlotChange, *, wait: bool, timeout_s: float) -> CodeUpdate:
         called_ns = self._clock.monotonic_ns()
-        slot = self._connection.ask(ask, CodeSlot)
+        slot = self._signed_change(ask)
         call_ms = (self._clock.monotonic_ns() - called_ns) / 1e6
         update = CodeUpdate(slot, call_ms)
         if not wait:
@@ -253,6 +283,24 @@ class Fleet:
                     break  # a later change took over; this one's last known state stands
                 update = CodeUpdate(latest, call_ms)
         return update
+
+    def _signed_change(self, ask: SlotChange) -> CodeSlot:
+        """Make a change; who else changes the same slot at the same time makes this one repeat."""
+        keys = self._connection.settings.keys
+        if keys is None:
+            return self._connection.ask(ask, CodeSlot)
+        for _ in range(CHANGE_TRIES - 1):
+            try:
+                return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
+            except Rejected as error:
+                if error.reason != "stale_generation":
+                    raise
+        return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
+
+    def _signed(self, ask: SlotChange, keys: Keys) -> SlotChange:
+        slots = self._connection.ask(CodeStatus(brief=True), CodeSlots)
+        slot = slots.onboard if ask.side == "onboard" else slots.offboard
+        return sign_change(ask, slot, keys, self._clock.unix_ns())
 
     def __enter__(self) -> Self:
         return self

@@ -24,7 +24,10 @@ from user_lib.explain import explain_text
 from user_lib.job_file import write_events
 from user_lib.progress import Progress
 from user_lib.results import Columns, Round, VehicleResult, columns_of_results, columns_of_rounds
+from user_lib.signatures import Signatures
 from user_lib.tables import Column, Table
+from user_lib.vehicle_cards import VehicleCards
+from user_lib.verification import Verification
 
 __all__ = ["Job", "JobFailed", "job_table"]
 
@@ -48,8 +51,15 @@ class JobFailed(OodidaError):
 class Job:
     """An assignment in the cloud, by its id; it lives on whether or not anyone looks."""
 
-    def __init__(self, connection: Connection, info: JobInfo, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        info: JobInfo,
+        clock: Clock | None = None,
+        vehicles: VehicleCards | None = None,
+    ) -> None:
         self._connection = connection
+        self._signatures = Signatures(connection, info.assignment_id, vehicles)
         self._info = info
         self._clock = clock or SystemClock()
 
@@ -105,7 +115,7 @@ class Job:
 
     def events_so_far(self, after_seq: int = 0) -> Iterator[Event]:
         """Yield the events so far whose number is above ``after_seq``, without waiting."""
-        return read(self._connection, self.id, after_seq=after_seq)
+        return self._verified(read(self._connection, self.id, after_seq=after_seq))
 
     def events(self, kinds: tuple[Kind, ...] = ALL_KINDS, *, after_seq: int = 0) -> Iterator[Event]:
         """Yield the numbered events after ``after_seq``, live, until the job ends.
@@ -114,11 +124,11 @@ class Job:
         """
         pages = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
         for page in pages:
-            yield from page.events
+            yield from self._verified(page.events)
 
     def results(self) -> list[VehicleResult]:
         """Return every vehicle's results so far, in the order in which they arrived."""
-        events = read(self._connection, self.id, ("result",))
+        events = self._verified(read(self._connection, self.id, ("result",)))
         return [VehicleResult(e.item) for e in events if isinstance(e.item, Result)]
 
     def closed_rounds(self) -> list[Round]:
@@ -185,9 +195,27 @@ class Job:
         """
         return write_events(Path(path), self.events_so_far())
 
+    def verify(self) -> Verification:
+        """Verify all that came back so far, without trusting the cloud.
+
+        The assignment's signature, each vehicle's signature of its results, the code versions they
+        ran; built-in aggregates are computed again. Nothing is raised for what does not hold: see
+        `Verification.problems`.
+
+        Raises: ConfigError, without keys.
+        """
+        return self._signatures.verify(read(self._connection, self.id))
+
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""
         return self._connection.ask(Explain(assignment_id=self.id), Explanation)
+
+    def _verified(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Pass events on whose results are signed by their vehicles. Raises: SignatureError."""
+        for event in events:
+            if isinstance(event.item, Result):
+                self._signatures.check(event.item)
+            yield event
 
     def _raise_if_failed(self) -> None:
         """Tell of a failure whoever only looks at what came back, which may be nothing."""

@@ -1,6 +1,7 @@
 """The way to the cloud, and what the owner allows."""
 
 import time
+from pathlib import Path
 
 import zmq
 
@@ -8,7 +9,9 @@ from agent.check.finding import Finding
 from agent.config import AgentConfig
 from agent.link.dealer import Change, Dealer
 from agent.policy import Policy
+from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import read_link_keys
 from user_lib.wire.socket import is_loopback
 
 __all__ = ["policy", "reachability"]
@@ -20,7 +23,10 @@ def reachability(config: AgentConfig) -> Finding:
     """Connect to the cloud as the agent does, without saying hello."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        dealer = Dealer(context, config.cloud)
+        keys = None
+        if config.keys is not None:
+            keys = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+        dealer = Dealer(context, config.cloud, keys, SystemClock())
         try:
             change, took_s = _first_change(dealer)
         finally:

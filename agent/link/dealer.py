@@ -5,17 +5,19 @@ of the protocol is counted and dropped.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.codec import FROM_VEHICLE, TO_VEHICLE
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import FromVehicle, ToVehicle
-from user_lib.wire.socket import dealer
+from user_lib.wire.keys import LinkKeys
+from user_lib.wire.socket import HANDSHAKE_EVENTS, connect_again, dealer, refusal
 
 __all__ = ["Change", "Dealer", "Incoming"]
 
@@ -23,12 +25,10 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGES_AT_ONCE = 256
 MALFORMED_LOGGED = 10
-HANDSHAKE_FAILED = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
-WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
+WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
+AGAIN_NS = 1 * SECOND
+AGAIN_MAX_NS = 30 * SECOND
+"""How long to wait before a refused connection is tried again: twice as long each time."""
 
 
 class Change(Enum):
@@ -37,6 +37,7 @@ class Change(Enum):
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     REFUSED = "refused"
+    """By the cloud's end of the handshake; it was logged why."""
 
 
 Incoming: TypeAlias = ToVehicle | Change
@@ -49,13 +50,23 @@ class Dealer:
     """
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, *, monitored: bool = True
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        keys: LinkKeys | None,
+        clock: Clock,
+        *,
+        monitored: bool = True,
     ) -> None:
-        self._socket = dealer(context, endpoint)
-        self._monitor = self._socket.get_monitor_socket(WATCHED) if monitored else None
-        # The connection may have come about before there was a monitor to tell of it.
-        self._missed = bool(self._socket.poll(0, zmq.POLLOUT))
-        self.malformed = 0
+        self._endpoint, self._keys, self._clock = endpoint, keys, clock
+        self._socket = dealer(context, endpoint, keys, watch=WATCHED if monitored else 0)
+        self._monitor = self._socket.get_monitor_socket() if monitored else None
+        # Without a monitor nobody tells of a connection that is there already.
+        self._missed = not monitored and bool(self._socket.poll(0, zmq.POLLOUT))
+        self.malformed = self.refused = 0
+        self._refusals = 0
+        """In a row; they make the waits longer, and only some of them are told of."""
+        self._again_ns: int | None = None
         self.connects = 0
         self.unsent = 0
 
@@ -67,6 +78,7 @@ class Dealer:
 
     def receive(self) -> Iterator[Incoming]:
         """Yield what has arrived, a bounded number at once: changes first, then messages."""
+        self._try_again()
         yield from self._changes()
         for _ in range(MAX_MESSAGES_AT_ONCE):
             try:
@@ -106,14 +118,32 @@ class Dealer:
             self.connects += 1
             yield Change.CONNECTED
         while self._monitor is not None and self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
+            kind = event["event"]
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connects += 1
+                self._refusals = 0
                 yield Change.CONNECTED
-            elif event == zmq.EVENT_DISCONNECTED:
+            elif kind == zmq.EVENT_DISCONNECTED:
                 yield Change.DISCONNECTED
-            elif event & HANDSHAKE_FAILED:
+            elif kind & HANDSHAKE_EVENTS:
+                self._refuse(event)
                 yield Change.REFUSED
+
+    def _refuse(self, event: Mapping[str, Any]) -> None:
+        """Plan the next attempt where ZeroMQ makes none; a cloud may enrol the key meanwhile."""
+        self.refused += 1
+        self._refusals += 1
+        if self._refusals & (self._refusals - 1) == 0:  # 1, 2, 4, 8 … in a row
+            log.error("refused (%d times): %s", self._refusals, refusal(event, self._keys))
+        if event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            wait_ns = min(AGAIN_NS << min(self._refusals - 1, 10), AGAIN_MAX_NS)
+            self._again_ns = self._clock.monotonic_ns() + wait_ns
+
+    def _try_again(self) -> None:
+        if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:
+            self._again_ns = None
+            connect_again(self._socket, self._endpoint)
 
     def _complain(self, error: ProtocolError) -> None:
         self.malformed += 1

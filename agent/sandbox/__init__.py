@@ -11,6 +11,7 @@ from agent.sandbox.lockdown.confinement import LEVELS, Level
 from agent.sandbox.lockdown.probe import Layer, check, strongest
 from agent.sandbox.methods.method import ParamsError
 from agent.sandbox.methods.registry import Description, check_params, describe
+from agent.sandbox.recompute import can_recompute, recompute
 from agent.sandbox.trial import run, window_of
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "Sandbox",
     "SandboxConfig",
     "SandboxUnavailable",
+    "can_recompute",
     "check",
     "check_params",
     "describe",
+    "recompute",
     "run",
     "strongest",
     "window_of",

@@ -20,7 +20,7 @@ from agent.signals.profile import load_profile
 from agent.simulation.vehicle import LightVehicle, Shared
 from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
-from user_lib.wire.socket import check_endpoint
+from user_lib.wire.socket import check_endpoint, check_trust
 
 __all__ = ["simulate"]
 
@@ -35,9 +35,12 @@ LONGEST_WAIT_S = 0.05
 def simulate(vehicles: int, cloud: str, profile: str, speed: float) -> int:
     """Be a fleet until SIGTERM or SIGINT; return the exit code.
 
+    They have no keys: the cloud is an insecure one, on this machine.
+
     Raises: ConfigError, for an address or a profile that cannot be.
     """
     check_endpoint(cloud)
+    check_trust(cloud, keyed=False, insecure=True, what="cloud")  # light vehicles have no keys
     load_profile(profile)
     most = max(1, (_raise_limit() - SPARE_DESCRIPTORS) // DESCRIPTORS_A_VEHICLE)
     shares = -(-vehicles // most)

@@ -27,6 +27,7 @@ from agent.tasks.modules import Modules
 from agent.tasks.ports import Arrived, Finished, News
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
+from agent.trust import Trust
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.messages import Catalog, Hello
@@ -60,8 +61,10 @@ class Shared:
 class LightDealer(Dealer):
     """A `Dealer` without a monitor: whether there is a connection, the socket itself tells."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
-        super().__init__(context, endpoint, monitored=False)
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, clock: Clock
+    ) -> None:
+        super().__init__(context, endpoint, None, clock, monitored=False)
         self._up = False
 
     @property
@@ -220,7 +223,7 @@ class LightVehicle:
             identity, self.store, self._signals, _Slots(self._mailbox.post), policy,
             self._mailbox.post,
         )  # fmt: skip
-        rules = Rules(policy, frozenset(), self._signals)
+        rules = Rules(policy, frozenset(), self._signals, Trust(vehicle_id, None))
         orders = Orders(identity, rules, self.store, Table(around, modules), modules)
         hello = Hello(
             vehicle_id=vehicle_id,
@@ -231,7 +234,7 @@ class LightVehicle:
             tags={"simulated": "light"},
             dbc_hash=catalog.dbc_hash,
         )
-        self.dealer = LightDealer(shared.context, shared.cloud)
+        self.dealer = LightDealer(shared.context, shared.cloud, shared.clock)
         about = About(hello=hello, catalog=catalog, stats=dict)
         self._due_ns = 0
         self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)

@@ -9,6 +9,7 @@ from agent.store.writes import (
     SavePosition,
     SaveSlot,
     SaveTask,
+    Tell,
     Write,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "StateDamaged",
     "StateUnwritable",
     "Store",
+    "Tell",
     "Write",
 ]

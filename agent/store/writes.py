@@ -23,6 +23,7 @@ __all__ = [
     "SavePosition",
     "SaveSlot",
     "SaveTask",
+    "Tell",
     "Write",
     "decode",
     "write_to",
@@ -73,6 +74,12 @@ class EndTask(msgspec.Struct, frozen=True):
     priority: int
 
 
+class Tell(msgspec.Struct, frozen=True):
+    """Send the end of a task that never was one here; nothing else remembers it."""
+
+    ended: TaskEnded
+
+
 class SaveSlot(msgspec.Struct, frozen=True):
     """Remember an analyst's code slot."""
 
@@ -85,7 +92,7 @@ class Acknowledge(msgspec.Struct, frozen=True):
     seqs: tuple[int, ...]
 
 
-Write: TypeAlias = SaveTask | SavePosition | Enqueue | EndTask | SaveSlot | Acknowledge
+Write: TypeAlias = SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | Acknowledge
 
 
 def write_to(connection: sqlite3.Connection, write: Write) -> None:
@@ -126,6 +133,10 @@ def _end_task(connection: sqlite3.Connection, write: EndTask) -> None:
     _put(connection, write.ended, write.priority, Kind.END)
 
 
+def _tell(connection: sqlite3.Connection, write: Tell) -> None:
+    _put(connection, write.ended, 0, Kind.END)
+
+
 def _put(
     connection: sqlite3.Connection, item: Result | TaskEnded, priority: int, kind: Kind
 ) -> None:
@@ -163,6 +174,7 @@ _WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], None]] = {
     SavePosition: _save_position,
     Enqueue: _enqueue,
     EndTask: _end_task,
+    Tell: _tell,
     SaveSlot: _save_slot,
     Acknowledge: _acknowledge,
 }

@@ -39,6 +39,10 @@ class Modules:
         for analyst in self._slots:
             self.report(analyst)
 
+    def refuse(self, report: CodeReport) -> None:
+        """Owe the cloud the report of an order that was not even looked at."""
+        self._owed[report.analyst] = report
+
     def owed(self) -> tuple[CodeReport, ...]:
         """Return the reports that were not sent yet."""
         return tuple(self._owed.values())

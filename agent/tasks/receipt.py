@@ -9,6 +9,7 @@ from agent.tasks.code import Version
 from agent.tasks.task import Now, Task
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.messages import Result, TaskEnded
+from user_lib.contract.signing import Signer, sign_result
 from user_lib.contract.window import Window
 
 __all__ = ["Identity", "Run", "end_of", "result_of"]
@@ -26,6 +27,8 @@ class Identity:
     epoch: str
     agent_version: str
     dbc_hash: str
+    signer: Signer | None = None
+    """Signs results; None in insecure mode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,11 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Resul
         max_rss_mb=outcome.max_rss_mb,
         created_ns=now.unix_ns,
     )
+    result = _bounded(result)
+    return result if identity.signer is None else sign_result(result, identity.signer)
+
+
+def _bounded(result: Result) -> Result:
     size = len(msgspec.msgpack.encode(result))
     if size <= MAX_BODY_BYTES - ENVELOPE_BYTES:
         return result

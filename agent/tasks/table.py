@@ -42,7 +42,7 @@ from agent.tasks.words import words_for
 from agent.tasks.writes import writes_of
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError
-from user_lib.contract.ids import AssignmentId
+from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import TaskHeld
 from user_lib.contract.states import TaskState
 
@@ -73,6 +73,10 @@ class Table:
 
     def __contains__(self, assignment_id: AssignmentId) -> bool:
         return assignment_id in self._tasks
+
+    def analysts(self) -> tuple[tuple[AssignmentId, UserId], ...]:
+        """Return whose tasks are held."""
+        return tuple((name, live.task.analyst) for name, live in self._tasks.items())
 
     @property
     def unwritable(self) -> str:

@@ -31,14 +31,20 @@ def assign(job: Job, vehicle: VehicleId) -> Assign:
     A list of vehicles is nobody's business but the analyst's, and with thousands of ids would be
     most of the message.
     """
-    spec = job.row.spec
+    row = job.row
+    first = first_iteration(job.state, vehicle)
+    if row.signed is not None:
+        return Assign(
+            assignment_id=row.assignment_id,
+            analyst=row.analyst,
+            signed=row.signed,
+            first_iteration=first,
+        )
+    spec = row.spec
     if isinstance(spec.vehicles, tuple):
         spec = msgspec.structs.replace(spec, vehicles="all")
     return Assign(
-        assignment_id=job.row.assignment_id,
-        analyst=job.row.analyst,
-        spec=spec,
-        first_iteration=first_iteration(job.state, vehicle),
+        assignment_id=row.assignment_id, analyst=row.analyst, spec=spec, first_iteration=first
     )
 
 

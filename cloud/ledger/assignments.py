@@ -7,16 +7,18 @@ from typing import Any
 import msgspec
 
 from cloud.ledger.database import Database
+from cloud.ledger.signed import pack_signed, unpack_signed
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, TaskState
 
 __all__ = ["AssignmentRow", "Assignments", "MemberRow"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
-    " last_seq, results, rounds_closed"
+    " last_seq, results, rounds_closed, signed"
 )
 _MEMBER_COLUMNS = (
     "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
@@ -43,6 +45,8 @@ class AssignmentRow:
     last_seq: int
     results: int
     rounds_closed: int
+    signed: Signed | None = None
+    """The analyst's order, as the vehicles get it; None in insecure mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,8 @@ class Assignments:
     def add(self, row: AssignmentRow, token: str, vehicles: Iterable[VehicleId]) -> None:
         """Keep a new assignment with its vehicles; sets ``row.row``."""
         self._db.write(
-            "INSERT INTO assignments (assignment_id, analyst, token, spec, state, created_ns)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO assignments (assignment_id, analyst, token, spec, state, created_ns,"
+            " signed) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 row.assignment_id,
                 row.analyst,
@@ -80,6 +84,7 @@ class Assignments:
                 msgspec.json.encode(row.spec),
                 row.state,
                 row.created_ns,
+                pack_signed(row.signed),
             ),
         )
         row.row = self._db.read("SELECT last_insert_rowid()")[0][0]
@@ -280,13 +285,16 @@ class Assignments:
         rows = self._db.read(f"SELECT {_COLUMNS} FROM assignments WHERE {where}", values)  # noqa: S608 - constants
         return [row for r in rows if (row := self._row(r)) is not None]
 
-    def _row(self, r: tuple[Any, ...]) -> AssignmentRow | None:
+    def _row(self, columns: tuple[Any, ...]) -> AssignmentRow | None:
         """Return an assignment, None when its specification is unreadable (`end_unreadable`)."""
+        values: list[Any] = list(columns)
         try:
-            spec = self._specs.decode(r[3])
+            values[3] = self._specs.decode(columns[3])
+            values[-1] = unpack_signed(columns[-1])
         except UNREADABLE:
             return None
-        return AssignmentRow(r[0], r[1], r[2], spec, JobState(r[4]), *r[5:])
+        values[4] = JobState(columns[4])
+        return AssignmentRow(*values)
 
 
 def _unpack(blob: bytes | None) -> dict[str, Json]:

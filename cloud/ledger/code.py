@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 
 from cloud.ledger.database import Database
+from cloud.ledger.signed import pack_signed, unpack_signed
 from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages.records import Side
+from user_lib.contract.signed import Signed
 
 __all__ = ["Code", "GenerationRow", "ReportRow"]
 
-_COLUMNS = "generation, action, version, overrides, token, created_ns, last_good"
+_COLUMNS = "generation, action, version, overrides, token, created_ns, last_good, signed"
 _REPORT_COLUMNS = "vehicle_id, generation, version, state, detail, swap_ms, first_result_ms"
 
 
@@ -28,6 +30,8 @@ class GenerationRow:
     created_ns: int
     last_good: str = ""
     """The version that had worked when this content came; what a failure falls back to."""
+    signed: Signed | None = None
+    """The content as its analyst signed it; None in insecure mode."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Code:
         """Keep a new content of a slot."""
         self._db.write(
             f"INSERT INTO generations (analyst, side, {_COLUMNS})"  # noqa: S608 - a constant
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 analyst,
                 side,
@@ -77,6 +81,7 @@ class Code:
                 row.token,
                 row.created_ns,
                 row.last_good,
+                pack_signed(row.signed),
             ),
         )
 
@@ -133,7 +138,7 @@ class Code:
 
 
 def _generation(row: tuple[Any, ...]) -> GenerationRow:
-    generation, action, version, overrides, token, created_ns, last_good = row
+    generation, action, version, overrides, token, created_ns, last_good, signed = row
     return GenerationRow(
         generation=generation,
         action=action,
@@ -142,4 +147,5 @@ def _generation(row: tuple[Any, ...]) -> GenerationRow:
         token=token,
         created_ns=created_ns,
         last_good=last_good,
+        signed=unpack_signed(signed),
     )

@@ -148,7 +148,12 @@ CREATE TABLE losses (
 ALTER TABLE members ADD COLUMN committed INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES)
+_SIGNED = """
+ALTER TABLE assignments ADD COLUMN signed BLOB;
+ALTER TABLE generations ADD COLUMN signed BLOB;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

@@ -1,10 +1,15 @@
 """Ready-made assignments, messages and moments for the tests of the agent."""
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import yaml
 import zmq
 
 from agent.tasks.task import Now, Position, Task
@@ -25,8 +30,10 @@ from user_lib.contract.messages import (
     ToVehicle,
     Welcome,
 )
+from user_lib.wire.keys import Keys
 
 T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
 SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}
 
 
@@ -97,9 +104,12 @@ class ScriptedCloud:
         self.endpoint = "tcp://127.0.0.1:*"
         self.open()
 
-    def open(self) -> None:
-        """Begin to listen, where it listened before if it did."""
+    def open(self, keys: Keys | None = None) -> None:
+        """Begin to listen, where it listened before if it did; with ``keys`` as the cloud's."""
         self.socket = self.context.socket(zmq.ROUTER)
+        if keys is not None:
+            self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.curve_secret)
         self.socket.setsockopt(zmq.LINGER, 0)
         deadline = time.monotonic() + 10
         while not self._bind():
@@ -187,3 +197,63 @@ def cloud() -> Iterator[ScriptedCloud]:
     yield cloud
     cloud.close()
     cloud.context.term()
+
+
+class AgentProcess:
+    """One agent, started and ended by a test."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self.config, self._log = config, log
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "agent", "--config", str(self.config)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
+
+    @property
+    def log(self) -> str:
+        """What it has logged over all its lives."""
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(10)
+
+    def children(self) -> list[int]:
+        """Return the process ids of its zygote and workers."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=False
+        )
+        return [int(pid) for pid in listed.stdout.split()]
+
+
+@pytest.fixture
+def start_agent(tmp_path: Path, cloud: Any) -> Iterator[Callable[..., AgentProcess]]:
+    started: list[AgentProcess] = []
+
+    def start(**changes: Any) -> AgentProcess:
+        plain = {
+            "vehicle_id": "car-1",
+            "profile": "compact",
+            "cloud": cloud.endpoint,
+            "insecure": "keys" not in changes,
+            "state_dir": "state",
+            "sources": [{"kind": "simulated", "model": "compact", "seed": 3, "speed": 10}],
+            "tick_ms": 20,
+        }
+        path = tmp_path / "agent.yaml"
+        path.write_text(yaml.safe_dump({**plain, **changes}))
+        agent = AgentProcess(path, tmp_path / f"agent-{len(started)}.log")
+        started.append(agent)
+        return agent
+
+    yield start
+    for agent in started:
+        if agent.process.poll() is None:
+            agent.kill()
+        sys.stderr.write(agent.log)  # shown when the test fails

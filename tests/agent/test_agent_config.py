@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from agent.config import AgentConfig, checked, read_config
 from hw.config import ReplayConfig, SimulatedConfig
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import create_keys, write_keys
 
 Read = Callable[[str], AgentConfig]
 
@@ -14,7 +16,7 @@ Read = Callable[[str], AgentConfig]
 def read(tmp_path: Path) -> Read:
     def read(text: str) -> AgentConfig:
         path = tmp_path / "agent.yaml"
-        path.write_text(text)
+        path.write_text(text if "keys:" in text else f"{text}insecure: true\n")
         return checked(read_config(path))
 
     return read
@@ -53,18 +55,18 @@ def test_relative_paths_are_relative_to_the_file(read: Read, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{}\n", "profile"),
+        ("slots: 1\n", "profile"),
         ("profile: x\nhistory: 3\n", "history_mb"),
         ("profile: x\nslots: 0\n", "slots"),
         ("profile: x\npolicy: {accept_custom: true}\n", "accepts_custom"),
         ("profile: x\npolicy: {limits: {cpu: 1}}\n", "cpu_s"),
         ("profile: x\nvehicle_id: 'a b'\n", "vehicle_id"),
         ("profile: x\ncloud: somewhere\n", "cloud: "),
-        ("profile: x\ncloud: tcp://10.0.0.1:5570\n", "insecure: true"),
+        ("profile: x\ncloud: tcp://10.0.0.1:5570\n", "can be reached from other machines"),
+        ("profile: x\nkeys: {own: a.key}\n", "keys: Object missing required field"),
         ("profile: x\nexternal_methods: {'a b': [c]}\n", "external_methods"),
         ("profile: x\nexternal_methods: {ab: []}\n", "external_methods.ab"),
         ("profile: x\nsources: [{kind: tape}]\n", "sources"),
-        ("- profile\n", "not a mapping"),
     ],
 )
 def test_what_cannot_hold_is_refused_by_its_key(read: Read, text: str, words: str) -> None:
@@ -74,5 +76,31 @@ def test_what_cannot_hold_is_refused_by_its_key(read: Read, text: str, words: st
     assert words in str(caught.value)
 
 
-def test_a_cloud_elsewhere_needs_the_owners_word(read: Read) -> None:
-    assert read("profile: x\ncloud: tcp://10.0.0.1:5570\ninsecure: true\n").insecure
+def with_keys(folder: Path, **more: str) -> str:
+    write_keys(create_keys("kona-1", "vehicle"), folder)
+    write_keys(create_keys("ada", "analyst"), folder)
+    keys = {"own": "kona-1.key", "cloud": "cloud.pub", "analysts": "trusted"}
+    return f"profile: x\nkeys: {json.dumps({**keys, **more})}\n"
+
+
+def test_a_vehicle_is_named_by_its_keys(read: Read, tmp_path: Path) -> None:
+    config = read(with_keys(tmp_path) + "cloud: tcp://10.0.0.1:5570\n")
+
+    assert config.vehicle_id == "kona-1"
+    assert config.keys is not None
+    assert config.keys.analysts == str(tmp_path / "trusted")
+
+
+def test_a_vehicle_has_no_other_name_than_its_keys(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"vehicle_id: kona-2 is not the name on the keys .*-1"):
+        read(with_keys(tmp_path) + "vehicle_id: kona-2\n")
+
+
+def test_another_roles_keys_are_refused(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is of the analyst ada; needed is one of: vehicle"):
+        read(with_keys(tmp_path, own="ada.key"))
+
+
+def test_keys_and_insecure_exclude_each_other(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        read(with_keys(tmp_path) + "insecure: true\n")

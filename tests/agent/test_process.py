@@ -6,12 +6,11 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
@@ -26,6 +25,7 @@ from user_lib.contract.messages import (
     SendHello,
     Withdraw,
 )
+from user_lib.wire.keys import create_keys, write_keys
 
 SPEED = "Vehicle.Speed"
 ROOT = Path(__file__).parents[2]
@@ -34,66 +34,7 @@ COUNT = "def custom(xs):\n    return len(xs)\n"
 BROKEN = "def custom(xs):\n    return 1 / 0\n"
 
 
-class AgentProcess:
-    """One agent, started and ended by a test."""
-
-    def __init__(self, config: Path, log: Path) -> None:
-        self.config, self._log = config, log
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "agent", "--config", str(self.config)]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
-
-    @property
-    def log(self) -> str:
-        """What it has logged over all its lives."""
-        return self._log.read_text(errors="replace")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self, how: int = signal.SIGTERM) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(10)
-
-    def children(self) -> list[int]:
-        """Return the process ids of its zygote and workers."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=False
-        )
-        return [int(pid) for pid in listed.stdout.split()]
-
-
-StartAgent = Callable[..., AgentProcess]
-
-
-@pytest.fixture
-def start_agent(tmp_path: Path, cloud: Any) -> Iterator[StartAgent]:
-    started: list[AgentProcess] = []
-
-    def start(**changes: Any) -> AgentProcess:
-        plain = {
-            "vehicle_id": "car-1",
-            "profile": "compact",
-            "cloud": cloud.endpoint,
-            "state_dir": "state",
-            "sources": [{"kind": "simulated", "model": "compact", "seed": 3, "speed": 10}],
-            "tick_ms": 20,
-        }
-        path = tmp_path / "agent.yaml"
-        path.write_text(yaml.safe_dump({**plain, **changes}))
-        agent = AgentProcess(path, tmp_path / f"agent-{len(started)}.log")
-        started.append(agent)
-        return agent
-
-    yield start
-    for agent in started:
-        if agent.process.poll() is None:
-            agent.kill()
-        sys.stderr.write(agent.log)  # shown when the test fails
+StartAgent = Callable[..., Any]
 
 
 def assign(name: str = "job-1", *, first: int = 1, **changes: Any) -> Assign:
@@ -421,7 +362,7 @@ def test_bytes_that_are_no_message_are_counted_and_change_nothing(
 ) -> None:
     start_agent()
     cloud.until(lambda: cloud.last(Hello))
-    for frames in ([b""], [b"OD\x01V", b"\xc1"], [b"x"] * 40, [b"OD\x09V", b"\x80"], [b"a" * 9999]):
+    for frames in ([b""], [b"OD\x02V", b"\xc1"], [b"x"] * 40, [b"OD\x09V", b"\x80"], [b"a" * 9999]):
         cloud.send_raw(*frames)
     cloud.send(assign())
 
@@ -467,9 +408,11 @@ def test_a_log_that_is_over_ends_its_tasks(cloud: Any, start_agent: StartAgent) 
     ("text", "words"),
     [
         ("profil: compact\n", "did you mean profile"),
-        ("profile: kompact\n", "did you mean compact"),
+        ("profile: kompact\ninsecure: true\n", "did you mean compact"),
         ("profile: compact\ncloud: nowhere\n", "tcp://HOST:PORT"),
-        ("profile: compact\ncloud: tcp://10.1.1.1:5570\n", "insecure: true"),
+        ("profile: compact\n", "keys: none are given"),
+        ("profile: compact\ninsecure: true\ncloud: tcp://10.1.1.1:5570\n", "other machines"),
+        ("profile: compact\nkeys: {own: no.key, cloud: c.pub, analysts: a}\n", "no.key"),
     ],
 )
 def test_a_configuration_that_cannot_hold_ends_with_2_and_says_what_to_do(
@@ -497,10 +440,12 @@ def test_a_second_agent_on_the_same_state_is_refused(cloud: Any, start_agent: St
     assert "another agent is using it" in second.log
 
 
-def test_the_shipped_example_configuration_holds() -> None:
+def test_the_shipped_example_configuration_holds(tmp_path: Path) -> None:
     example = ROOT / "systemd" / "agent.example.yaml"
+    key = write_keys(create_keys("car-1", "vehicle"), tmp_path)
     run = subprocess.run(
-        [sys.executable, "-m", "agent", "--config", str(example), "--check-config"],
+        [sys.executable, "-m", "agent", "--config", str(example), "--check-config",
+         "--key", str(key)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -69,6 +69,7 @@ class Service:
             "vehicle_id": "car-1",
             "profile": "own",
             "cloud": endpoint,
+            "insecure": True,
             "state_dir": "state",
             "sources": [{"kind": "simulated", "model": "compact", "seed": 3, "speed": 10}],
             "tick_ms": 20,

@@ -158,7 +158,7 @@ def run(vehicles: int, speed: float) -> Iterator[Figure]:
     config: dict[str, Any] = {"bounds": {"vehicles": 20_000}, "lease_s": LEASE_S}
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalFleet(Path(folder), [], cloud_config=config) as local,
+        LocalFleet(Path(folder), [], cloud_config=config, insecure=True) as local,
     ):
         local.start()
         bench = Bench(local, vehicles, speed)

@@ -82,7 +82,7 @@ class Fleet:
         self.poller = zmq.Poller()
         self.names: dict[zmq.Socket[bytes], str] = {}
         for i in range(count):
-            socket = dealer(self.context, endpoint)
+            socket = dealer(self.context, endpoint, None)
             self.names[socket] = f"v{i:05}"
             self.poller.register(socket, zmq.POLLIN)
 
@@ -155,7 +155,7 @@ class Fleet:
 
 
 def submit(fleet: Fleet, endpoint: str) -> str:
-    analyst = dealer(fleet.context, endpoint)
+    analyst = dealer(fleet.context, endpoint, None)
     analyst.poll(10_000, zmq.POLLOUT)
     ask = Submit(spec=SPEC, token="benchmark")
     analyst.send_multipart(REQUEST.encode(Request(number=1, user="bench", ask=ask)))

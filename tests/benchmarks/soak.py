@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     seconds = parser.parse_args().minutes * 60
     with tempfile.TemporaryDirectory(prefix="oodida-soak-") as name:
-        local = LocalFleet(Path(name), [vehicle(Path(name))])
+        local = LocalFleet(Path(name), [vehicle(Path(name))], insecure=True)
         with local:
             local.start()
             with local.connect("soak") as fleet:

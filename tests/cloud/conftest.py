@@ -48,6 +48,8 @@ from user_lib.contract.messages import (
     Withdraw,
 )
 from user_lib.contract.states import TaskState
+from user_lib.signed_orders import sign_submit
+from user_lib.wire.keys import LinkKeys
 from user_lib.wire.socket import dealer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +66,9 @@ class CloudProcess:
         self.ledger = folder / "cloud.db"
         self.log = folder / "cloud.log"
         self.config = folder / "cloud.yaml"
-        self.config.write_bytes(msgspec.json.encode({"lease_s": 10.0, **settings}))
+        self.config.write_bytes(
+            msgspec.json.encode({"lease_s": 10.0, **_open(settings), **settings})
+        )
         self.endpoint = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.start("tcp://127.0.0.1:*")
@@ -98,13 +102,18 @@ class CloudProcess:
         return self.process.wait(timeout=20)
 
 
+def _open(settings: dict[str, Any]) -> dict[str, bool]:
+    """Return what lets scripted peers in by their names, unless the test has keys."""
+    return {} if "keys" in settings else {"insecure": True}
+
+
 class Peer:
     """A DEALER with a deadline on everything."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, keys: LinkKeys | None = None) -> None:
         self.endpoint = endpoint
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self.socket = dealer(self.context, endpoint)
+        self.socket = dealer(self.context, endpoint, keys)
 
     def send_frames(self, frames: list[bytes]) -> None:
         assert self.socket.poll(int(PATIENCE_S * 1000), zmq.POLLOUT), "no connection"
@@ -123,7 +132,7 @@ class Vehicle(Peer):
     """A vehicle as the protocol wants it, computing nothing: the test says what it answers."""
 
     def __init__(self, endpoint: str, vehicle_id: str, **hello: Any) -> None:
-        super().__init__(endpoint)
+        super().__init__(endpoint, hello.pop("keys", None))
         self.hello = Hello(
             vehicle_id=vehicle_id,
             epoch=hello.pop("epoch", new_id("life")),
@@ -268,9 +277,9 @@ class Vehicle(Peer):
 class Analyst(Peer):
     """An analyst that asks and reads."""
 
-    def __init__(self, endpoint: str, user: str) -> None:
-        super().__init__(endpoint)
-        self.user = user
+    def __init__(self, endpoint: str, user: str, keys: LinkKeys | None = None) -> None:
+        super().__init__(endpoint, keys)
+        self.user, self.keys = user, keys
         self.number = 0
 
     def post(self, ask: Ask) -> int:
@@ -305,7 +314,10 @@ class Analyst(Peer):
             **spec,
         }
         token = plain.pop("token", None) or new_id("token")
-        return self.ask(Submit(spec=msgspec.convert(plain, Assignment), token=token))
+        assignment = msgspec.convert(plain, Assignment)
+        if self.keys is not None:
+            return self.ask(sign_submit(assignment, token, self.keys.own, 1))
+        return self.ask(Submit(spec=assignment, token=token))
 
     def events(self, job: str) -> list[Event]:
         """Return all events so far."""
@@ -379,8 +391,10 @@ def vehicle(cloud: CloudProcess) -> Iterator[Callable[..., Vehicle]]:
 def analyst(cloud: CloudProcess) -> Iterator[Callable[..., Analyst]]:
     made: list[Analyst] = []
 
-    def make(user: str = "ada", endpoint: str | None = None) -> Analyst:
-        made.append(Analyst(endpoint or cloud.endpoint, user))
+    def make(
+        user: str = "ada", endpoint: str | None = None, keys: LinkKeys | None = None
+    ) -> Analyst:
+        made.append(Analyst(endpoint or cloud.endpoint, user, keys))
         return made[-1]
 
     yield make

@@ -41,14 +41,31 @@ def test_a_wrong_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
         load(path)
 
 
-def test_an_address_that_others_can_reach_needs_consent(tmp_path: Path) -> None:
+def test_an_address_that_others_can_reach_needs_keys(tmp_path: Path) -> None:
     path = tmp_path / "cloud.yaml"
     path.write_text("bind: tcp://0.0.0.0:5570\n")
-    with pytest.raises(ConfigError, match="insecure: true"):
+    with pytest.raises(ConfigError, match="oodida keys create"):
         load(path)
 
     path.write_text("bind: tcp://0.0.0.0:5570\ninsecure: true\n")
-    assert load(path).insecure
+    with pytest.raises(ConfigError, match="can be reached from other machines"):
+        load(path)
+
+    path.write_text("bind: tcp://0.0.0.0:5570\nkeys: {own: c.key, authorized: cards}\n")
+    keys = load(path).keys
+    assert keys is not None
+    assert (keys.own, keys.authorized) == (tmp_path / "c.key", tmp_path / "cards")
+
+
+def test_there_is_no_start_without_keys_unless_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="keys: none are given"):
+        load(None)
+
+    assert load(None, insecure=True).insecure
+    with pytest.raises(ConfigError, match="exclude each other"):
+        load(None, insecure=True, key=tmp_path / "c.key", authorized=tmp_path)
+    with pytest.raises(ConfigError, match="give both"):
+        load(None, key=tmp_path / "c.key")
 
 
 def test_help_and_version() -> None:
@@ -59,7 +76,9 @@ def test_help_and_version() -> None:
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = run("--bind", f"tcp://127.0.0.1:{port}", "--ledger", str(tmp_path / "c.db"))
+        done = run(
+            "--insecure", "--bind", f"tcp://127.0.0.1:{port}", "--ledger", str(tmp_path / "c.db")
+        )
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("oodida-cloud: bind: ")
@@ -68,7 +87,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_ledger_in_use_is_a_clear_error(cloud: Any) -> None:
-    done = run("--bind", "tcp://127.0.0.1:*", "--ledger", str(cloud.ledger))
+    done = run("--insecure", "--bind", "tcp://127.0.0.1:*", "--ledger", str(cloud.ledger))
 
     assert done.returncode == 2
     assert "in use by another oodida-cloud" in done.stderr
@@ -87,13 +106,13 @@ def test_it_says_when_it_is_ready_and_ends_cleanly(cloud: Any) -> None:
 
     log = cloud.log.read_text()
     assert f"listening on {cloud.endpoint} ledger {cloud.ledger}" in log
-    assert "no keys yet" in log
+    assert "INSECURE: no keys" in log
     assert log.rstrip().endswith("stopped")
     assert not Path(f"{cloud.ledger}-wal").exists()
 
 
 def test_check_config_starts_nothing(tmp_path: Path) -> None:
-    done = run("--check-config", "--ledger", str(tmp_path / "never.db"))
+    done = run("--insecure", "--check-config", "--ledger", str(tmp_path / "never.db"))
 
     assert done.returncode == 0
     assert not (tmp_path / "never.db").exists()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.app import App
+from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.service import Service
@@ -47,12 +48,12 @@ def test_hostile_frames_are_survived_and_others_are_served(
         [b""],
         [b"", b"", b""],
         [b"OD"],
-        [b"OD\x01v"],
-        [b"OD\x01v", b""],
-        [b"OD\x01v", b"\xc1" * 100],
-        [b"OD\x01v", b"\x91" * 100_000],
-        [b"OD\x01v", good[1]],
-        [b"OD\x01V", hello[1]],
+        [b"OD\x02v"],
+        [b"OD\x02v", b""],
+        [b"OD\x02v", b"\xc1" * 100],
+        [b"OD\x02v", b"\x91" * 100_000],
+        [b"OD\x02v", good[1]],
+        [b"OD\x02V", hello[1]],
         [b"HTTP", b"GET /"],
         [b"x"] * 500,
     ]
@@ -149,20 +150,22 @@ _frames = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(traffic=st.lists(st.tuples(st.sampled_from([b"p1", b"p2"]), _frames), max_size=10))
+@given(
+    traffic=st.lists(st.tuples(st.sampled_from([Peer(b"p1"), Peer(b"p2")]), _frames), max_size=10)
+)
 def test_no_bytes_whatever_raise_out_of_the_service(
-    tmp_path_factory: Any, traffic: list[tuple[bytes, list[bytes]]]
+    tmp_path_factory: Any, traffic: list[tuple[Peer, list[bytes]]]
 ) -> None:
     path = tmp_path_factory.mktemp("ledger") / "cloud.db"
     ledger = Ledger(path)
-    service = Service(Config(), ledger, SystemClock(), "test")
+    service = Service(Config(), ledger, SystemClock(), "test", Auth(None))
     try:
         for peer, frames in traffic:
             service.receive(peer, frames)
             service.finish()
-        service.receive(b"p3", REQUEST.encode(Request(number=9, user="ada", ask=Ping())))
+        service.receive(Peer(b"p3"), REQUEST.encode(Request(number=9, user="ada", ask=Ping())))
         mail, _ = service.finish()
-        (reply,) = [REPLY.decode(frames) for peer, frames in mail if peer == b"p3"]
+        (reply,) = [REPLY.decode(frames) for peer, frames in mail if peer == Peer(b"p3")]
     finally:
         ledger.close()
 
@@ -185,7 +188,7 @@ def test_questions_that_take_long_are_not_all_answered_before_the_first_answer_l
     tmp_path: Path,
 ) -> None:
     app = App(Config(bind="tcp://127.0.0.1:*", ledger=tmp_path / "cloud.db"), Ponderous())
-    socket = dealer(zmq.Context.instance(), app.endpoint)
+    socket = dealer(zmq.Context.instance(), app.endpoint, None)
     try:
         for number in range(10):
             ask = REQUEST.encode(Request(number=number, user="mallory", ask=Ping()))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.sandbox import Outcome
+from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.offboard import Done, GroupValue, Work
@@ -73,7 +74,7 @@ class CloudMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.ledger = Ledger(self.folder / "cloud.db")
-        self.service = Service(Config(lease_s=5), self.ledger, self.clock, "test")
+        self.service = Service(Config(lease_s=5), self.ledger, self.clock, "test", Auth(None))
         self.finish()
 
     def teardown(self) -> None:
@@ -91,7 +92,7 @@ class CloudMachine(RuleBasedStateMachine):
         self.works += works
         answers = []
         for peer, frames in mail:
-            if peer == b"analyst":
+            if peer == Peer(b"analyst"):
                 answers.append(REPLY.decode(frames).answer)
                 continue
             message = TO_VEHICLE.decode(frames)
@@ -102,7 +103,7 @@ class CloudMachine(RuleBasedStateMachine):
     def ask(self, ask: Any) -> Any:
         self.number += 1
         request = Request(number=self.number, user="ada", ask=ask)
-        self.service.receive(b"analyst", REQUEST.encode(request))
+        self.service.receive(Peer(b"analyst"), REQUEST.encode(request))
         (answer,) = self.finish()
         return answer
 

@@ -60,7 +60,7 @@ def test_a_damaged_ledger_is_named_by_the_check_and_at_the_start(cloud: Any, ana
     checked = run(cloud.ledger, "--check-ledger")
     assert checked.returncode == 1
     assert "--backup-ledger" in checked.stderr
-    started = run(cloud.ledger)
+    started = run(cloud.ledger, "--insecure")
     assert started.returncode == 2
     assert "restore a copy" in started.stderr
     missing = run(cloud.ledger.with_name("none.db"), "--check-ledger")

@@ -36,25 +36,25 @@ ROUND = m.RoundClosed(
 )
 
 
-def test_the_bytes_of_version_1_stay_what_they_are() -> None:
+def test_the_bytes_of_version_2_stay_what_they_are() -> None:
     hello = m.Hello(vehicle_id="kona-1", epoch="e1", agent_version="0.1", dbc_hash="d")
     assert FROM_VEHICLE.encode(hello) == [
-        b"OD\x01v",
+        b"OD\x02v",
         b"\x85\xa4type\xa5hello\xaavehicle_id\xa6kona-1\xa5epoch\xa2e1"
         b"\xadagent_version\xa30.1\xa8dbc_hash\xa1d",
     ]
     assert TO_VEHICLE.encode(m.Ack(seqs=(1, 300))) == [
-        b"OD\x01V",
+        b"OD\x02V",
         b"\x82\xa4type\xa3ack\xa4seqs\x92\x01\xcd\x01,",
     ]
     assert REQUEST.encode(m.Request(number=7, user="ann", ask=m.Ping())) == [
-        b"OD\x01a",
+        b"OD\x02a",
         b"\x84\xa4type\xa7request\xa6number\x07\xa4user\xa3ann\xa3ask\x81\xa4type\xa4ping",
     ]
     assert REPLY.encode(
         m.Reply(number=7, answer=m.Pong(cloud_version="0.1", vehicles_online=2))
     ) == [
-        b"OD\x01A",
+        b"OD\x02A",
         b"\x83\xa4type\xa5reply\xa6number\x07\xa6answer\x83\xa4type\xa4pong"
         b"\xadcloud_version\xa30.1\xafvehicles_online\x02",
     ]
@@ -98,15 +98,15 @@ def test_what_goes_in_comes_out(codec: Codec[object], message: object) -> None:
     ("frames", "says"),
     [
         ([], "2 frames"),
-        ([b"OD\x01v"], "2 frames"),
-        ([b"OD\x01v", b"", b""], "2 frames"),
+        ([b"OD\x02v"], "2 frames"),
+        ([b"OD\x02v", b"", b""], "2 frames"),
         ([b"GET / HT", b""], "not a message of OODIDA"),
-        ([b"OD\x02v", b""], "version 2"),
-        ([b"OD\x01a", b""], "direction"),
-        ([b"OD\x01v", b""], "body"),
-        ([b"OD\x01v", b"\x81\xa4type\xa3ack"], "body"),
-        ([b"OD\x01v", b"\x91" * 100_000], "body"),
-        ([b"OD\x01v", b"\0" * (MAX_BODY_BYTES + 1)], "at most"),
+        ([b"OD\x01v", b""], "version 1"),
+        ([b"OD\x02a", b""], "direction"),
+        ([b"OD\x02v", b""], "body"),
+        ([b"OD\x02v", b"\x81\xa4type\xa3ack"], "body"),
+        ([b"OD\x02v", b"\x91" * 100_000], "body"),
+        ([b"OD\x02v", b"\0" * (MAX_BODY_BYTES + 1)], "at most"),
     ],
 )
 def test_other_bytes_are_named(frames: list[bytes], says: str) -> None:

@@ -30,7 +30,10 @@ def main() -> None:
     path = Path(name)
     kept = read_kept(path)
     after = kept[-1].seq if kept else 0
-    with connect(cloud, "tester", timeout_s=60) as fleet, path.open("ab", buffering=0) as file:
+    with (
+        connect(cloud, "tester", timeout_s=60, insecure=True) as fleet,
+        path.open("ab", buffering=0) as file,
+    ):
         for event in fleet.job(job_id).events(after_seq=after):
             file.write(msgspec.json.encode(event) + b"\n")
 

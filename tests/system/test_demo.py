@@ -119,14 +119,15 @@ def test_a_kept_fleet_can_be_asked_by_others(tmp_path: Path) -> None:
         [*COMMAND, "--keep"], stdout=subprocess.PIPE, env=environ, text=True
     ) as process:
         assert process.stdout is not None
-        address = ""
+        config = ""
         for line in process.stdout:
-            if "export OODIDA_CLOUD=" in line:
-                address = line.strip().removeprefix("export OODIDA_CLOUD=")
+            if "export OODIDA_CONFIG=" in line:
+                config = line.strip().removeprefix("export OODIDA_CONFIG=")
             if "runs until Ctrl-C" in line:
                 break
         asked = subprocess.run(
-            [sys.executable, "-m", "user_lib.cli", "vehicles", "--json", "--cloud", address],
+            [sys.executable, "-m", "user_lib.cli", "vehicles", "--json"],
+            env={**os.environ, "OODIDA_CONFIG": config},
             capture_output=True,
             text=True,
             timeout=30,

@@ -32,8 +32,7 @@ def test_there_is_an_example_for_each_published_use_case() -> None:
 def test_the_example_runs_as_a_script(simulated_world: Any, name: str, tmp_path: Path) -> None:
     environ = {
         **os.environ,
-        "OODIDA_CLOUD": simulated_world.local.endpoint,
-        "OODIDA_USER": f"reader-of-{name}",
+        **simulated_world.local.environ(f"reader-of-{name}"),
         "PYTHONPATH": str(FOLDER.parents[1]),
     }
     done = subprocess.run(

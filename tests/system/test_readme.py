@@ -31,8 +31,7 @@ def environ(simulated_world: Any, tmp_path: Path) -> dict[str, str]:
         **os.environ,
         "PATH": f"{command.parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(README.parent),
-        "OODIDA_CLOUD": simulated_world.local.endpoint,
-        "OODIDA_USER": "newcomer-with-readme",
+        **simulated_world.local.environ("newcomer-with-readme"),
     }
 
 

@@ -242,7 +242,7 @@ def cloud(played: PlayedJob) -> Iterator[ScriptedCloud]:
 
 @pytest.fixture
 def fleet(cloud: ScriptedCloud) -> Iterator[Fleet]:
-    with connect(cloud.endpoint, "ada") as fleet:
+    with connect(cloud.endpoint, "ada", insecure=True) as fleet:
         yield fleet
 
 

@@ -28,7 +28,13 @@ def command(*args: object, cloud: str = "tcp://127.0.0.1:9") -> list[str]:
 
 
 def environ(cloud: str) -> dict[str, str]:
-    return {**os.environ, "OODIDA_CLOUD": cloud, "OODIDA_USER": "ada", "XDG_CONFIG_HOME": "/none"}
+    return {
+        **os.environ,
+        "OODIDA_CLOUD": cloud,
+        "OODIDA_USER": "ada",
+        "OODIDA_INSECURE": "1",
+        "XDG_CONFIG_HOME": "/none",
+    }
 
 
 def oodida(*args: object, cloud: str = "tcp://127.0.0.1:9") -> subprocess.CompletedProcess[str]:

@@ -125,7 +125,7 @@ def test_the_command_takes_a_job_or_a_vehicle(
     asked = make.job_info(JobState.RUNNING) if what == "job-1" else None
     name = asked.assignment_id if asked is not None else what
 
-    status = main(["doctor", name, "--cloud", cloud.endpoint, "--user", "ada"])
+    status = main(["doctor", name, "--cloud", cloud.endpoint, "--user", "ada", "--insecure"])
 
     text = capfd.readouterr().out
     assert status in (0, 1)
@@ -146,5 +146,7 @@ def test_the_command_says_when_it_knows_neither(
 
     cloud.script = script
 
-    assert main(["doctor", "nothing", "--cloud", cloud.endpoint, "--user", "ada"]) == 2
+    assert (
+        main(["doctor", "nothing", "--cloud", cloud.endpoint, "--user", "ada", "--insecure"]) == 2
+    )
     assert "there is no job and no vehicle 'nothing'" in capfd.readouterr().err

@@ -91,7 +91,7 @@ def test_wait_returns_the_final_state_and_shows_progress(fleet: Any, capsys: Any
 def test_a_failed_job_can_be_raised(scripted: Any, play: Any, make: Any) -> None:
     with (
         scripted(play(make.events, end=JobState.FAILED)) as cloud,
-        connect(cloud.endpoint, "ada") as fleet,
+        connect(cloud.endpoint, "ada", insecure=True) as fleet,
     ):
         job = fleet.job("job-1")
         assert job.wait() is JobState.FAILED
@@ -111,7 +111,7 @@ def test_a_job_that_does_not_end_in_time_says_what_it_waits_for(
 
     with (
         scripted(Endless(make.events, end=JobState.RUNNING)) as cloud,
-        connect(cloud.endpoint, "ada") as fleet,
+        connect(cloud.endpoint, "ada", insecure=True) as fleet,
         pytest.raises(TimeoutError, match="52 of 100 samples"),
     ):
         fleet.job("job-1").wait(timeout_s=0.05)
@@ -120,7 +120,7 @@ def test_a_job_that_does_not_end_in_time_says_what_it_waits_for(
 def test_explain_says_where_each_vehicle_stands(scripted: Any, play: Any, make: Any) -> None:
     with (
         scripted(play(make.events, end=JobState.RUNNING)) as cloud,
-        connect(cloud.endpoint, "ada") as fleet,
+        connect(cloud.endpoint, "ada", insecure=True) as fleet,
     ):
         text = fleet.job("job-1").explain()
 
@@ -176,7 +176,7 @@ class Swapping:
 
 def test_update_code_waits_until_every_vehicle_has_answered(scripted: Any) -> None:
     script = Swapping()
-    with scripted(script) as cloud, connect(cloud.endpoint, "ada") as fleet:
+    with scripted(script) as cloud, connect(cloud.endpoint, "ada", insecure=True) as fleet:
         update = fleet.update_code(GOOD, vehicles=["v0"])
 
     push = cloud.asks(PushCode)[0]
@@ -194,7 +194,7 @@ def test_update_code_gives_up_in_time_and_names_who_is_pending(scripted: Any) ->
             self.looks = 0
             return super().__call__(ask)
 
-    with scripted(Never()) as cloud, connect(cloud.endpoint, "ada") as fleet:
+    with scripted(Never()) as cloud, connect(cloud.endpoint, "ada", insecure=True) as fleet:
         assert fleet.update_code(GOOD, timeout_s=0.05).pending == ("v1",)
         assert fleet.update_code(GOOD, wait=False).pending == ("v1",)
 
@@ -206,6 +206,7 @@ def test_the_published_names_submit_and_swap(
     import user_lib.oodida as o
 
     monkeypatch.setenv("OODIDA_CLOUD", cloud.endpoint)
+    monkeypatch.setenv("OODIDA_INSECURE", "1")
     assert o.createAssignment is o.create_assignment
     assert o.createAssignment(make.spec).id == "job-1"
 
@@ -221,7 +222,7 @@ def test_following_a_job_that_failed_ends_with_why(
     seen: list[Any] = []
     with (
         scripted(play(make.events, end=JobState.FAILED)) as cloud,
-        connect(cloud.endpoint, "ada") as fleet,
+        connect(cloud.endpoint, "ada", insecure=True) as fleet,
         pytest.raises(JobFailed, match="job job-1 failed"),
     ):
         seen.extend(getattr(fleet.job("job-1"), follow)())
@@ -233,7 +234,7 @@ def test_a_job_that_was_followed_to_its_end_shows_that_end(
     scripted: Any, play: Any, make: Any
 ) -> None:
     script = play(make.events, end=JobState.RUNNING)
-    with scripted(script) as cloud, connect(cloud.endpoint, "ada") as fleet:
+    with scripted(script) as cloud, connect(cloud.endpoint, "ada", insecure=True) as fleet:
         job = fleet.job("job-1")
         assert "running" in repr(job)
         script.end = JobState.FINISHED

@@ -37,7 +37,7 @@ def test_what_leaves_the_machine_is_known(endpoint: str, loopback: bool) -> None
 def test_sending_without_a_peer_fails_at_once_instead_of_queueing() -> None:
     with (
         zmq.Context() as context,
-        dealer(context, "tcp://127.0.0.1:9") as socket,
+        dealer(context, "tcp://127.0.0.1:9", None) as socket,
         pytest.raises(zmq.Again),
     ):
         socket.send(b"x", zmq.NOBLOCK)

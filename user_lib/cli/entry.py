@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import msgspec
 
 import user_lib
-from user_lib.cli import code, decode, demo, doctor, fleet, jobs, replay
+from user_lib.cli import code, decode, demo, doctor, fleet, jobs, keys, replay
 from user_lib.cli.options import HelpFormatter
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
-from user_lib.contract.errors import LinkError, OodidaError, Rejected
+from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
 
 __all__ = ["build_parser", "main"]
 
@@ -25,8 +25,9 @@ exit codes:
   130  interrupted with Ctrl-C
 
 where the cloud is: --cloud, else OODIDA_CLOUD, else `cloud:` in
-~/.config/oodida/analyst.yaml, else tcp://127.0.0.1:5570; who asks: --user,
-OODIDA_USER, `user:` in the file, else the login name.
+~/.config/oodida/analyst.yaml (or the file that OODIDA_CONFIG names), else
+tcp://127.0.0.1:5570; who asks: the name on the keys, given by --key and
+--cloud-key, OODIDA_KEY and OODIDA_CLOUD_KEY, or `keys:` in the file.
 
 examples:
   oodida demo                         see the whole platform at work, no set-up
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oodida {user_lib.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (demo, fleet, jobs, doctor, code, decode, replay):
+    for group in (demo, fleet, jobs, doctor, code, keys, decode, replay):
         group.add_parser(subparsers)
     return parser
 
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status_of(error: Exception) -> int:
     if isinstance(error, LinkError):
         return NO_CLOUD
-    if isinstance(error, (Rejected, TimeoutError)):
+    if isinstance(error, (Rejected, SignatureError, TimeoutError)):
         return FAILED
     return BAD_INPUT
 

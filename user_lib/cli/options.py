@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +39,12 @@ def add_command(
     parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
     if cloud:
         parser.add_argument("--cloud", metavar="ADDRESS", help="such as tcp://127.0.0.1:5570")
-        parser.add_argument("--user", metavar="NAME", help="who asks")
+        parser.add_argument("--user", metavar="NAME", help="who asks, without keys")
+        parser.add_argument("--key", type=Path, metavar="FILE", help="your own secret keys")
+        parser.add_argument("--cloud-key", type=Path, metavar="FILE", help="the cloud's card")
+        parser.add_argument(
+            "--insecure", action="store_true", help="no keys; the cloud is on this machine"
+        )
         parser.add_argument(
             "--timeout", type=float, metavar="SECONDS", help="for an answer of the cloud (5)"
         )
@@ -49,7 +55,14 @@ def open_fleet(args: argparse.Namespace) -> "Fleet":
     """Connect as the options, the environment and the analyst's file say."""
     from user_lib.fleet import connect  # `oodida --help` needs no sockets
 
-    return connect(args.cloud, args.user, timeout_s=args.timeout)
+    given = {"own": args.key, "cloud": args.cloud_key}
+    return connect(
+        args.cloud,
+        args.user,
+        timeout_s=args.timeout,
+        keys={name: str(path) for name, path in given.items() if path is not None},
+        insecure=args.insecure,
+    )
 
 
 def show(text: str) -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "direction",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _MAGIC = b"OD"
 

@@ -13,6 +13,7 @@
     ├── DatabaseError        the engineer: a CAN database (DBC, KCD, SYM) or a mapping
     ├── SourceError          the engineer: a CAN interface or a log that cannot be read
     ├── WindowOverwritten    nobody: samples were lost before they could be read; it is reported
+    ├── SignatureError       nobody: something is not from whom it claims to be; it is not used
     ├── ProtocolError        the other end of the link: bytes that are not our protocol
     └── LinkError            the network: the other end does not answer
 """
@@ -30,6 +31,7 @@ __all__ = [
     "OodidaError",
     "ProtocolError",
     "Rejected",
+    "SignatureError",
     "SourceError",
     "UnknownSignal",
     "WindowOverwritten",
@@ -124,6 +126,10 @@ class WindowOverwritten(OodidaError):
             f"samples since {wanted_ns} ns were asked for, but the oldest kept is {oldest_ns} ns; "
             "give the history more memory or ask for a shorter window"
         )
+
+
+class SignatureError(OodidaError):
+    """Bytes are not signed by whom they claim to be from; they are not to be used."""
 
 
 class ProtocolError(OodidaError):

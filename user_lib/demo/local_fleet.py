@@ -13,6 +13,7 @@ import yaml
 
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import LinkError, Rejected
+from user_lib.demo.local_keys import LocalKeys
 from user_lib.fleet import Fleet, connect
 
 __all__ = ["LocalFleet", "LocalVehicle", "simulated"]
@@ -45,7 +46,7 @@ class LocalFleet:
     """Starts `oodida-cloud` and one `oodida-agent` a vehicle, in ``folder``; owns the processes.
 
     Each process writes ``NAME.log`` there. All of them end with `close`, and with this process
-    however it ends.
+    however it ends. They know each other by keys that are made for them, unless ``insecure``.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LocalFleet:
         *,
         bind: str = ANY_PORT,
         cloud_config: Mapping[str, Any] | None = None,
+        insecure: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.folder = folder.resolve()
@@ -62,6 +64,7 @@ class LocalFleet:
         self.endpoint = bind
         self._cloud_config = dict(cloud_config or {})
         self._clock = clock or SystemClock()
+        self.keys = None if insecure else LocalKeys(self.folder / "keys")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -80,6 +83,7 @@ class LocalFleet:
             {
                 "bind": self.endpoint,
                 "ledger": str(self.folder / "ledger.sqlite"),
+                **({"keys": dict(self.keys.for_cloud())} if self.keys else {"insecure": True}),
                 **self._cloud_config,
             },
         )
@@ -104,6 +108,7 @@ class LocalFleet:
             "cloud": self.endpoint,
             "state_dir": f"{vehicle_id}.state",
             "sources": list(vehicle.sources),
+            **self._trust(vehicle_id),
             **vehicle.config,
         }
         path = self._write_config(vehicle_id, {k: v for k, v in config.items() if v != []})
@@ -111,7 +116,15 @@ class LocalFleet:
 
     def connect(self, user: str = "demo") -> Fleet:
         """Return an analyst's view of this fleet."""
-        return connect(self.endpoint, user, timeout_s=START_S)
+        if self.keys is None:
+            return connect(self.endpoint, user, timeout_s=START_S, insecure=True)
+        return connect(self.endpoint, timeout_s=START_S, keys=self.keys.for_user(user))
+
+    def environ(self, user: str = "demo") -> dict[str, str]:
+        """Return the variables by which another program connects as ``user``."""
+        if self.keys is None:
+            return {"OODIDA_CLOUD": self.endpoint, "OODIDA_USER": user, "OODIDA_INSECURE": "1"}
+        return {"OODIDA_CONFIG": str(self.keys.write_config(user, self.endpoint))}
 
     def wait_online(self, fleet: Fleet, timeout_s: float = START_S) -> None:
         """Wait until every vehicle is online and its signals are known.
@@ -166,6 +179,11 @@ class LocalFleet:
             self._processes[name].terminate()
         for name in [*agents, *(n for n in alive if n == _CLOUD)]:
             self.stop(name)
+
+    def _trust(self, vehicle_id: str) -> dict[str, Any]:
+        if self.keys is None:
+            return {"insecure": True}
+        return {"keys": dict(self.keys.for_vehicle(vehicle_id))}
 
     def _is_ready(self, fleet: Fleet, vehicle_id: str) -> bool:
         online = {v.vehicle_id for v in fleet.vehicles() if v.online}

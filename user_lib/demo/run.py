@@ -1,6 +1,7 @@
 """The demo as a whole: a folder, a fleet, the story, the summary, and nothing left behind."""
 
 import contextlib
+import shlex
 import signal
 import socket
 import sys
@@ -48,14 +49,14 @@ def run_demo(out: TextIO, *, keep: bool = False, clock: Clock | None = None) -> 
         out.flush()
         local.start()
         if keep:
-            out.write(_how_to_connect(local.endpoint))
+            out.write(_how_to_connect(local))
         with local.connect(USER) as fleet:
             local.wait_online(fleet)
             with choose_view(out) as view:
                 outcome = Story(fleet, view, clock or SystemClock()).play()
         out.write(summary(outcome) + "\n")
         if keep:
-            out.write(f"{_how_to_connect(local.endpoint)}the fleet runs until Ctrl-C\n")
+            out.write(f"{_how_to_connect(local)}the fleet runs until Ctrl-C\n")
             out.flush()
             _wait_for_interrupt()
     return outcome
@@ -77,8 +78,9 @@ def summary(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _how_to_connect(endpoint: str) -> str:
-    return f"\nin another terminal:\n  export OODIDA_CLOUD={endpoint}\n  oodida vehicles\n\n"
+def _how_to_connect(local: LocalFleet) -> str:
+    variables = " ".join(f"{k}={shlex.quote(v)}" for k, v in local.environ(USER).items())
+    return f"\nin another terminal:\n  export {variables}\n  oodida vehicles\n\n"
 
 
 def _free_default() -> str:

@@ -3,11 +3,23 @@
 The router's end is the cloud's own. Options here are the ones whose defaults lose messages or hang.
 """
 
+import contextlib
+from collections.abc import Mapping
+
 import zmq
 
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import LinkKeys
 
-__all__ = ["check_endpoint", "dealer", "is_loopback"]
+__all__ = [
+    "HANDSHAKE_EVENTS",
+    "check_endpoint",
+    "check_trust",
+    "connect_again",
+    "dealer",
+    "is_loopback",
+    "refusal",
+]
 
 SEND_HIGH_WATER = 1000
 RECEIVE_HIGH_WATER = 10_000
@@ -15,10 +27,28 @@ RECONNECT_MS = 100
 RECONNECT_MAX_MS = 5_000
 HEARTBEAT_MS = 5_000
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+HANDSHAKE_EVENTS = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+"""After the last two ZeroMQ gives up: `connect_again` has to be called."""
+_MECHANISM_MISMATCH = 0x11000002
 
 
-def dealer(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> "zmq.Socket[bytes]":
+def dealer(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    endpoint: str,
+    keys: LinkKeys | None,
+    *,
+    watch: int = 0,
+) -> "zmq.Socket[bytes]":
     """Return a DEALER that connects to ``endpoint`` and keeps trying.
+
+    Its monitor (``get_monitor_socket``), if there are events to ``watch``, misses none of them.
+
+    With ``keys`` it talks to nobody but the owner of the cloud's key, encrypted; None is for
+    `check_trust` to have allowed.
 
     Sending never blocks (use ``zmq.NOBLOCK``); closing never waits for unsent messages: what must
     not be lost is repeated by the session above until it is acknowledged.
@@ -37,8 +67,47 @@ def dealer(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> "zmq.Soc
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     # Without a connection, send fails at once instead of queueing what may be stale when it leaves.
     socket.setsockopt(zmq.IMMEDIATE, 1)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.curve_secret)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(keys.own.card.curve))
+        socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(keys.cloud.curve))
+    if watch:
+        socket.get_monitor_socket(watch)
     socket.connect(endpoint)
     return socket
+
+
+def connect_again(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Try anew after a handshake that failed for good; the owner waits between two such."""
+    with contextlib.suppress(zmq.ZMQError):  # it may be gone from the socket's list already
+        socket.disconnect(endpoint)
+    socket.connect(endpoint)
+
+
+def refusal(event: Mapping[str, object], keys: LinkKeys | None) -> str:
+    """Say what a monitor's `HANDSHAKE_EVENTS` means and who must act.
+
+    A handshake without detail may also be a cloud that ended amid it: ZeroMQ tries on.
+    """
+    kind, value = event["event"], event["value"]
+    if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        who = "this peer" if keys is None else f"the key of {keys.own.card.name}"
+        card = "NAME.pub" if keys is None else f"{keys.own.card.name}.pub"
+        mark = "" if keys is None else f" ({keys.own.card.fingerprint})"
+        return (
+            f"the cloud does not know {who}{mark}, or it was revoked; its operator enrols it with "
+            f"`oodida keys enrol {card} --into DIRECTORY`"
+        )
+    if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
+        if keys is None:
+            return "the cloud requires keys: give `keys:` (see `oodida keys --help`)"
+        return "the cloud runs without keys (insecure), and this end has keys"
+    if keys is None:
+        return "the cloud broke off the handshake: it requires keys, or it just ended"
+    return (
+        "the cloud broke off the handshake: it has another key than the card given as its own, "
+        "or it runs without keys, or it just ended"
+    )
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -56,6 +125,27 @@ def check_endpoint(endpoint: str) -> None:
         f"{endpoint!r} is not an address; write tcp://HOST:PORT (such as tcp://127.0.0.1:5570) "
         "or ipc://PATH"
     )
+
+
+def check_trust(endpoint: str, *, keyed: bool, insecure: bool, what: str) -> None:
+    """Refuse a link that nothing protects: keys, or ``insecure`` and never leaving this machine.
+
+    ``what`` is the setting that holds the endpoint, for the message.
+
+    Raises: ConfigError, with the way out.
+    """
+    if keyed and insecure:
+        raise ConfigError("keys and insecure exclude each other: leave one of them out")
+    if insecure and not is_loopback(endpoint):
+        raise ConfigError(
+            f"{what}: {endpoint} can be reached from other machines, and insecure is for "
+            "127.0.0.1 and ipc:// only; create keys with `oodida keys create` and give `keys:`"
+        )
+    if not keyed and not insecure:
+        raise ConfigError(
+            "keys: none are given, so nobody would know who is at the other end; create them with "
+            "`oodida keys create`, or say insecure (--insecure) to do without on this machine"
+        )
 
 
 def is_loopback(endpoint: str) -> bool:

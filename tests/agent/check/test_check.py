@@ -38,6 +38,7 @@ def write(tmp_path: Path) -> Any:
     def write(**changes: Any) -> Path:
         path = tmp_path / "agent.yaml"
         plain = {"vehicle_id": "car-1", "profile": "compact", "state_dir": "state"}
+        plain |= {"insecure": "keys" not in changes}
         path.write_text(yaml.safe_dump({**plain, **changes}))
         return path
 

@@ -6,6 +6,7 @@ import pytest
 import zmq
 
 from agent.link.dealer import Change, Dealer, Incoming
+from user_lib.contract.clock import SystemClock
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import Ack, Deliver, Heartbeat, Result
@@ -16,7 +17,7 @@ Wait = Callable[[Dealer, Incoming], list[Incoming]]
 @pytest.fixture
 def dealer(cloud: Any) -> Iterator[Dealer]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    dealer = Dealer(context, cloud.endpoint)
+    dealer = Dealer(context, cloud.endpoint, None, SystemClock())
     yield dealer
     dealer.close()
     context.term()
@@ -67,7 +68,7 @@ def test_without_a_connection_nothing_is_sent_and_it_is_said(
 def test_a_connection_that_came_before_its_monitor_is_told_of(cloud: Any, wait: Wait) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     for _ in range(20):
-        dealer = Dealer(context, cloud.endpoint)
+        dealer = Dealer(context, cloud.endpoint, None, SystemClock())
         wait(dealer, Change.CONNECTED)
         dealer.close()
     context.term()
@@ -81,7 +82,7 @@ def test_bytes_that_are_no_message_are_counted_and_dropped(
     cloud.until(lambda: cloud.last(Heartbeat))
 
     cloud.send_raw(b"noise")
-    cloud.send_raw(b"OD\x01V", b"\xff" * 100)
+    cloud.send_raw(b"OD\x02V", b"\xff" * 100)
     cloud.send(Ack(seqs=(1,)))
 
     assert wait(dealer, Ack(seqs=(1,))) == [Ack(seqs=(1,))]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalFleet]:
-    with LocalFleet(tmp_path, []) as local:
+    with LocalFleet(tmp_path, [], insecure=True) as local:
         local.start()
         yield local
 

@@ -20,6 +20,7 @@ from agent.tasks.ports import Arrived, Finished, News
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
+from agent.trust import Trust
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.errors import UnknownSignal
 from user_lib.contract.messages import Assign, Result, TaskEnded, TaskHeld
@@ -108,7 +109,7 @@ class Vehicle:
             identity, self.store, self.signals, self.slots, self.policy, lambda news: None
         )
         self.table = Table(around, modules)
-        rules = Rules(self.policy, frozenset(), self.signals, self.barred)
+        rules = Rules(self.policy, frozenset(), self.signals, Trust("car-1", None), self.barred)
         self.orders = Orders(identity, rules, self.store, self.table, modules)
         self.orders.resume(self.now)
         self.tick()

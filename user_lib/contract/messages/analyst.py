@@ -7,6 +7,7 @@ import msgspec
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import Counted, Int64, Message, Side
+from user_lib.contract.signed import Signed
 
 __all__ = [
     "Ask",
@@ -17,6 +18,7 @@ __all__ = [
     "ListSignals",
     "ListVehicles",
     "Ping",
+    "Prove",
     "PushCode",
     "ReadEvents",
     "RemoveCode",
@@ -45,6 +47,8 @@ class Submit(Message, frozen=True, kw_only=True, tag="submit"):
 
     spec: Assignment
     token: str
+    signed: Signed | None = None
+    """The `AssignmentOrder`; needed where there are keys."""
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
@@ -82,11 +86,15 @@ class PushCode(Message, frozen=True, kw_only=True, tag="push_code"):
     source: str
     token: str
     vehicles: tuple[VehicleId, ...] | None = None
+    signed: Signed | None = None
+    """The `SlotOrder` with what the slot will hold; needed where there are keys."""
 
 
 class CodeStatus(Message, frozen=True, kw_only=True, tag="code_status"):
     """Both slots; waits up to ``wait_s`` until no online vehicle is pending."""
 
+    brief: bool = False
+    """Leave out what each vehicle holds."""
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
 
 
@@ -95,6 +103,7 @@ class RollbackCode(Message, frozen=True, kw_only=True, tag="rollback_code"):
 
     side: Side
     token: str
+    signed: Signed | None = None
 
 
 class RemoveCode(Message, frozen=True, kw_only=True, tag="remove_code"):
@@ -102,6 +111,13 @@ class RemoveCode(Message, frozen=True, kw_only=True, tag="remove_code"):
 
     side: Side
     token: str
+    signed: Signed | None = None
+
+
+class Prove(Message, frozen=True, kw_only=True, tag="prove"):
+    """What signatures there are for an assignment of one's own, to verify them oneself."""
+
+    assignment_id: AssignmentId
 
 
 Ask: TypeAlias = (
@@ -117,6 +133,7 @@ Ask: TypeAlias = (
     | CodeStatus
     | RollbackCode
     | RemoveCode
+    | Prove
 )
 
 
@@ -125,5 +142,5 @@ class Request(Message, frozen=True, kw_only=True, tag="request"):
 
     number: Int64
     user: UserId
-    """Who asks, while the link has no keys; with keys, the key decides."""
+    """Who asks; it must be whose key the link was opened with, if there are keys."""
     ask: Ask

@@ -3,6 +3,7 @@
 from typing import Literal, TypeAlias
 
 from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.card import Card
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
     Message,
@@ -13,6 +14,7 @@ from user_lib.contract.messages.records import (
     SignalInfo,
     TaskHeld,
 )
+from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, RoundState, TaskState
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Jobs",
     "MemberInfo",
     "Pong",
+    "Proof",
     "Rejection",
     "Reply",
     "RoundClosed",
@@ -225,6 +228,11 @@ class CodeSlot(Message, frozen=True, kw_only=True, tag="code_slot"):
     """The default version; empty when the slot is empty."""
     overrides: dict[VehicleId, str] = {}
     previous_version: str = ""
+    next_generation: int = 1
+    """What the next content is to be numbered."""
+    signed: Signed | None = None
+    """The content as its analyst signed it."""
+    previous_signed: Signed | None = None
     vehicles: tuple[CodeState, ...] = ()
 
 
@@ -233,6 +241,18 @@ class CodeSlots(Message, frozen=True, kw_only=True, tag="code_slots"):
 
     onboard: CodeSlot
     offboard: CodeSlot
+
+
+class Proof(Message, frozen=True, kw_only=True, tag="proof"):
+    """Answer to `Prove`: what was signed by the analyst, and the cards of the vehicles."""
+
+    assignment_id: AssignmentId
+    signed: Signed | None = None
+    """The assignment's order."""
+    code: tuple[Signed, ...] = ()
+    """The on-board slot's contents, newest first, as far as they are kept."""
+    cards: tuple[Card, ...] = ()
+    """Of the assignment's vehicles, as the cloud knows them."""
 
 
 class Rejection(Message, frozen=True, kw_only=True, tag="rejection"):
@@ -255,6 +275,7 @@ Answer: TypeAlias = (
     | Explanation
     | CodeSlot
     | CodeSlots
+    | Proof
     | Rejection
 )
 

@@ -103,6 +103,8 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     """The vehicle's wall clock when the iteration ended, ns since the Unix epoch."""
     late: bool = False
     """Set by the cloud: its round was already closed."""
+    signature: bytes = b""
+    """The vehicle's, over all of it but what the cloud sets (`contract.signing`)."""
 
 
 class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):

@@ -15,6 +15,7 @@ from user_lib.contract.messages.records import (
     TaskEnded,
     TaskHeld,
 )
+from user_lib.contract.signed import Signed
 
 __all__ = [
     "Ack",
@@ -114,7 +115,10 @@ class Assign(Message, frozen=True, kw_only=True, tag="assign"):
 
     assignment_id: AssignmentId
     analyst: UserId
-    spec: Assignment
+    spec: Assignment | None = None
+    """Left out where it is signed."""
+    signed: Signed | None = None
+    """The analyst's `AssignmentOrder`."""
     first_iteration: int = 1
     """The iteration that is due: where to begin, or to go on after having been away."""
 
@@ -133,6 +137,8 @@ class SetCode(Message, frozen=True, kw_only=True, tag="set_code"):
     generation: Counted
     version: str
     source: str
+    signed: Signed | None = None
+    """The analyst's `SlotOrder`."""
 
 
 class Feedback(Message, frozen=True, kw_only=True, tag="feedback"):

@@ -1,0 +1,298 @@
+"""A cloud in an attacker's hands against a real analyst client: what it forges is not believed."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from msgspec.structs import replace
+
+from cloud.auth import ENROLLED
+from cloud.doorman import Doorman
+from cloud.router import Router
+from user_lib.contract.clock import SystemClock
+from user_lib.contract.code import version_of
+from user_lib.contract.codec import REPLY, REQUEST
+from user_lib.contract.errors import ProtocolError, SignatureError
+from user_lib.contract.messages import (
+    Ask,
+    CodeSlot,
+    CodeSlots,
+    CodeStatus,
+    Event,
+    Events,
+    Explain,
+    Explanation,
+    Ping,
+    Pong,
+    Proof,
+    Prove,
+    PushCode,
+    ReadEvents,
+    Rejection,
+    Reply,
+    RollbackCode,
+    Submit,
+    Submitted,
+)
+from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of
+from user_lib.contract.signing import open_slot, seal, sign_result
+from user_lib.contract.states import JobState
+from user_lib.fleet import Fleet, connect
+from user_lib.wire.keyring import Keyring, enrol
+from user_lib.wire.keys import create_keys, write_card, write_keys
+
+CLOUD, ADA = create_keys("cloud", "cloud"), create_keys("ada", "analyst")
+EVE = create_keys("eve", "analyst")
+CARS = {name: create_keys(name, "vehicle") for name in ("compact-1", "wagon-1")}
+FAKE = create_keys("compact-1", "vehicle")
+GOOD = "def custom(xs):\n    return 1\n"
+EVIL = version_of("def custom(xs):\n    return 'mine'\n")
+
+
+class LyingCloud:
+    """Answers as an honest cloud would, but for what a test makes it forge."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self.signed: Signed | None = None
+        self.job = ""
+        self.tamper: Callable[[Any], Any] = lambda answer: answer
+        self.cards = tuple(keys.card for keys in CARS.values())
+        self.slot = CodeSlot(side="onboard", generation=0, version="")
+        self.pushed: list[Any] = []
+        self.results: list[Any] = []
+
+    def __call__(self, ask: Ask) -> Any:
+        return self.tamper(self._answer(ask))
+
+    def _answer(self, ask: Ask) -> Any:
+        match ask:
+            case Ping():
+                return Pong(cloud_version="1", vehicles_online=2)
+            case Submit():
+                self.signed, self.job = ask.signed, assignment_id_of("ada", ask.token)
+                self.results = [self._result("compact-1", 60.0), self._result("wagon-1", 62.0)]
+                return Submitted(assignment_id=self.job, vehicles=tuple(CARS))
+            case Explain():
+                info = replace(self._make.job_info(JobState.FINISHED), assignment_id=self.job)
+                return Explanation(job=info, members=(), open_rounds=(), waiting_for=())
+            case Prove():
+                return Proof(assignment_id=self.job, signed=self.signed, cards=self.cards)
+            case ReadEvents(after_seq=0):
+                closed = self._make.round_closed(1, {"Vehicle.Speed": 61.0}, assignment_id=self.job)
+                items = [*self.results, closed]
+                events = tuple(Event(seq=i, item=item) for i, item in enumerate(items, 1))
+                return Events(
+                    events=events, next_seq=len(items), state=JobState.FINISHED, ended=True
+                )
+            case _:
+                return self._code(ask)
+
+    def _code(self, ask: Ask) -> Any:
+        if isinstance(ask, CodeStatus):
+            return CodeSlots(onboard=self.slot, offboard=replace(self.slot, side="offboard"))
+        if isinstance(ask, PushCode | RollbackCode):
+            self.pushed.append(ask)
+            return self.slot
+        return Rejection(reason="unknown", message="what?")
+
+    def _result(self, name: str, value: float) -> Any:
+        plain = self._make.result(name, 1, {"Vehicle.Speed": value}, assignment_id=self.job)
+        return sign_result(plain, CARS[name].sign)
+
+
+@pytest.fixture
+def lies(make: Any) -> LyingCloud:
+    return LyingCloud(make)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, lies: LyingCloud) -> Iterator[Fleet]:
+    cards = tmp_path / "cards"
+    enrol(ADA.card, cards)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    doorman = Doorman(context, Keyring(cards, *ENROLLED), SystemClock())
+    router = Router(context, "tcp://127.0.0.1:*", CLOUD, messages_per_peer=100)
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            router.wait(20)
+            for peer, frames in router.receive(10):
+                request = REQUEST.decode(frames)
+                answer = lies(request.ask)
+                router.send(peer, REPLY.encode(Reply(number=request.number, answer=answer)))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    write_card(CLOUD.card, tmp_path / "cloud.pub")
+    own = write_keys(ADA, tmp_path)
+    with connect(router.endpoint, keys={"own": own, "cloud": tmp_path / "cloud.pub"}) as fleet:
+        yield fleet
+    stop.set()
+    thread.join()
+    router.close()
+    doorman.close()
+    context.term()
+
+
+def test_an_honest_clouds_job_verifies(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
+    job = fleet.assign(make.spec)
+
+    assert [r.value["Vehicle.Speed"] for r in job.results()] == [60.0, 62.0]
+    verified = job.verify()
+    assert verified.ok, verified
+    assert (verified.results, verified.aggregates) == (2, 1)
+    assert "trusted on first use" in repr(verified)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda r: replace(r, value={"Vehicle.Speed": 99.0}),
+        lambda r: replace(r, signature=b""),
+        lambda r: sign_result(replace(r, value={"Vehicle.Speed": 99.0}), FAKE.sign),
+        lambda r: sign_result(replace(r, assignment_id="job-other"), CARS["compact-1"].sign),
+        lambda r: replace(r, vehicle_id="wagon-1"),
+    ],
+)
+def test_a_forged_result_is_not_handed_on(
+    fleet: Fleet, lies: LyingCloud, make: Any, forge: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[0] = forge(lies.results[0])
+
+    for read in (job.results, lambda: list(job.stream()), lambda: list(job.events_so_far())):
+        with pytest.raises(SignatureError, match="iteration 1 of vehicle"):
+            read()
+    assert not job.verify().ok
+
+
+def test_an_aggregate_that_does_not_follow_from_the_results_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    def forge(answer: Any) -> Any:
+        if not isinstance(answer, Events) or not answer.events:
+            return answer
+        *results, last = answer.events
+        groups = tuple(replace(g, value={"Vehicle.Speed": 5.0}) for g in last.item.groups)
+        return replace(
+            answer, events=(*results, replace(last, item=replace(last.item, groups=groups)))
+        )
+
+    job = fleet.assign(make.spec)
+    lies.tamper = forge
+
+    (problem,) = job.verify().problems
+    assert problem.startswith("round 1: the aggregate is {'Vehicle.Speed': 61.0}")
+
+
+def test_an_aggregate_that_counts_a_vehicle_without_a_result_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    del lies.results[1]
+
+    (problem,) = job.verify().problems
+    assert "counts wagon-1, without a verified result" in problem
+
+
+def test_another_order_than_ones_own_is_found(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
+    job = fleet.assign(make.spec)
+    first = lies.signed
+    fleet.assign(make.spec)
+    lies.job = job.id
+    assert "order that the cloud shows is that of" in repr(job.verify())
+    lies.signed = None
+    assert "is not signed" in repr(job.verify())
+    assert first is not None
+    lies.signed = replace(first, body=first.body + b"x")
+    assert "signature of the assignment is not of ada" in repr(job.verify())
+
+
+def test_a_vehicles_key_that_changes_after_first_use_is_not_believed(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    fleet.assign(make.spec).results()
+    lies.cards = (FAKE.card, CARS["wagon-1"].card)
+    job = fleet.assign(make.spec)
+    lies.results[0] = sign_result(lies.results[0], FAKE.sign)
+
+    with pytest.raises(SignatureError, match=r"or the vehicle has new keys: then enrol its card"):
+        job.results()
+
+
+def test_pinned_cards_count_and_nothing_that_the_cloud_says(
+    fleet: Fleet, lies: LyingCloud, make: Any, tmp_path: Path
+) -> None:
+    for keys in CARS.values():
+        enrol(keys.card, tmp_path / "pinned")
+    lies.cards = (FAKE.card,)
+    paths = {"own": tmp_path / "ada.key", "cloud": tmp_path / "cloud.pub"}
+    with connect(fleet.cloud, keys={**paths, "vehicles": tmp_path / "pinned"}) as pinned:
+        job = pinned.assign(make.spec)
+        assert len(job.results()) == 2
+        assert "first use" not in repr(job.verify())
+        lies.results[0] = sign_result(lies.results[0], FAKE.sign)
+        with pytest.raises(SignatureError):
+            job.results()
+
+
+def test_the_answer_with_another_assignment_is_refused(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    lies.tamper = lambda a: replace(a, assignment_id="job-x") if isinstance(a, Submitted) else a
+
+    with pytest.raises(ProtocolError, match="another assignment: job-x"):
+        fleet.assign(make.spec)
+
+
+def held(signer: Any, generation: int, version: str) -> Signed:
+    order = SlotOrder(
+        analyst=signer.card.name,
+        side="onboard",
+        generation=generation,
+        version=version,
+        created_ns=1,
+    )
+    return seal(order, signer.sign)
+
+
+def test_what_the_cloud_says_was_there_is_signed_only_if_it_was_ones_own(
+    fleet: Fleet, lies: LyingCloud
+) -> None:
+    lies.slot = CodeSlot(side="onboard", generation=4, version=EVIL, next_generation=5)
+    for signed in (None, held(EVE, 4, EVIL), replace(held(ADA, 4, "0" * 64), signature=bytes(64))):
+        lies.slot = replace(lies.slot, signed=signed, previous_signed=signed)
+        with pytest.raises(SignatureError, match="was not signed with your present keys"):
+            fleet.update_code(GOOD, vehicles=["wagon-1"], wait=False)
+        if signed is not None:
+            with pytest.raises(SignatureError, match="was not signed"):
+                fleet.rollback_code(wait=False)
+    assert lies.pushed == []
+
+    lies.slot = replace(lies.slot, signed=held(ADA, 4, "0" * 64))  # the cloud still says EVIL
+    fleet.update_code(GOOD, vehicles=["wagon-1"], wait=False)
+
+    order = open_slot(lies.pushed[0].signed, [ADA.card])
+    assert order.version == "0" * 64
+    assert order.overrides == {"wagon-1": version_of(GOOD)}
+    assert order.generation == 5
+
+
+def test_a_generation_that_cannot_be_is_not_signed(fleet: Fleet, lies: LyingCloud) -> None:
+    signed = held(ADA, 4, "0" * 64)
+    for following in (4, 2, 2**52):
+        lies.slot = CodeSlot(
+            side="onboard",
+            generation=4,
+            version="0" * 64,
+            next_generation=following,
+            signed=signed,
+        )
+        with pytest.raises(SignatureError, match="nothing was signed"):
+            fleet.update_code(GOOD, wait=False)
+    assert lies.pushed == []

@@ -1,0 +1,31 @@
+"""What others may know of an identity: its name, its role and its two public keys."""
+
+import hashlib
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+
+from user_lib.contract.ids import UserId
+
+__all__ = ["ROLES", "Card", "PublicKey", "Role"]
+
+Role: TypeAlias = Literal["vehicle", "analyst", "engineer", "operator", "cloud"]
+ROLES: tuple[Role, ...] = get_args(Role)
+PublicKey: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+"""32 bytes in hex."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An identity as it is enrolled: who is in possession of the secret keys is this."""
+
+    name: UserId
+    role: Role
+    curve: PublicKey
+    """Opens the link (CURVE)."""
+    sign: PublicKey
+    """Verifies signatures (Ed25519)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the two keys, to compare by eye."""
+        return hashlib.sha256(bytes.fromhex(self.curve + self.sign)).hexdigest()[:16]

@@ -1,0 +1,114 @@
+"""Signatures over bytes: made with a secret that is elsewhere, verified with cards.
+
+Ed25519 over a line that says what kind of thing is signed, and the bytes: so a signature of one
+kind is never good for another.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias, TypeVar
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from user_lib.contract.card import Card
+from user_lib.contract.errors import SignatureError
+from user_lib.contract.messages import Result
+from user_lib.contract.signed import AssignmentOrder, Signed, SlotOrder
+
+__all__ = [
+    "Kind",
+    "Signer",
+    "open_assignment",
+    "open_slot",
+    "seal",
+    "sign_result",
+    "verify_result",
+]
+
+Signer: TypeAlias = Callable[[bytes], bytes]
+"""Returns the Ed25519 signature of bytes."""
+Kind: TypeAlias = Literal["assignment", "slot", "result"]
+Order = TypeVar("Order", AssignmentOrder, SlotOrder)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_RESULTS = msgspec.msgpack.Decoder(Result)
+
+
+def seal(order: AssignmentOrder | SlotOrder, signer: Signer) -> Signed:
+    """Return an order with its signature."""
+    kind: Kind = "assignment" if isinstance(order, AssignmentOrder) else "slot"
+    body = _ENCODER.encode(order)
+    return Signed(body=body, signature=signer(_framed(kind, body)))
+
+
+def open_assignment(signed: Signed, cards: Iterable[Card]) -> AssignmentOrder:
+    """Return an assignment's order, once one of ``cards`` (all of one name) verifies it.
+
+    Raises: SignatureError, when none does, or it is of another than who signed it.
+    """
+    return _open(signed, "assignment", AssignmentOrder, cards)
+
+
+def open_slot(signed: Signed, cards: Iterable[Card]) -> SlotOrder:
+    """Return a slot's order, as `open_assignment`."""
+    return _open(signed, "slot", SlotOrder, cards)
+
+
+def sign_result(result: Result, signer: Signer) -> Result:
+    """Return a result with the signature of the vehicle that produced it.
+
+    It is brought into the form that the other ends decode it to (an integer in a field of floats
+    becomes one), so that encoding it again gives the signed bytes.
+    """
+    result = _RESULTS.decode(_ENCODER.encode(result))
+    signature = signer(_framed("result", _body_of(result)))
+    return msgspec.structs.replace(result, signature=signature)
+
+
+def verify_result(result: Result, cards: Iterable[Card]) -> Card:
+    """Return the card that verifies a result.
+
+    What the cloud adds to a result (``late``) is not part of what is signed.
+
+    Raises: SignatureError, when it is not signed, or none of the cards verifies it.
+    """
+    if not result.signature:
+        raise SignatureError("the result is not signed")
+    return _verify("result", _body_of(result), result.signature, cards)
+
+
+def _body_of(result: Result) -> bytes:
+    return _ENCODER.encode(msgspec.structs.replace(result, signature=b"", late=False))
+
+
+def _open(signed: Signed, kind: Kind, into: type[Order], cards: Iterable[Card]) -> Order:
+    card = _verify(kind, signed.body, signed.signature, cards)
+    try:
+        order = msgspec.msgpack.decode(signed.body, type=into)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise SignatureError(f"what was signed is no order: {error}") from None
+    if order.analyst != card.name:
+        raise SignatureError(f"an order of {order.analyst}, signed by {card.name}")
+    return order
+
+
+def _verify(kind: Kind, body: bytes, signature: bytes, cards: Iterable[Card]) -> Card:
+    tried = []
+    for card in cards:
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(card.sign))
+            key.verify(signature, _framed(kind, body))
+        except (InvalidSignature, ValueError):
+            tried.append(f"{card.name} ({card.fingerprint})")
+            continue
+        return card
+    raise SignatureError(
+        f"the signature of the {kind} is not of {', '.join(tried)}"
+        if tried
+        else f"nobody is known who could have signed the {kind}"
+    )
+
+
+def _framed(kind: Kind, body: bytes) -> bytes:
+    return f"oodida {kind} 1\n".encode() + body

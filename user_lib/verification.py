@@ -1,0 +1,216 @@
+"""The chain from an analyst's order to the numbers, verified without trusting the cloud.
+
+::
+
+    the assignment        signed by the analyst
+      └─ each result      signed by the vehicle that computed it, for this assignment
+           └─ its code    a version that the analyst signed for that vehicle and generation
+      └─ each aggregate   computed again from the signed results, where the method is built in
+
+What the cloud alone says, and what nobody can verify, is told as such: feedback, custom off-board
+code, which vehicles were late or missing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.errors import SignatureError
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import Event, Group, Proof, Result, RoundClosed
+from user_lib.contract.signed import SlotOrder, assignment_id_of
+from user_lib.contract.signing import open_assignment, open_slot, verify_result
+from user_lib.vehicle_cards import VehicleCards
+from user_lib.wire.keys import Keys
+
+__all__ = ["Verification", "verify"]
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, repr=False)
+class Verification:
+    """What was verified; ``problems`` is empty when all that can be verified holds."""
+
+    assignment_id: AssignmentId
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What rests on the cloud's word, or on trust at first use."""
+    results: int
+    """How many results' signatures hold."""
+    aggregates: int
+    """How many aggregates were computed again and are the same."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that can be verified holds."""
+        return not self.problems
+
+    def __repr__(self) -> str:
+        head = (
+            f"{self.assignment_id}: {'verified' if self.ok else 'NOT verified'}; {self.results} "
+            f"results signed, {self.aggregates} aggregates the same when computed again"
+        )
+        more = len(self.problems) - SHOWN
+        lines = [head, *(f"  problem: {p}" for p in self.problems[:SHOWN])]
+        lines += [f"  and {more} more problems"] if more > 0 else []
+        return "\n".join([*lines, *(f"  note: {n}" for n in self.notes)])
+
+
+@dataclass
+class _Findings:
+    problems: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    results: int = 0
+    aggregates: int = 0
+
+
+def verify(
+    assignment_id: AssignmentId,
+    proof: Proof,
+    events: Iterable[Event],
+    keys: Keys,
+    cards: VehicleCards,
+) -> Verification:
+    """Verify everything that came back for an assignment so far."""
+    found = _Findings()
+    spec = _assignment(assignment_id, proof, keys, found)
+    good: dict[int, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    rounds: list[RoundClosed] = []
+    contents = _contents(proof, keys, found)
+    for event in events:
+        if isinstance(event.item, RoundClosed):
+            rounds.append(event.item)
+        elif isinstance(event.item, Result) and _result(
+            event.item, assignment_id, contents, cards, found
+        ):
+            good[event.item.iteration][event.item.vehicle_id].append(event.item)
+    if spec is not None:
+        for closed in rounds:
+            _round(closed, spec, good[closed.round], found)
+    return Verification(
+        assignment_id, tuple(found.problems), tuple(found.notes), found.results, found.aggregates
+    )
+
+
+def _assignment(
+    assignment_id: AssignmentId, proof: Proof, keys: Keys, found: _Findings
+) -> Assignment | None:
+    """Return what the analyst signed; the cloud's own account of it is not used."""
+    if proof.signed is None:
+        found.problems.append("the assignment is not signed")
+        return None
+    try:
+        order = open_assignment(proof.signed, [keys.card])
+    except SignatureError as error:
+        found.problems.append(f"the assignment: {error}")
+        return None
+    named = assignment_id_of(order.analyst, order.token)
+    if named != assignment_id:
+        found.problems.append(f"the order that the cloud shows is that of {named}")
+        return None
+    spec = order.spec
+    if spec.feedback:
+        found.notes["feedback is the cloud's own: its input to each round is not signed"] = None
+    if not can_recompute(spec):
+        found.notes[f"aggregates of {spec.offboard} are not computed again"] = None
+    if order.audience is None:
+        found.notes["which vehicles were selected is the cloud's own decision"] = None
+    return spec
+
+
+def _contents(proof: Proof, keys: Keys, found: _Findings) -> dict[int, SlotOrder]:
+    contents: dict[int, SlotOrder] = {}
+    for signed in proof.code:
+        try:
+            order = open_slot(signed, [keys.card])
+        except SignatureError as error:
+            found.problems.append(f"a content of the code slot: {error}")
+            continue
+        if order.side == "onboard":
+            contents[order.generation] = order
+    return contents
+
+
+def _result(
+    result: Result,
+    assignment_id: AssignmentId,
+    contents: dict[int, SlotOrder],
+    cards: VehicleCards,
+    found: _Findings,
+) -> bool:
+    name = f"iteration {result.iteration} of {result.vehicle_id}"
+    if result.assignment_id != assignment_id:
+        found.problems.append(f"{name}: it is of another assignment, {result.assignment_id}")
+        return False
+    try:
+        verify_result(result, cards.of(result.vehicle_id))
+    except SignatureError as error:
+        found.problems.append(f"{name}: {error}")
+        return False
+    found.results += 1
+    if cards.origin(result.vehicle_id) == "first use":
+        found.notes["the vehicles' keys were trusted on first use; pin them to be sure"] = None
+    problem = _code_problem(result, contents)
+    if problem:
+        found.problems.append(f"{name}: {problem}")
+    return not problem
+
+
+def _code_problem(result: Result, contents: dict[int, SlotOrder]) -> str:
+    """Say what is wrong with the code that a vehicle says it ran; empty when nothing is."""
+    if not result.code_version:
+        return ""
+    order = contents.get(result.generation)
+    if order is None:
+        return f"no signed content of generation {result.generation} is kept"
+    if order.version_for(result.vehicle_id) != result.code_version:
+        return f"it ran a version that was not signed for it: {result.code_version[:8]}"
+    return ""
+
+
+def _round(
+    closed: RoundClosed, spec: Assignment, good: dict[str, list[Result]], found: _Findings
+) -> None:
+    if not can_recompute(spec):
+        return
+    for group in closed.groups:
+        problem = _group_problem(group, spec, good)
+        if problem:
+            found.problems.append(f"round {closed.round}: {problem}")
+        elif not group.error:
+            found.aggregates += 1
+
+
+def _group_problem(group: Group, spec: Assignment, good: dict[str, list[Result]]) -> str:
+    counted = [_counted(good.get(v, ()), group.code_version) for v in group.vehicles]
+    missing = [v for v, r in zip(group.vehicles, counted, strict=True) if r is None]
+    if missing:
+        return f"the aggregate counts {', '.join(missing)}, without a verified result of theirs"
+    inputs = [_input(r) for r in counted if r is not None]
+    if group.error or not inputs:
+        return ""
+    try:
+        again = recompute(spec, inputs)
+    except ParamsError as error:
+        return f"the aggregate cannot be computed again: {error}"
+    return "" if again == group.value else f"the aggregate is {again!r:.200}, not what was told"
+
+
+def _counted(results: Sequence[Result], version: str) -> Result | None:
+    """Return the result that counted: the first of that version that came in time."""
+    return next(
+        (r for r in results if r.status == "ok" and not r.late and r.code_version == version), None
+    )
+
+
+def _input(result: Result) -> RoundInput:
+    return RoundInput(
+        vehicle=result.vehicle_id,
+        value=result.value,
+        weight=result.weight,
+        partial=result.partial,
+        code_version=result.code_version,
+    )

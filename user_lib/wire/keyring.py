@@ -1,0 +1,216 @@
+"""A directory of cards: whom one side lets in or trusts. It is read again when it changes.
+
+``NAME.pub`` files in the directory count; what is in its ``revoked/`` does not, and a key that is
+there is not taken even if a copy of its card is elsewhere. A file that is no card is told of and
+skipped: one mistake does not lock everybody out.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from user_lib.contract.card import Card, Role
+from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.contract.errors import ConfigError
+from user_lib.wire.keys import load_card, write_card
+
+__all__ = ["Keyring", "enrol", "revoke"]
+
+log = logging.getLogger(__name__)
+
+POLL_NS = 250 * MS
+REVOKED = "revoked"
+_SETTLED_NS = 2 * SECOND
+"""A directory that changed less long ago may change again within the same stamp."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A card as it was read, and the stamps of its file then."""
+
+    stamps: tuple[int, int, int]
+    card: Card | None
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What the directory held; replaced as a whole, so that other threads read it freely."""
+
+    by_curve: dict[str, Card] = field(default_factory=dict)
+    by_name: dict[str, tuple[Card, ...]] = field(default_factory=dict)
+
+
+class Keyring:
+    """The cards of a directory. `find` and `named` may be called from any thread.
+
+    Raises: ConfigError, when the directory cannot be read at the start.
+    """
+
+    def __init__(self, directory: Path, *roles: Role, clock: Clock | None = None) -> None:
+        """``roles``: whose cards count here; by default all."""
+        self.directory = directory
+        self._roles, self._clock = roles, clock or SystemClock()
+        self._lock = threading.Lock()
+        self._files: dict[str, _File] = {}
+        self._snapshot = _Snapshot()
+        self._stamp: tuple[int, ...] = ()
+        self._looked_ns = self._clock.monotonic_ns()
+        self.version = 0
+        """Rises with every change."""
+        try:
+            self._read()
+        except OSError as error:
+            raise ConfigError(
+                f"{directory}: cannot be read: {error.strerror}; `oodida keys enrol CARD --into "
+                f"{directory}` makes it"
+            ) from None
+
+    def find(self, curve: str) -> Card | None:
+        """Return the card of a link key."""
+        return self._snapshot.by_curve.get(curve)
+
+    def named(self, name: str) -> tuple[Card, ...]:
+        """Return the cards of a name: more than one while its keys are rotated."""
+        return self._snapshot.by_name.get(name, ())
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """All cards."""
+        return tuple(self._snapshot.by_curve.values())
+
+    def refresh(self, *, within_ns: int = POLL_NS) -> bool:
+        """Look whether the directory changed, unless that was just done; True when it did.
+
+        Who meets an unknown key looks sooner (``within_ns``): it may just have been enrolled. A
+        directory that can no longer be read leaves everything as it was, and is told of.
+        """
+        with self._lock:
+            now_ns = self._clock.monotonic_ns()
+            if now_ns - self._looked_ns < within_ns:
+                return False
+            self._looked_ns = now_ns
+            before = self._snapshot
+            try:
+                if self._stamps() != self._stamp:
+                    self._read()
+            except OSError as error:
+                log.error("%s: cannot be read: %s; keys stay as they were", self.directory, error)
+            return self._snapshot is not before
+
+    def _stamps(self) -> tuple[int, ...]:
+        stamps = [self.directory.stat().st_mtime_ns]
+        revoked = self.directory / REVOKED
+        if revoked.is_dir():
+            stamps.append(revoked.stat().st_mtime_ns)
+        unsettled = self._clock.unix_ns() - max(stamps) < _SETTLED_NS
+        return (*stamps, self._looked_ns) if unsettled else tuple(stamps)
+
+    def _read(self) -> None:
+        stamp = self._stamps()
+        files = dict(self._scan(self.directory))
+        revoked = self.directory / REVOKED
+        barred = dict(self._scan(revoked)) if revoked.is_dir() else {}
+        self._stamp = stamp
+        if self.version and {**files, **barred} == self._files:
+            return
+        self._files = {**files, **barred}
+        gone = {file.card.curve for file in barred.values() if file.card is not None}
+        held = (f.card for f in files.values() if f.card is not None and f.card.curve not in gone)
+        self._snapshot = _snapshot(c for c in held if not self._roles or c.role in self._roles)
+        self.version += 1
+
+    def _scan(self, directory: Path) -> Iterable[tuple[str, _File]]:
+        with os.scandir(directory) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                if not entry.name.endswith(".pub") or entry.name.startswith("."):
+                    continue
+                status = entry.stat()
+                stamps = (status.st_ino, status.st_mtime_ns, status.st_size)
+                known = self._files.get(entry.path)
+                if known is not None and known.stamps == stamps:
+                    yield entry.path, known
+                else:
+                    yield entry.path, _File(stamps, _card_or_none(Path(entry.path)))
+
+
+def enrol(card: Card, directory: Path) -> Path:
+    """Put a card in a directory of cards; returns where. Doing it twice changes nothing.
+
+    A second key of the same name and role goes beside the first: so keys are rotated.
+
+    Raises: ConfigError, when the key was revoked there, or the name belongs to another role.
+    """
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for path, known in _cards_in(directory / REVOKED):
+        if card.curve == known.curve or card.sign == known.sign:
+            raise ConfigError(f"{path}: this key was revoked; make new ones with `oodida keys`")
+    taken = False
+    for path, known in _cards_in(directory):
+        if known == card:
+            return path
+        if known.curve == card.curve:
+            raise ConfigError(f"{path}: has this key for the {known.role} {known.name}")
+        if known.name == card.name and known.role != card.role:
+            raise ConfigError(f"{path}: the name {card.name} is that of the {known.role} there")
+        taken = taken or known.name == card.name
+    stem = f"{card.name}-{card.fingerprint}" if taken else card.name
+    path = directory / f"{stem}.pub"
+    write_card(card, path)
+    return path
+
+
+def revoke(name_or_fingerprint: str, directory: Path) -> list[Card]:
+    """Move the cards of a name, or one by its fingerprint, to ``revoked/``; returns them.
+
+    Raises: ConfigError, when there is none, or they cannot be moved.
+    """
+    wanted = [
+        (path, card)
+        for path, card in _cards_in(directory)
+        if name_or_fingerprint in (card.name, card.fingerprint)
+    ]
+    if not wanted:
+        raise ConfigError(
+            f"{directory}: no card of {name_or_fingerprint!r}; `oodida keys list {directory}`"
+        )
+    barred = directory / REVOKED
+    try:
+        barred.mkdir(mode=0o755, exist_ok=True)
+        for path, card in wanted:
+            path.rename(barred / f"{card.name}-{card.fingerprint}.pub")
+    except OSError as error:
+        raise ConfigError(f"{barred}: cannot be written: {error.strerror}") from None
+    return [card for _, card in wanted]
+
+
+def _cards_in(directory: Path) -> list[tuple[Path, Card]]:
+    found = []
+    for path in sorted(directory.glob("*.pub")):
+        card = _card_or_none(path)
+        if card is not None:
+            found.append((path, card))
+    return found
+
+
+def _card_or_none(path: Path) -> Card | None:
+    try:
+        return load_card(path)
+    except ConfigError as error:
+        log.warning("skipped, since it is no card: %s", error)
+        return None
+
+
+def _snapshot(cards: Iterable[Card]) -> _Snapshot:
+    by_curve: dict[str, Card] = {}
+    by_name: dict[str, tuple[Card, ...]] = {}
+    for card in cards:
+        others = by_name.get(card.name, ())
+        if card.curve in by_curve or any(o.role != card.role for o in others):
+            log.warning("skipped a card of %s: its key or name is another's", card.name)
+            continue
+        by_curve[card.curve] = card
+        by_name[card.name] = (*others, card)
+    return _Snapshot(by_curve, by_name)
