@@ -11,22 +11,44 @@ from agent.link.dealer import Change, Dealer
 from agent.policy import Policy
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import read_link_keys
 from user_lib.wire.socket import is_loopback
 
-__all__ = ["policy", "reachability"]
+__all__ = ["keys", "policy", "reachability"]
 
 PATIENCE_S = 5.0
+
+
+def keys(config: AgentConfig) -> Finding:
+    """Read the vehicle's keys, the cloud's card and those of the analysts whom the owner trusts."""
+    if config.keys is None:
+        return Finding(
+            "keys", "warn", "none: anyone on this machine could be the cloud or an analyst",
+            "`oodida keys create`, then keys: in the configuration instead of insecure: true",
+        )  # fmt: skip
+    try:
+        link = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+        analysts = sorted({c.name for c in Keyring(Path(config.keys.analysts), "analyst").cards})
+    except ConfigError as error:
+        return Finding("keys", "fail", str(error), "correct keys: in the configuration")
+    own = f"this vehicle is {link.own.card.name}"
+    if not analysts:
+        return Finding(
+            "keys", "warn", f"{own}; it trusts no analyst, so it runs nothing",
+            f"`oodida keys enrol CARD --into {config.keys.analysts}`",
+        )  # fmt: skip
+    return Finding("keys", "ok", f"{own}; it trusts {', '.join(analysts)}")
 
 
 def reachability(config: AgentConfig) -> Finding:
     """Connect to the cloud as the agent does, without saying hello."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        keys = None
+        own = None
         if config.keys is not None:
-            keys = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
-        dealer = Dealer(context, config.cloud, keys, SystemClock())
+            own = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
+        dealer = Dealer(context, config.cloud, own, SystemClock())
         try:
             change, took_s = _first_change(dealer)
         finally:

@@ -11,7 +11,7 @@ import msgspec
 
 from agent.check import buses, cloud_link, machine
 from agent.check.finding import Finding, screen
-from agent.config import AgentConfig, checked, read_config
+from agent.config import checked, read_config
 from agent.signals.profile import load_profile
 from dbc import Catalog
 from hw import SourceConfig
@@ -77,7 +77,7 @@ def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[F
     yield from _buses(config.sources or profile.sources, catalog, seconds, clock)
     checks: tuple[Callable[[], Finding], ...] = (
         lambda: machine.clock_state(clock),
-        lambda: _keys(config),
+        lambda: cloud_link.keys(config),
         lambda: cloud_link.reachability(config),
         lambda: machine.sandbox(config),
         lambda: machine.disk(config),
@@ -101,12 +101,3 @@ def _buses(
         yield buses.interface(source, one)
     if catalog is not None:
         yield buses.coverage(catalog, heard, seconds)
-
-
-def _keys(config: AgentConfig) -> Finding:
-    if config.insecure:
-        return Finding(
-            "keys", "warn", "insecure: true: the link has no keys",
-            "anyone on the way to the cloud could read and change it; use a tunnel at least",
-        )  # fmt: skip
-    return Finding("keys", "ok", "none; the cloud is on this machine")

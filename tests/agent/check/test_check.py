@@ -15,6 +15,8 @@ from agent.check.finding import Finding, screen
 from agent.config import AgentConfig
 from hw import CanConfig
 from user_lib.contract.clock import SECOND
+from user_lib.wire.keyring import enrol
+from user_lib.wire.keys import create_keys, write_keys
 
 CAN0 = CanConfig(interface="socketcan", channel="can0")
 _ports = itertools.count()
@@ -65,6 +67,25 @@ def test_a_vehicle_without_a_cloud_is_told_so_and_the_rest_is_fine(
     assert {"config", "databases", "bus", "clock", "keys", "disk", "policy", "service"} <= set(
         found
     )
+
+
+def test_the_keys_are_read_and_the_trusted_analysts_named(
+    write: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own = write_keys(create_keys("car-1", "vehicle"), tmp_path)
+    write_keys(create_keys("cloud", "cloud"), tmp_path)
+    enrol(create_keys("ada", "analyst").card, tmp_path / "analysts")
+    paths = {"own": str(own), "cloud": str(tmp_path / "cloud.pub"), "analysts": "analysts"}
+    config = write(keys=paths, cloud=f"ipc://{tmp_path}/nobody")
+
+    found = findings_of(config, capfd, 0.1)[1]["keys"]
+    (tmp_path / "analysts" / "ada.pub").unlink()
+    nobody = findings_of(config, capfd, 0.1)[1]["keys"]
+
+    assert (found.level, found.found) == ("ok", "this vehicle is car-1; it trusts ada")
+    assert nobody.level == "warn"
+    assert "trusts no analyst" in nobody.found
+    assert "oodida keys enrol" in nobody.fix
 
 
 def test_a_wrong_configuration_is_the_only_finding(
