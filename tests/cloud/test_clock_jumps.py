@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.service import Service
@@ -51,17 +52,17 @@ class Cloud:
     def __init__(self, folder: Path) -> None:
         self.clock = TwoClocks()
         self.ledger = Ledger(folder / "cloud.db")
-        self.service = Service(Config(lease_s=10), self.ledger, self.clock, "test")
+        self.service = Service(Config(lease_s=10), self.ledger, self.clock, "test", Auth(None))
 
     def say(self, vehicle: str, message: Any) -> None:
-        self.service.receive(vehicle.encode(), FROM_VEHICLE.encode(message))
+        self.service.receive(Peer(vehicle.encode()), FROM_VEHICLE.encode(message))
         self.service.finish()
 
     def ask(self, ask: Any) -> Any:
         request = Request(number=1, user="ada", ask=ask)
-        self.service.receive(b"analyst", REQUEST.encode(request))
+        self.service.receive(Peer(b"analyst"), REQUEST.encode(request))
         mail, _ = self.service.finish()
-        (answer,) = (REPLY.decode(f).answer for peer, f in mail if peer == b"analyst")
+        (answer,) = (REPLY.decode(f).answer for peer, f in mail if peer == Peer(b"analyst"))
         return answer
 
     def answer(self, vehicle: str, job: str, iteration: int) -> None:
