@@ -15,7 +15,7 @@ from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, AgentKeys, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
-from agent.simulation import simulate
+from agent.simulation import Plan, simulate, write_cards
 from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
@@ -64,12 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _simulate(given: argparse.Namespace) -> int:
     set_up_log("error")
     try:
-        return simulate(
-            given.simulate_fleet,
-            given.cloud or DEFAULT_CLOUD,
-            given.profile or "compact",
-            given.speed,
+        if given.write_cards is not None:
+            if given.key is None:
+                raise ConfigError("--key is missing: the keys of the vehicles are made from it")
+            write_cards(Path(given.key), given.simulate_fleet, given.write_cards)
+            return OK
+        plan = Plan(
+            vehicles=given.simulate_fleet,
+            cloud=given.cloud or DEFAULT_CLOUD,
+            profile=given.profile or "compact",
+            speed=given.speed,
+            keys=_keys(given, None),
+            insecure=given.insecure,
         )
+        return simulate(plan)
     except OodidaError as error:
         complain("oodida-agent", error)
         return BAD_CONFIG
@@ -104,7 +112,14 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="be N light vehicles at once, for load tests of a cloud: windows are canned, built-in "
-        "methods run in this process, custom code is taken but not run, nothing is kept on disk",
+        "methods run in this process, custom code is taken but not run, nothing is kept on disk; "
+        "their keys are made from the vehicle key given with --key",
+    )
+    parser.add_argument(
+        "--write-cards",
+        type=Path,
+        metavar="DIR",
+        help="with --simulate-fleet: write the vehicles' cards, for the cloud to let them in; end",
     )
     parser.add_argument(
         "--speed", type=float, default=1.0, help="of the simulated vehicles' windows (1: real time)"

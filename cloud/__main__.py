@@ -7,7 +7,6 @@ import argparse
 import faulthandler
 import logging
 import os
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from cloud.config import load
 from cloud.ledger import LedgerDamaged
 from cloud.ledger.upkeep import back_up, check
 from user_lib.contract.errors import OodidaError
+from user_lib.wire.descriptors import descriptor_shortage, raise_descriptor_limit
 from user_lib.wire.logs import complain, set_up_log
 
 __all__ = ["main"]
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.check_ledger or options.backup_ledger:
             return _keep_up(config.ledger, options.backup_ledger)
-        _raise_limit()
+        if shortage := descriptor_shortage(raise_descriptor_limit(), config.bounds.vehicles):
+            LOG.warning("bounds.vehicles: %s", shortage)
         app = App(config)
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-cloud", error)
@@ -65,12 +66,6 @@ def _needs_no_link(options: argparse.Namespace) -> bool:
     """Whether only the ledger is looked at, and no configuration says how to be reached."""
     offline = options.check_ledger or options.backup_ledger is not None
     return offline and options.config is None and options.key is None
-
-
-def _raise_limit() -> None:
-    """Let it have as many connections as the system allows: each takes a descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_up(ledger: Path, copy: Path | None) -> int:

@@ -4,50 +4,61 @@ import heapq
 import itertools
 import logging
 import os
-import resource
 import select
 import signal
+from dataclasses import dataclass
 from types import FrameType
 
 import zmq
 
 from agent.app import agent_version, open_sources
-from agent.config import AgentConfig
+from agent.config import AgentConfig, AgentKeys
 from agent.gathering import Gathering
 from agent.sandbox import linux
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
+from agent.simulation.identities import Identities, name_of
 from agent.simulation.vehicle import LightVehicle, Shared
 from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
+from user_lib.wire.descriptors import RESERVE, raise_descriptor_limit
 from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["simulate"]
+__all__ = ["Plan", "simulate"]
 
 log = logging.getLogger(__name__)
 
 DESCRIPTORS_A_VEHICLE = 3
-SPARE_DESCRIPTORS = 200
 STARTS_A_ROUND = 50
 LONGEST_WAIT_S = 0.05
 
 
-def simulate(vehicles: int, cloud: str, profile: str, speed: float) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What fleet to be; without ``keys`` it must be said that it is to be ``insecure``."""
+
+    vehicles: int
+    cloud: str
+    profile: str
+    speed: float
+    keys: AgentKeys | None
+    insecure: bool
+
+
+def simulate(plan: Plan) -> int:
     """Be a fleet until SIGTERM or SIGINT; return the exit code.
 
-    They have no keys: the cloud is an insecure one, on this machine.
-
-    Raises: ConfigError, for an address or a profile that cannot be.
+    Raises: ConfigError, for an address, keys or a profile that cannot be.
     """
-    check_endpoint(cloud)
-    check_trust(cloud, keyed=False, insecure=True, what="cloud")  # light vehicles have no keys
-    load_profile(profile)
-    most = max(1, (_raise_limit() - SPARE_DESCRIPTORS) // DESCRIPTORS_A_VEHICLE)
-    shares = -(-vehicles // most)
-    firsts = [vehicles * i // shares for i in range(shares + 1)]
+    check_endpoint(plan.cloud)
+    check_trust(plan.cloud, keyed=plan.keys is not None, insecure=plan.insecure, what="cloud")
+    load_profile(plan.profile)
+    identities = None if plan.keys is None else Identities.read(plan.keys)
+    most = max(1, (raise_descriptor_limit() - RESERVE) // DESCRIPTORS_A_VEHICLE)
+    shares = -(-plan.vehicles // most)
+    firsts = [plan.vehicles * i // shares for i in range(shares + 1)]
     children = [
-        _fork(range(first, stop), cloud, profile, speed)
-        for first, stop in itertools.pairwise(firsts)
+        _fork(range(first, stop), plan, identities) for first, stop in itertools.pairwise(firsts)
     ]
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -61,20 +72,14 @@ def simulate(vehicles: int, cloud: str, profile: str, speed: float) -> int:
     return next((abs(code) for code in codes if code), 0)
 
 
-def _raise_limit() -> int:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def _fork(numbers: range, cloud: str, profile: str, speed: float) -> int:
+def _fork(numbers: range, plan: Plan, identities: Identities | None) -> int:
     child = os.fork()
     if child:
         return child
     code = 1
     try:
         linux.die_with_parent()
-        _Fleet(numbers, cloud, profile, speed).run()
+        _Fleet(numbers, plan, identities).run()
         code = 0
     except Exception:
         log.exception("the simulated fleet ends")
@@ -85,10 +90,10 @@ def _fork(numbers: range, cloud: str, profile: str, speed: float) -> int:
 class _Fleet:
     """Some of the vehicles, in one process and one thread."""
 
-    def __init__(self, numbers: range, cloud: str, profile: str, speed: float) -> None:
+    def __init__(self, numbers: range, plan: Plan, identities: Identities | None) -> None:
         self._clock = SystemClock()
-        self._shared = _shared(cloud, profile, speed, len(numbers), self._clock)
-        self._names = [f"sim-{number:05}" for number in numbers]
+        self._shared = _shared(plan, len(numbers), identities, self._clock)
+        self._names = [name_of(number) for number in numbers]
         self._vehicles: list[LightVehicle] = []
         self._by_fd: dict[int, int] = {}
         self._due: list[tuple[int, int]] = []
@@ -144,20 +149,21 @@ class _Fleet:
             heapq.heappush(self._due, (due_ns, index))
 
 
-def _shared(cloud: str, name: str, speed: float, vehicles: int, clock: SystemClock) -> Shared:
-    profile = load_profile(name)
-    sources = open_sources(AgentConfig(profile=name), profile, clock)
+def _shared(plan: Plan, vehicles: int, identities: Identities | None, clock: SystemClock) -> Shared:
+    profile = load_profile(plan.profile)
+    sources = open_sources(AgentConfig(profile=plan.profile), profile, clock)
     hub = SignalHub(profile, sources, clock=clock)  # never started: it only knows the signals
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, vehicles + 100)
     return Shared(
         context=context,
-        cloud=cloud,
+        cloud=plan.cloud,
         gathering=Gathering(hub),
         catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
         agent_version=agent_version(),
         model=profile.model,
         profile=profile.name,
-        speed=speed,
+        speed=plan.speed,
         clock=clock,
+        identities=identities,
     )

@@ -21,6 +21,7 @@ from agent.policy import Policy
 from agent.sandbox import Job, Outcome
 from agent.sandbox.methods.method import ParamsError, Prior
 from agent.sandbox.methods.registry import onboard
+from agent.simulation.identities import Identities
 from agent.store import Store
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
@@ -32,6 +33,7 @@ from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.messages import Catalog, Hello
 from user_lib.contract.window import Window
+from user_lib.wire.keys import LinkKeys
 
 __all__ = ["LightVehicle", "Shared"]
 
@@ -56,15 +58,15 @@ class Shared:
     profile: str
     speed: float
     clock: Clock
+    identities: Identities | None
+    """None in insecure mode."""
 
 
 class LightDealer(Dealer):
     """A `Dealer` without a monitor: whether there is a connection, the socket itself tells."""
 
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, clock: Clock
-    ) -> None:
-        super().__init__(context, endpoint, None, clock, monitored=False)
+    def __init__(self, shared: Shared, keys: LinkKeys | None) -> None:
+        super().__init__(shared.context, shared.cloud, keys, shared.clock, monitored=False)
         self._up = False
 
     @property
@@ -217,13 +219,22 @@ class LightVehicle:
         self._mailbox = Mailbox()
         self._signals = _Signals(shared)
         catalog = shared.catalog
-        identity = Identity(vehicle_id, self.store.epoch, shared.agent_version, catalog.dbc_hash)
+        identities = shared.identities
+        keys = None if identities is None else identities.keys_of(vehicle_id)
+        identity = Identity(
+            vehicle_id,
+            self.store.epoch,
+            shared.agent_version,
+            catalog.dbc_hash,
+            None if keys is None else keys.own.sign,
+        )
         policy, modules = Policy(), Modules(())
         around = Surroundings(
             identity, self.store, self._signals, _Slots(self._mailbox.post), policy,
             self._mailbox.post,
         )  # fmt: skip
-        rules = Rules(policy, frozenset(), self._signals, Trust(vehicle_id, None))
+        trust = Trust(vehicle_id, None if identities is None else identities.analysts)
+        rules = Rules(policy, frozenset(), self._signals, trust)
         orders = Orders(identity, rules, self.store, Table(around, modules), modules)
         hello = Hello(
             vehicle_id=vehicle_id,
@@ -234,7 +245,7 @@ class LightVehicle:
             tags={"simulated": "light"},
             dbc_hash=catalog.dbc_hash,
         )
-        self.dealer = LightDealer(shared.context, shared.cloud, shared.clock)
+        self.dealer = LightDealer(shared, keys)
         about = About(hello=hello, catalog=catalog, stats=dict)
         self._due_ns = 0
         self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)

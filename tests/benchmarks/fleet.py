@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.simulation import write_cards
 from user_lib.connection import Connection
 from user_lib.contract.messages import JobChanged, Ping, Pong
 from user_lib.demo.local_fleet import LocalFleet
@@ -143,9 +144,20 @@ def until(happened: Callable[[], bool], what: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def keys_for(local: LocalFleet, vehicles: int) -> list[str]:
+    """Let the cloud know the vehicles; return what the simulator is given."""
+    if local.keys is None:
+        return ["--insecure"]
+    local.keys.for_user("bench")
+    files = local.keys.for_vehicle("simulated")
+    write_cards(Path(files["own"]), vehicles, Path(local.keys.for_cloud()["authorized"]))
+    own, cloud, analysts = files["own"], files["cloud"], files["analysts"]
+    return ["--key", own, "--cloud-key", cloud, "--analysts", analysts]
+
+
 @contextmanager
-def simulated(vehicles: int, cloud: str, speed: float) -> Iterator[None]:
-    command = [sys.executable, "-m", "agent", "--simulate-fleet", str(vehicles)]
+def simulated(vehicles: int, cloud: str, speed: float, keys: list[str]) -> Iterator[None]:
+    command = [sys.executable, "-m", "agent", "--simulate-fleet", str(vehicles), *keys]
     process = subprocess.Popen([*command, "--speed", str(speed), "--cloud", cloud], cwd=ROOT)
     try:
         yield
@@ -154,15 +166,16 @@ def simulated(vehicles: int, cloud: str, speed: float) -> Iterator[None]:
         process.wait(60)
 
 
-def run(vehicles: int, speed: float) -> Iterator[Figure]:
+def run(vehicles: int, speed: float, *, insecure: bool) -> Iterator[Figure]:
     config: dict[str, Any] = {"bounds": {"vehicles": 20_000}, "lease_s": LEASE_S}
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalFleet(Path(folder), [], cloud_config=config, insecure=True) as local,
+        LocalFleet(Path(folder), [], cloud_config=config, insecure=insecure) as local,
     ):
+        keys = keys_for(local, vehicles)
         local.start()
         bench = Bench(local, vehicles, speed)
-        with simulated(vehicles, local.endpoint, speed):
+        with simulated(vehicles, local.endpoint, speed, keys):
             for part in (bench.connect, bench.swap, bench.fan_out, bench.come_back):
                 yield from part()
             yield from bench.throughput()
@@ -173,10 +186,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet", description=__doc__)
     parser.add_argument("vehicles", nargs="*", type=int, default=[100, 1000])
     parser.add_argument("--asked", type=float, default=12_000, help="results a second to ask for")
+    parser.add_argument("--insecure", action="store_true", help="without keys")
     given = parser.parse_args()
     for vehicles in given.vehicles:
         sys.stdout.write(f"\n{vehicles} vehicles{'':37} {'measured':>12} {'':12} {'target':>10}\n")
-        for figure in run(vehicles, given.asked / vehicles):
+        for figure in run(vehicles, given.asked / vehicles, insecure=given.insecure):
             sys.stdout.write(f"{figure.row()}\n")
             sys.stdout.flush()
 

@@ -94,7 +94,7 @@ def _bomb(key: str) -> str:
     [
         pytest.param(_bomb("many"), "aliases", id="bomb"),
         pytest.param("&a {vehicle_id: *a}", "aliases", id="within itself"),
-        pytest.param("many: " + "[" * 5000 + "]" * 5000, "nested too deeply", id="deep"),
+        pytest.param("many: " + "[" * 5000 + "]" * 5000, "nest(ed|ing)", id="deep"),
         pytest.param("vehicle_id: " + "9" * 6000, "is not YAML", id="digits"),
         pytest.param("vehicle_id: 2026-13-45", "is not YAML", id="no date"),
         pytest.param("# " + "x" * 5_000_000, "right file", id="large"),

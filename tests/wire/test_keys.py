@@ -111,3 +111,15 @@ def test_rotated_keys_take_over_only_when_told(tmp_path: Path) -> None:
     assert finish_rotation(path) == (new, old.fingerprint)
     assert load_keys(path).card == load_card(tmp_path / "kona-1.pub") == new
     assert load_keys(tmp_path / "kona-1.old.key").card == old
+
+
+def test_derived_keys_are_the_same_each_time_and_another_name_has_others() -> None:
+    fleet = create_keys("fleet", "vehicle")
+
+    first, again, other = (fleet.derive(name) for name in ("sim-1", "sim-1", "sim-2"))
+
+    assert first.card == again.card
+    assert (first.card.name, first.card.role) == ("sim-1", "vehicle")
+    assert first.sign(b"x") == again.sign(b"x")
+    assert not {first.card.curve, first.card.sign} & {other.card.curve, other.card.sign}
+    assert create_keys("fleet", "vehicle").derive("sim-1").card != first.card

@@ -5,6 +5,7 @@ read from files only: never from an argument, the environment or a message. A se
 others could read is refused, since nobody knows who has.
 """
 
+import hmac
 import os
 import stat
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from user_lib.wire.config import load_config
 __all__ = [
     "Keys",
     "LinkKeys",
+    "card_text",
     "create_keys",
     "load_card",
     "load_keys",
@@ -63,6 +65,14 @@ class Keys:
         """Return the Ed25519 signature of ``body``."""
         return self._signer.sign(body)
 
+    def derive(self, name: UserId) -> "Keys":
+        """Return the keys that this secret makes for another name of its role; always the same.
+
+        For simulated vehicles: whoever has this one secret has all of theirs.
+        """
+        made = hmac.digest(self._sign_secret, f"oodida derive 1\n{name}".encode(), "sha512")
+        return _keys_of(name, self.card.role, made[:32], made[32:])
+
     def secrets(self) -> Mapping[str, str]:
         """Return what the secret file holds."""
         card: dict[str, str] = msgspec.to_builtins(self.card)
@@ -93,12 +103,16 @@ def create_keys(name: str, role: Role) -> Keys:
             f"{name!r} cannot name an identity: letters, digits, dot, dash and underscore, at "
             "most 64, beginning with a letter or digit"
         )
-    public, secret = (z85.decode(key) for key in zmq.curve_keypair())
-    signer = Ed25519PrivateKey.generate()
-    card = Card(
-        name=name, role=role, curve=public.hex(), sign=signer.public_key().public_bytes_raw().hex()
-    )
-    return Keys(card, secret, signer.private_bytes_raw())
+    curve_secret = z85.decode(zmq.curve_keypair()[1])
+    return _keys_of(name, role, curve_secret, Ed25519PrivateKey.generate().private_bytes_raw())
+
+
+def _keys_of(name: str, role: Role, curve_secret: bytes, sign_secret: bytes) -> Keys:
+    """Return the identity that two secrets make."""
+    curve = z85.decode(zmq.curve_public(z85.encode(curve_secret)))
+    sign = Ed25519PrivateKey.from_private_bytes(sign_secret).public_key().public_bytes_raw()
+    card = Card(name=name, role=role, curve=curve.hex(), sign=sign.hex())
+    return Keys(card, curve_secret, sign_secret)
 
 
 def write_keys(keys: Keys, directory: Path, *, stem: str = "") -> Path:
@@ -107,7 +121,7 @@ def write_keys(keys: Keys, directory: Path, *, stem: str = "") -> Path:
     Raises: ConfigError, when one of them is there already or cannot be written.
     """
     path = directory / f"{stem or keys.card.name}.key"
-    _write_new(path, _SECRET_HEAD, keys.secrets(), _SECRET_MODE)
+    _write_new(path, _SECRET_HEAD + _yaml(keys.secrets()), _SECRET_MODE)
     write_card(keys.card, path.with_suffix(".pub"))
     return path
 
@@ -117,7 +131,12 @@ def write_card(card: Card, path: Path) -> None:
 
     Raises: ConfigError, as `write_keys`.
     """
-    _write_new(path, _CARD_HEAD, msgspec.to_builtins(card), _CARD_MODE)
+    _write_new(path, card_text(card), _CARD_MODE)
+
+
+def card_text(card: Card) -> str:
+    """Return what a card's file holds."""
+    return _CARD_HEAD + _yaml(msgspec.to_builtins(card))
 
 
 def load_keys(path: Path, *roles: Role) -> Keys:
@@ -129,10 +148,9 @@ def load_keys(path: Path, *roles: Role) -> Keys:
     _check_private(path)
     held = load_config(path, _Secrets)
     card = Card(name=held.name, role=held.role, curve=held.curve, sign=held.sign)
-    keys = Keys(card, bytes.fromhex(held.curve_secret), bytes.fromhex(held.sign_secret))
-    public = z85.decode(zmq.curve_public(z85.encode(keys.curve_secret)))
-    signer = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(held.sign_secret))
-    if (public.hex(), signer.public_key().public_bytes_raw().hex()) != (card.curve, card.sign):
+    secrets = bytes.fromhex(held.curve_secret), bytes.fromhex(held.sign_secret)
+    keys = _keys_of(held.name, held.role, *secrets)
+    if keys.card != card:
         raise ConfigError(f"{path}: its public and secret keys do not belong together")
     _check_role(card, path, roles)
     return keys
@@ -188,9 +206,12 @@ def _check_role(card: Card, path: Path, roles: tuple[Role, ...]) -> None:
         )
 
 
-def _write_new(path: Path, head: str, content: Mapping[str, str], mode: int) -> None:
+def _yaml(content: Mapping[str, str]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False)
+
+
+def _write_new(path: Path, text: str, mode: int) -> None:
     """Write a file under another name first, so that nobody reads half of it."""
-    text = head + yaml.safe_dump(dict(content), sort_keys=False)
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

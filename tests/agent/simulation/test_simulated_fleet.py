@@ -20,18 +20,35 @@ MEAN = {"signals": ["Vehicle.Speed"], "window": {"seconds": 1}, "onboard": "mean
 pytestmark = pytest.mark.timeout(120)
 
 
+COMMAND = [sys.executable, "-m", "agent", "--simulate-fleet", str(VEHICLES)]
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalFleet]:
-    with LocalFleet(tmp_path, [], insecure=True) as local:
+    with LocalFleet(tmp_path, []) as local:
         local.start()
         yield local
 
 
 @pytest.fixture
-def simulator(local: LocalFleet) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "agent", "--simulate-fleet", str(VEHICLES), "--speed", "5"]
+def keys(local: LocalFleet) -> list[str]:
+    """What the simulator is given; the vehicles' cards are where the cloud looks for them."""
+    assert local.keys is not None
+    files = local.keys.for_vehicle("simulated")
+    authorized = local.keys.for_cloud()["authorized"]
+    write = [*COMMAND, "--key", files["own"], "--write-cards", authorized]
+    subprocess.run(write, cwd=ROOT, check=True)
+    own, cloud, analysts = files["own"], files["cloud"], files["analysts"]
+    return ["--key", own, "--cloud-key", cloud, "--analysts", analysts]
+
+
+@pytest.fixture
+def simulator(local: LocalFleet, keys: list[str]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*command, "--cloud", local.endpoint], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "--speed", "5", "--cloud", local.endpoint, *keys],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     yield process
     process.kill()
@@ -59,6 +76,22 @@ def test_every_simulated_vehicle_works_and_takes_code(fleet: Any) -> None:
     assert job.wait(timeout_s=60) is JobState.FINISHED
     assert [len(r.vehicles) for r in job.closed_rounds()] == [VEHICLES] * 3
     assert {s.state for s in slot.vehicles} == {"armed"}
+
+
+def test_every_result_is_signed_by_a_vehicle_of_its_own(fleet: Any) -> None:
+    job = fleet.assign(MEAN, iterations=2)
+    job.wait(timeout_s=60)
+
+    verdict = job.verify()
+    assert verdict.ok, verdict
+    assert verdict.results == 2 * VEHICLES
+
+
+def test_without_keys_nothing_is_simulated_unless_it_is_said() -> None:
+    run = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 2
+    assert "insecure" in run.stderr
 
 
 def test_custom_code_is_refused_saying_so(fleet: Any) -> None:

@@ -1,0 +1,30 @@
+"""File descriptors: a connection takes one, and most systems allow a process few unless it asks."""
+
+import resource
+
+__all__ = ["descriptor_shortage", "raise_descriptor_limit"]
+
+RESERVE = 200
+"""For everything that is no connection."""
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as the system lets it have; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def descriptor_shortage(limit: int, connections: int) -> str:
+    """Say that ``limit`` is too low for so many connections, and who must act; empty when it isn't.
+
+    Beyond the limit a connection is not refused, it just never comes about.
+    """
+    needed = connections + RESERVE
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return ""
+    return (
+        f"{connections} connections need {needed} file descriptors and this process may have "
+        f"{limit}: raise the hard limit (`ulimit -Hn`, or LimitNOFILE= of the service), or "
+        "vehicles beyond it cannot connect"
+    )
