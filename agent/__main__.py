@@ -15,7 +15,6 @@ from agent.app import Agent, agent_version, open_sources, profile_of
 from agent.config import AgentConfig, AgentKeys, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
-from agent.simulation import Plan, simulate, write_cards
 from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
@@ -62,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulate(given: argparse.Namespace) -> int:
+    from agent.simulation import Plan, simulate, write_cards  # a load test's, not a vehicle's
+
     set_up_log("error")
     try:
         if given.write_cards is not None:

@@ -5,6 +5,8 @@ One entry of the agent's ``sources``, told apart by ``kind``::
     {kind: can, interface: socketcan, channel: can0, fd: true}
     {kind: replay, log: drive.log.gz, speed: 10, loop: true}
     {kind: simulated, model: compact, seed: 7}
+
+Each kind's own modules are loaded when it is opened: a vehicle has one kind, and little memory.
 """
 
 import logging
@@ -16,13 +18,8 @@ import msgspec
 
 from hw.can_socket import CanSocket
 from hw.exclusion import excluded_keys
-from hw.interface import InterfaceSource
-from hw.logs import read_log
-from hw.replay import Recorded, ReplaySource
-from hw.simulated import SimulatedDrive
 from hw.socketcan import SocketCanSource
 from hw.source import Source
-from hw.speed_table import read_speed_table
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import SourceError
 
@@ -125,14 +122,7 @@ def open_source(config: SourceConfig, *, clock: Clock | None = None) -> Source:
     if isinstance(config, CanConfig):
         return _open_interface(config, clock)
     if isinstance(config, ReplayConfig):
-        recorded = Recorded(read_log(Path(config.log)), config.channels)
-        return ReplaySource(
-            recorded,
-            clock,
-            speed=config.speed,
-            loop=config.loop,
-            capacity_frames=config.capacity_frames,
-        )
+        return _open_replay(config, clock)
     return _open_simulated(config, clock)
 
 
@@ -158,6 +148,8 @@ def open_sources(configs: Sequence[SourceConfig], *, clock: Clock | None = None)
 def _open_interface(config: CanConfig, clock: Clock) -> Source:
     if config.interface == _SOCKETCAN:
         return _open_socketcan([config], clock)
+    from hw.interface import InterfaceSource  # with python-can: 9 MB, with asammdf installed 80
+
     name, excluded = config.name or config.channel, excluded_keys(config.exclude_ids)
     options: dict[str, Any] = {"interface": config.interface, "channel": config.channel}
     if config.fd:
@@ -195,7 +187,24 @@ def _check_socketcan(config: CanConfig) -> None:
         )
 
 
+def _open_replay(config: ReplayConfig, clock: Clock) -> Source:
+    from hw.logs import read_log
+    from hw.replay import Recorded, ReplaySource
+
+    return ReplaySource(
+        Recorded(read_log(Path(config.log)), config.channels),
+        clock,
+        speed=config.speed,
+        loop=config.loop,
+        capacity_frames=config.capacity_frames,
+    )
+
+
 def _open_simulated(config: SimulatedConfig, clock: Clock) -> Source:
+    from hw.replay import ReplaySource
+    from hw.simulated import SimulatedDrive
+    from hw.speed_table import read_speed_table
+
     start_ns = config.start_ns
     if start_ns is None:
         start_ns = DEFAULT_START_NS if config.speed == "max" else clock.unix_ns()

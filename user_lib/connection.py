@@ -6,17 +6,17 @@ connection until its time is over. That is how a restart of the cloud looks like
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator
+from typing import Self, TypeVar
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.contract.codec import REPLY, REQUEST
 from user_lib.contract.errors import AssignmentError, CodeError, LinkError, ProtocolError, Rejected
 from user_lib.contract.messages import Answer, Ask, Rejection, Request
 from user_lib.settings import Settings
+from user_lib.wire.monitor import LinkEvent, events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal
 
 __all__ = ["Connection"]
@@ -125,20 +125,19 @@ class Connection:
 
     def _is_lost(self) -> bool:
         """Whether the connection ended; what else the monitor tells is read away."""
-        return any(event["event"] == zmq.EVENT_DISCONNECTED for event in self._changes())
+        return any(event.kind == zmq.EVENT_DISCONNECTED for event in self._changes())
 
     def _is_refused(self) -> bool:
         """Whether the cloud broke off the handshake for good, and ZeroMQ gave up with it."""
         over = False
         for event in self._changes():
-            if event["event"] & HANDSHAKE_EVENTS:
+            if event.kind & HANDSHAKE_EVENTS:
                 self._refused = refusal(event, self.settings.keys)
-                over = over or event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+                over = over or event.kind != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         return over
 
-    def _changes(self) -> Iterator[Mapping[str, Any]]:
-        while self._lost is not None and self._lost.poll(0):
-            yield recv_monitor_message(self._lost, zmq.NOBLOCK)
+    def _changes(self) -> Iterator[LinkEvent]:
+        return iter(()) if self._lost is None else events(self._lost)
 
     def _receive(self, until_ns: int) -> Answer | None:
         """Wait for the answer to the current number; older ones are of questions given up.

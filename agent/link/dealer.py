@@ -5,18 +5,18 @@ of the protocol is counted and dropped.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.codec import FROM_VEHICLE, TO_VEHICLE
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import FromVehicle, ToVehicle
 from user_lib.wire.keys import LinkKeys
+from user_lib.wire.monitor import LinkEvent, events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, connect_again, dealer, refusal
 
 __all__ = ["Change", "Dealer", "Incoming"]
@@ -117,26 +117,24 @@ class Dealer:
             self._missed = False
             self.connects += 1
             yield Change.CONNECTED
-        while self._monitor is not None and self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
-            kind = event["event"]
-            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        for event in () if self._monitor is None else events(self._monitor):
+            if event.kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connects += 1
                 self._refusals = 0
                 yield Change.CONNECTED
-            elif kind == zmq.EVENT_DISCONNECTED:
+            elif event.kind == zmq.EVENT_DISCONNECTED:
                 yield Change.DISCONNECTED
-            elif kind & HANDSHAKE_EVENTS:
+            elif event.kind & HANDSHAKE_EVENTS:
                 self._refuse(event)
                 yield Change.REFUSED
 
-    def _refuse(self, event: Mapping[str, Any]) -> None:
+    def _refuse(self, event: LinkEvent) -> None:
         """Plan the next attempt where ZeroMQ makes none; a cloud may enrol the key meanwhile."""
         self.refused += 1
         self._refusals += 1
         if self._refusals & (self._refusals - 1) == 0:  # 1, 2, 4, 8 … in a row
             log.error("refused (%d times): %s", self._refusals, refusal(event, self._keys))
-        if event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        if event.kind != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             wait_ns = min(AGAIN_NS << min(self._refusals - 1, 10), AGAIN_MAX_NS)
             self._again_ns = self._clock.monotonic_ns() + wait_ns
 

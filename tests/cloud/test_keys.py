@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from user_lib.contract.card import Role
 from user_lib.contract.codec import REQUEST
@@ -32,6 +31,7 @@ from user_lib.contract.messages import (
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.keyring import enrol, revoke
 from user_lib.wire.keys import LinkKeys, create_keys, read_link_keys
+from user_lib.wire.monitor import events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal
 
 Make = Callable[..., Any]
@@ -69,9 +69,9 @@ def knock(cloud: Any) -> Iterator[Callable[[LinkKeys | None], str]]:
             socket.get_monitor_socket() as monitor,
         ):
             assert monitor.poll(int(PATIENCE_S * 1000))
-            event = recv_monitor_message(monitor)
+            event = next(events(monitor))
             socket.disable_monitor()
-        return refusal(event, keys) if event["event"] & HANDSHAKE_EVENTS else ""
+        return refusal(event, keys) if event.kind & HANDSHAKE_EVENTS else ""
 
     yield knock
     context.term()

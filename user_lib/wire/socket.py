@@ -4,12 +4,12 @@ The router's end is the cloud's own. Options here are the ones whose defaults lo
 """
 
 import contextlib
-from collections.abc import Mapping
 
 import zmq
 
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import LinkKeys
+from user_lib.wire.monitor import LinkEvent
 
 __all__ = [
     "HANDSHAKE_EVENTS",
@@ -84,13 +84,12 @@ def connect_again(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     socket.connect(endpoint)
 
 
-def refusal(event: Mapping[str, object], keys: LinkKeys | None) -> str:
+def refusal(event: LinkEvent, keys: LinkKeys | None) -> str:
     """Say what a monitor's `HANDSHAKE_EVENTS` means and who must act.
 
     A handshake without detail may also be a cloud that ended amid it: ZeroMQ tries on.
     """
-    kind, value = event["event"], event["value"]
-    if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+    if event.kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         who = "this peer" if keys is None else f"the key of {keys.own.card.name}"
         card = "NAME.pub" if keys is None else f"{keys.own.card.name}.pub"
         mark = "" if keys is None else f" ({keys.own.card.fingerprint})"
@@ -98,7 +97,7 @@ def refusal(event: Mapping[str, object], keys: LinkKeys | None) -> str:
             f"the cloud does not know {who}{mark}, or it was revoked; its operator enrols it with "
             f"`oodida keys enrol {card} --into DIRECTORY`"
         )
-    if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
+    if event.kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and event.value == _MECHANISM_MISMATCH:
         if keys is None:
             return "the cloud requires keys: give `keys:` (see `oodida keys --help`)"
         return "the cloud runs without keys (insecure), and this end has keys"
