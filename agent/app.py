@@ -133,6 +133,7 @@ class Agent:
             clock=self._clock,
         )
         on_close(hub.close)
+        hub.start()  # frames are kept from here on, while the sandbox comes up
         sandbox = Sandbox(
             SandboxConfig(
                 external=config.external_methods,
@@ -181,7 +182,6 @@ class Agent:
             stats=stats,
             turned=self._turned,
         )
-        hub.start()
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
         loop = MainLoop(dealer, store, orders, about, inbox, self._clock)
         self._telemetry = Telemetry(outcomes, lambda: sandbox.zygote_pid)
