@@ -1,9 +1,7 @@
 """Live CPU: frames that arrive on sockets, our hub against python-can + cantools + deques.
 
 Run ``python -m tests.benchmarks live``. So that it runs on machines without AF_CAN, the frames
-come as UDP datagrams on the loopback interface, each the bytes of one ``struct can_frame`` or
-``canfd_frame`` with the kernel's stamp: the same system calls, parsing and wake-ups as with
-SocketCAN, but for the kernel's own cost of a datagram, which is the same for both.
+come through the sockets of `tests.benchmarks.loopback`, for both programs.
 
 Ours is `SignalHub` over `SocketCanSource`, 50 ms tick, ten subscriptions whose windows are built.
 Theirs is python-can's `Notifier` over its own reader (`capture_message`), cantools' decoding of
@@ -14,30 +12,28 @@ buses, frame by frame. A frame that was not received is not counted as done.
 import json
 import select
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import can
 import cantools
-import numpy as np
 from can.interfaces.socketcan.socketcan import capture_message
 
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile
-from dbc import DatabaseRef, load
+from dbc import DatabaseRef
 from hw.can_datagrams import SO_TIMESTAMPNS
-from hw.can_socket import prepare
 from hw.socketcan import SocketCanSource
 from tests.benchmarks.decode import generated_dbc
+from tests.benchmarks.loopback import Loopback, bound, feed, free_interface, port_of, traffic
 from tests.benchmarks.ratios import Row, medians
 from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SystemClock
@@ -73,39 +69,15 @@ CASES = (
 # --- the two programs, each in a process of its own ----------------------------------------------
 
 
-class Loopback:
-    """Opens the socket of one bus, as `CanSocket` does where there is AF_CAN."""
-
-    def __init__(self, bus: int) -> None:
-        self.interface = f"can{bus}"
-        self.port = 0
-
-    def open(self) -> socket.socket:
-        opened = bound()
-        prepare(opened, CAPACITY_FRAMES, frozenset())
-        opened.setblocking(False)
-        self.port = opened.getsockname()[1]
-        return opened
-
-    def is_up(self, opened: socket.socket) -> bool:
-        return True
-
-
-def bound() -> socket.socket:
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    opened.bind(("127.0.0.1", 0))
-    return opened
-
-
 class Ours:
     def __init__(self, database: Path, buses: int) -> None:
-        links = [Loopback(bus) for bus in range(buses)]
-        names = [link.interface for link in links]
+        links = [Loopback(free_interface(), CAPACITY_FRAMES) for _ in range(buses)]
+        names = [f"can{bus}" for bus in range(buses)]
         source = SocketCanSource(links, names, SystemClock())
         databases = tuple(DatabaseRef(path=database, channel=name) for name in names)
         profile = Profile("bench", "bench", databases)
         self.hub = SignalHub(profile, [source], history_mb=64, tick_ms=TICK_MS)
-        self.ports = [link.port for link in links]
+        self.ports = [port_of(link.interface) for link in links]
         self.windows = 0
         prefix = "" if buses == 1 else "can0:"
         for number in range(SUBSCRIBED):
@@ -194,37 +166,6 @@ def serve(role: str, database: str, buses: str) -> None:
 # --- feeding and measuring -----------------------------------------------------------------------
 
 
-def traffic(case: Case, database: Path) -> list[bytes]:
-    """Frames of one bus for some time, each id at a steady rate."""
-    catalog = load([DatabaseRef(database, "can0")])
-    ids = [message.can_id for message in catalog.messages]
-    rng = np.random.default_rng(5)
-    payloads = rng.integers(0, 256, (997, case.payload_bytes), np.uint8)
-    layout = struct.Struct(f"=IB3x{case.payload_bytes}s")
-    return [
-        layout.pack(ids[i % len(ids)], case.payload_bytes, payload.tobytes())
-        for i, payload in enumerate(payloads)
-    ]
-
-
-def feed(case: Case, ports: Sequence[int], frames: Sequence[bytes], seconds: float) -> int:
-    """Send frame by frame, bus by bus, at the rate; return how many were sent."""
-    senders = []
-    for port in ports:
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sender.connect(("127.0.0.1", port))
-        senders.append(sender)
-    sent, begin, rest = 0, time.monotonic(), threading.Event()
-    while (passed := time.monotonic() - begin) < seconds:
-        for number in range(sent, int(passed * case.rate_hz)):
-            senders[number % len(senders)].send(frames[number // len(senders) % len(frames)])
-        sent = int(passed * case.rate_hz)
-        rest.wait(0.0002)
-    for sender in senders:
-        sender.close()
-    return sent
-
-
 def measure(role: str, case: Case, database: Path) -> dict[str, float]:
     """CPU-seconds a million frames received, and how many of those sent were not."""
     command = [sys.executable, "-m", "tests.benchmarks.live", role, str(database), str(case.buses)]
@@ -240,11 +181,11 @@ def measure(role: str, case: Case, database: Path) -> dict[str, float]:
             return json.loads(child.stdout.readline())
 
         ports = json.loads(child.stdout.readline())
-        frames = traffic(case, database)
-        feed(case, ports, frames, 1.0)  # warm up
+        frames = traffic(database, case.payload_bytes)
+        feed(ports, frames, case.rate_hz, lambda passed: passed < 1.0)  # warm up
         threading.Event().wait(0.3)
         before = ask()
-        sent = feed(case, ports, frames, SECONDS)
+        sent = feed(ports, frames, case.rate_hz, lambda passed: passed < SECONDS)
         threading.Event().wait(0.3)
         after = ask()
         child.kill()  # python-can's threads would end when they like
