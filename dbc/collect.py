@@ -25,6 +25,8 @@ class Contents:
     choices: dict[tuple[int, str], Statement] = field(default_factory=dict)
     tables: dict[str, dict[int, str]] = field(default_factory=dict)
     float_types: dict[tuple[int, str], Statement] = field(default_factory=dict)
+    described: set[tuple[int, str]] = field(default_factory=set)
+    """The signals for which a value table or a value type has been looked up."""
     switches: dict[tuple[int, str], list[Statement]] = field(default_factory=dict)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, str] = field(default_factory=dict)
@@ -124,6 +126,8 @@ class Collector:
             ("SIG_VALTYPE_", self.found.float_types),
         ):
             for (can_id, name), statement in unused.items():
+                if (can_id, name) in self.found.described:
+                    continue
                 self.repair(
                     statement.line, f"{kind} for {can_id} {name}, which is no signal; dropped"
                 )

@@ -98,9 +98,13 @@ class _Builder(Collector):
     def _claim(
         self, written: int, statement: Statement
     ) -> tuple[Statement | None, Statement | None]:
-        """Take a signal's value table and value type; what nobody takes is reported."""
+        """Take a signal's value table and value type; what nobody takes is reported.
+
+        Several may: a signal of one name can lie elsewhere on each page.
+        """
         key = (written, (statement.fields or {}).get("name") or "")
-        return self.found.choices.pop(key, None), self.found.float_types.pop(key, None)
+        self.found.described.add(key)
+        return self.found.choices.get(key), self.found.float_types.get(key)
 
     def _signals(self, written: int, signals: list[Statement]) -> list[SignalDef]:
         marks = {f["name"] or "": f["mux"] or "" for s in signals if (f := s.fields)}

@@ -35,8 +35,11 @@ def repaired_signals(
         if first is not None and _exclusive(first, signal):
             signal = msgspec.structs.replace(first, variants=(*first.variants, signal))
         elif first is not None:
-            signal = _renamed(signal, kept)
-            repairs.append((line, f"a second signal {message}.{given.name}; renamed {signal.name}"))
+            bare, other = (signal, first) if _reported(first, signal) else (first, signal)
+            kept[bare.name] = bare
+            signal = _renamed(other, kept)
+            what = f"a second signal {message}.{given.name}; that of bit {other.start} renamed"
+            repairs.append((line, f"{what} {signal.name}"))
         kept[signal.name] = signal
     line_of = {s.name: line for s, line in zip(signals, lines, strict=True)}
     for one, other in _overlaps(list(kept.values())):
@@ -83,6 +86,17 @@ def _exclusive(one: SignalDef, other: SignalDef) -> bool:
         )
         for layout in (one, *one.variants)
     )
+
+
+def _reported(first: SignalDef, second: SignalDef) -> bool:
+    """Whether it is the second of two signals of one name that keeps it.
+
+    It goes to the one that cantools gives a value for, which hides the other: big-endian the last
+    of the payload, little-endian the first, and that rather than a big-endian one.
+    """
+    if second.big_endian and first.big_endian:
+        return second.first_bit >= first.first_bit
+    return not second.big_endian and (first.big_endian or second.start < first.start)
 
 
 def _renamed(signal: SignalDef, taken: dict[str, SignalDef]) -> SignalDef:

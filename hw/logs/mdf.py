@@ -38,6 +38,8 @@ _FINALISED, _UNFINALISED = b"MDF     ", b"UnFinMF "
 _KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": REMOTE, "CAN_ErrorFrame": ERROR}
 _BITS = {"IDE": EXTENDED, "EDL": FD, "BRS": BRS, "ESI": ESI, "Dir": TX}
 _SLICE_FRAMES = 65_536
+_MOST_FAILURES = 64
+"""After so many tries in a group, what cannot be read is not looked at any closer."""
 _SECOND_NS = 1_000_000_000
 _ID_MASK = 0x1FFF_FFFF
 
@@ -127,15 +129,31 @@ class _Group:
         self._start_ns = int(mdf.header.abs_time)
 
     def slices(self) -> Iterator[FrameBatch]:
-        """Yield all frames, in the file's order."""
-        for first in range(0, self.frames, _SLICE_FRAMES):
+        """Yield all frames, in the file's order.
+
+        Records that cannot be read are looked for in ever smaller slices, so that one of them - the
+        last, whose payload a pulled plug cut off - does not cost the others.
+        """
+        waiting = [
+            (first, min(_SLICE_FRAMES, self.frames - first))
+            for first in range(0, self.frames, _SLICE_FRAMES)
+        ][::-1]
+        failures = 0
+        while waiting:
+            first, count = waiting.pop()
             self._reading.fraction_read = max(self._reading.fraction_read, first / self.frames)
-            count = min(_SLICE_FRAMES, self.frames - first)
             try:
-                yield self._slice(first, count)
+                part = self._slice(first, count)
             except Exception as error:  # noqa: BLE001 -- a damaged block fails inside asammdf
+                failures += 1
+                half = count // 2
+                if half and failures <= _MOST_FAILURES:
+                    waiting += [(first + half, count - half), (first, half)]
+                    continue
                 where = f"{self._kind} records {first} to {first + count - 1}"
                 self._reading.damage.report(where, f"{type(error).__name__}: {error}", count=count)
+            else:
+                yield part
 
     def _slice(self, first: int, count: int) -> FrameBatch:
         seconds, can_id = self._column("ID", first, count)

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import cantools
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbc import DatabaseRef, load
+from dbc import Catalog, DatabaseRef, Decoder, load
 from dbc.dbcfile import parse_dbc
 from dbc.statements import decode_text
 from user_lib.contract.errors import DatabaseError
 
+HEAD = 'VERSION ""\n\nBS_:\n\nBU_: A\n\n'
 SOUND = """VERSION ""
 
 NS_ :
@@ -71,7 +74,7 @@ def test_reads_messages_signals_and_value_tables() -> None:
         ("23|12@0-", "23|0@0-", "it has no bits"),
         ("23|12@0-", "3|12@0-", "overlap"),
         ("23|12@0-", "63|12@0-", "ends in byte 9"),
-        ("Torque :", "Speed :", "renamed Speed_2"),
+        ("Torque :", "Speed :", "that of bit 23 renamed Speed_2"),
         ("NS_ :", "garbage here\nNS_ :", "unreadable text 'garbage here'"),
         ("(0.25,0)", "(0.25;0)", "unreadable SG_"),
     ],
@@ -178,6 +181,45 @@ def test_a_signal_may_lie_elsewhere_on_another_page() -> None:
     assert [s.name for s in messages[1].signals] == ["Page", "One"]
     assert messages[1].signals[1].variants[0].start == 16
     assert repairs == ()
+
+
+def test_each_place_of_a_signal_has_its_value_type_and_its_names() -> None:
+    """cantools, too, takes both for floats."""
+    text = (
+        HEAD + "BO_ 1 M: 8 A\n"
+        ' SG_ Page M : 0|8@1+ (1,0) [0|0] "" A\n'
+        ' SG_ F m1 : 8|32@1- (1,0) [0|0] "" A\n SG_ F m2 : 16|32@1- (1,0) [0|0] "" A\n'
+        'SIG_VALTYPE_ 1 F : 1;\nVAL_ 1 F 0 "none" ;\n'
+    )
+
+    messages, repairs = parse_dbc(text, "x.dbc")
+
+    _, signal = messages[0].signals
+    assert [s.is_float for s in (signal, *signal.variants)] == [True, True]
+    assert [s.choices for s in (signal, *signal.variants)] == [{0: "none"}] * 2
+    assert repairs == ()
+
+
+@pytest.mark.parametrize(
+    "fields", [("11|4@0+", "22|7@0+"), ("20|4@1+", "3|5@1+"), ("7|4@0+", "8|4@1+")]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_signals_of_one_name_that_of_cantools_keeps_it(
+    fields: tuple[str, str], order: int
+) -> None:
+    places = "".join(f' SG_ S : {field} (1,0) [0|0] "" A\n' for field in fields[::order])
+    text = HEAD + "BO_ 1 M: 4 A\n" + places
+    payload = bytes.fromhex("a35c96f1")
+
+    (message,), repairs = parse_dbc(text, "x.dbc")
+
+    theirs = cantools.database.load_string(text, "dbc", strict=False).decode_message(1, payload)
+    values = Decoder(Catalog((message,)), [""]).decode(
+        0, np.frombuffer(payload, np.uint8)[None, :], np.array([4])
+    )
+    assert values[0, message.columns["S"]] == theirs["S"]
+    assert set(message.columns) == {"S", "S_2"}
+    assert [r.line for r in repairs] == [HEAD.count("\n") + 3]
 
 
 def test_text_is_utf8_and_cp1252_where_it_is_not() -> None:

@@ -163,3 +163,18 @@ def test_a_damaged_mf4_costs_no_more_than_the_process_that_reads_it(
         for batch in log:
             check(batch, len(log.channels))
     assert log.malformed or 0 < sum(map(len, read_log(path))) < 1815
+
+
+@pytest.mark.parametrize("missing", [1, 7, 12])
+def test_a_payload_that_was_cut_off_costs_an_mf4_its_own_frame_only(
+    tmp_path: Path, data: Path, missing: int
+) -> None:
+    """As when the power goes: the record is written, its bytes are not, and asammdf gives up."""
+    pytest.importorskip("asammdf")
+    path = tmp_path / "drive.mf4"
+    path.write_bytes((data / "logs/johndeere_j1939_tp.MF4").read_bytes()[:-missing])
+
+    log = read_log(path)
+
+    assert (log.scan(), log.malformed) == (1814, 1)
+    assert log.first_damage.startswith("CAN_DataFrame records 1814 to 1814")
