@@ -7,6 +7,7 @@ from typing import Any
 
 from dbc.layout import repaired_signals
 from dbc.model import MessageDef, Repair, SignalDef
+from dbc.salvage import lines_of_messages, sound_part
 from user_lib.contract.errors import DatabaseError
 
 __all__ = ["FORMATS", "parse_foreign"]
@@ -19,19 +20,24 @@ def parse_foreign(
 ) -> tuple[tuple[MessageDef, ...], tuple[Repair, ...]]:
     """Return the messages of a KCD or SYM file and what was repaired in them.
 
-    Raises: DatabaseError, if cantools cannot read it; the message holds its words.
-    """
-    import cantools
+    A message that cantools cannot read is dropped and named.
 
-    try:
-        database = cantools.database.load_string(text, database_format=kind, strict=False)
-    except Exception as error:  # cantools lets any error of a damaged file through
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise DatabaseError(f"{file} cannot be read as {kind.upper()}: {cause}") from error
-    messages, repairs = [], []
+    Raises: DatabaseError, if cantools cannot read the rest either; the message holds its words.
+    """
+    database, cause = _load(text, kind)
+    damage: list[Repair] = []
+    if cause and (found := sound_part(text, kind, lambda part: _load(part, kind)[1])):
+        text, findings = found
+        damage = [Repair(file, line, what) for line, what in findings]
+        database, cause = _load(text, kind)
+    if cause:
+        raise DatabaseError(f"{file} cannot be read as {kind.upper()}: {cause}")
+    messages, repairs, line_of = [], damage, lines_of_messages(text, kind)
     for message in getattr(database, "messages", ()):
         signals = [_signal(s) for s in message.signals]
-        kept, found = repaired_signals(message.name, message.length, signals, [0] * len(signals))
+        kept, found = repaired_signals(
+            message.name, message.length, signals, [line_of.get(message.name, 0)] * len(signals)
+        )
         repairs += [Repair(file, line, what) for line, what in found]
         messages.append(
             MessageDef(
@@ -47,6 +53,19 @@ def parse_foreign(
             )
         )
     return tuple(messages), tuple(repairs)
+
+
+def _load(text: str, kind: str) -> tuple[Any, str]:
+    """Return the database, or why there is none."""
+    import cantools
+
+    try:
+        return cantools.database.load_string(text, database_format=kind, strict=False), ""
+    except Exception as error:  # noqa: BLE001 - cantools lets any error of a damaged file through
+        cause = (
+            " ".join(str(error).split()).removeprefix(f"{kind.upper()}: ").strip('"').rstrip(".")
+        )
+        return None, cause or type(error).__name__
 
 
 def _signal(signal: Any) -> SignalDef:  # noqa: ANN401 - cantools is untyped here

@@ -26,14 +26,17 @@ class DatabaseRef(msgspec.Struct, frozen=True):
 
 
 class Repair(msgspec.Struct, frozen=True, order=True):
-    """One damaged place of a database, and what was done about it. ``line`` counts from 1."""
+    """One damaged place of a database, and what was done about it.
+
+    ``line`` counts from 1; 0, if what was found is not in one place.
+    """
 
     file: str
     line: int
     what: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}"
+        return f"{self.file}:{self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
 
 
 class SignalDef(msgspec.Struct, frozen=True, kw_only=True):
