@@ -55,7 +55,10 @@ def load(
     mapped: tuple[MappedSignal, ...] = ()
     if mapping is not None:
         content = _read(mapping)
-        mapped = parse_mapping(content, mapping.name)
+        parsed_mapping = parse_mapping(content, mapping.name)
+        mapped = parsed_mapping.signals
+        repairs += parsed_mapping.repairs
+        _tell_of_commands(mapping, parsed_mapping.to_bus)
         digests.append(f"{_sha256(content)} mapping")
     distinct, repeated = _distinct(messages)
     repairs += repeated
@@ -72,6 +75,16 @@ def load(
             ", ".join(catalog.unmapped[:_SHOWN]),
         )
     return replace(catalog, repairs=tuple(repairs))
+
+
+def _tell_of_commands(mapping: Path, paths: Sequence[str]) -> None:
+    if paths:
+        _log.warning(
+            "%s: vss2dbc of %d paths is ignored, for nothing is ever written to a bus: %s",
+            mapping.name,
+            len(paths),
+            ", ".join(paths[:_SHOWN]),
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -1,10 +1,14 @@
 """The VSS mapping: which signal of the databases stands behind a VSS path, and how it is converted.
 
 The format is KUKSA's: a YAML file of ``path: {datatype, unit, dbc2vss: {signal, transform,
-interval_ms, on_change}}``, or the JSON tree into which its tools merge that.
+interval_ms, on_change}}``, or the JSON tree into which its tools merge that; ``dbc`` is its older
+name of ``dbc2vss``. What it says of the other direction, ``vss2dbc``, is passed over: nothing here
+writes to a bus. An entry that is wrong is named and costs itself only.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,14 +17,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dbc.model import SignalDef
+from dbc.model import Repair, SignalDef
 from user_lib.contract.errors import DatabaseError, ExpressionError, nearest
 from user_lib.contract.expressions import Expression, parse_arithmetic
 
-__all__ = ["MappedSignal", "Transform", "parse_mapping"]
+__all__ = ["MappedSignal", "ParsedMapping", "Transform", "parse_mapping"]
 
 _KEYS = ("signal", "transform", "interval_ms", "on_change")
 _TRANSFORMS = ("math", "mapping")
+_CONSTANTS = {"E": math.e, "PI": math.pi}
+_MOST_INT = 1 << 64
 _TRUE, _FALSE = ("on", "yes", "true"), ("off", "no", "false")
 
 
@@ -41,7 +47,7 @@ class Transform:
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the converted values, a new array of the same shape."""
         if self.math is not None:
-            result = np.asarray(self.math.evaluate({"x": values}), np.float64)
+            result = np.asarray(self.math.evaluate({"x": values, **_CONSTANTS}), np.float64)
             return np.where(np.isnan(values), np.nan, result)
         if not len(self.sources):
             return np.full(values.shape, np.nan)
@@ -69,11 +75,13 @@ class MappedSignal:
         if self.table is None:
             return None
         names = list(dict.fromkeys(to for _, to in self.table if isinstance(to, str)))
-        by_source = {
-            source: float(names.index(to)) if isinstance(to, str) else float(to)
-            for written, to in self.table
-            if (source := _source(written, signal)) is not None
-        }
+        by_source: dict[float, float] = {}
+        for written, to in self.table:
+            source = _source(written, signal)
+            if source is not None:  # of two rows for one value the first counts, as in KUKSA
+                by_source.setdefault(
+                    source, float(names.index(to)) if isinstance(to, str) else float(to)
+                )
         sources = sorted(by_source)
         return Transform(
             sources=np.array(sources, np.float64),
@@ -97,104 +105,149 @@ def _source(written: Any, signal: SignalDef) -> float | None:  # noqa: ANN401 - 
         return next((v for n, v in by_name.items() if n.casefold() in words), float(written))
     try:
         return float(written)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
-def parse_mapping(content: bytes, file: str) -> tuple[MappedSignal, ...]:
-    """Return the mapped paths of a mapping file; entries without ``dbc2vss`` are passed over.
+@dataclass(frozen=True, slots=True)
+class ParsedMapping:
+    """What a mapping file says, what of it was dropped, and the paths that it maps onto the bus."""
 
-    Raises: DatabaseError, naming file, path and cause.
+    signals: tuple[MappedSignal, ...]
+    repairs: tuple[Repair, ...] = ()
+    to_bus: tuple[str, ...] = ()
+
+
+def parse_mapping(content: bytes, file: str) -> ParsedMapping:
+    """Return what a mapping file says; entries that map nothing are passed over.
+
+    Raises: DatabaseError, if it is no mapping at all, naming file and cause.
     """
+    text = content.decode("utf-8-sig", errors="replace")
     try:
-        if content.lstrip().startswith(b"{"):
-            tree = _flat(json.loads(content))
+        if text.lstrip().startswith("{"):
+            tree = json.loads(text)
         else:
-            tree = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            tree = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DatabaseError(f"{file} is not a mapping: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise DatabaseError(
             f"{file} is not a mapping: expected 'VSS.Path: {{dbc2vss: ...}}' entries"
         )
-    entries = [
-        (str(path), entry)
-        for path, entry in tree.items()
-        if isinstance(entry, dict) and entry.get("dbc2vss") is not None
+    reader = _Reader(text, file)
+    signals = [
+        mapped
+        for path, entry in _leaves(tree)
+        if isinstance(entry, dict) and (mapped := reader.entry(path, entry)) is not None
     ]
-    return tuple(_entry(path, entry, file) for path, entry in entries)
+    return ParsedMapping(tuple(signals), tuple(reader.repairs), tuple(reader.to_bus))
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - foreign JSON
-    """Return the leaves of a VSS tree by their dotted path."""
-    flat: dict[str, Any] = {}
-    for name, node in tree.items() if isinstance(tree, dict) else ():
-        if isinstance(node, dict) and "children" in node:
-            flat |= _flat(node["children"], f"{prefix}{name}.")
+def _leaves(tree: dict[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the leaves of a VSS tree, or of a flat file, by their dotted paths."""
+    leaves: list[tuple[str, Any]] = []
+    for name, node in tree.items():
+        children = node.get("children") if isinstance(node, dict) else None
+        if isinstance(children, dict):
+            leaves += _leaves(children, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = node
-    return flat
+            leaves.append((f"{prefix}{name}", node))
+    return leaves
 
 
-def _entry(path: str, entry: dict[str, Any], file: str) -> MappedSignal:
-    source = entry["dbc2vss"]
-    where = f"{file}: {path}"
-    if not isinstance(source, dict) or not isinstance(source.get("signal"), str):
-        raise DatabaseError(f"{where}: dbc2vss needs 'signal: Message.Signal' or 'signal: Name'")
-    _check_keys(source, _KEYS, where)
-    transform = source.get("transform") or {}
-    if not isinstance(transform, dict):
-        raise DatabaseError(f"{where}: transform is {transform!r}; expected 'math' or 'mapping'")
-    _check_keys(transform, _TRANSFORMS, where)
-    return MappedSignal(
-        path=path,
-        signal=source["signal"],
-        unit=str(entry.get("unit") or ""),
-        datatype=str(entry.get("datatype") or ""),
-        interval_ms=_milliseconds(source.get("interval_ms"), where),
-        on_change=source.get("on_change"),
-        math=_math(transform.get("math"), where),
-        table=_table(transform.get("mapping"), where),
-    )
+class _Reader:
+    """Reads entry by entry, and remembers what was wrong with them."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.repairs: list[Repair] = []
+        self.to_bus: list[str] = []
+        self._text, self._file = text, file
+
+    def entry(self, path: str, entry: dict[str, Any]) -> MappedSignal | None:
+        """Return what an entry maps; None, if that is nothing or wrong."""
+        if entry.get("vss2dbc") is not None:
+            self.to_bus.append(path)
+        source = entry.get("dbc2vss") or entry.get("dbc")
+        if source is None:
+            return None
+        try:
+            return self._signal(path, entry, source)
+        except (DatabaseError, ExpressionError) as error:
+            self._repair(path, f"{error}; dropped")
+            return None
+
+    def _repair(self, path: str, what: str) -> None:
+        last = re.escape(path.rpartition(".")[2])
+        found = re.search(rf'^[ \t]*["\']?(?:{re.escape(path)}|{last})["\']?\s*:', self._text, re.M)
+        line = self._text.count("\n", 0, found.start()) + 1 if found else 0
+        self.repairs.append(Repair(self._file, line, f"{path}: {what}"))
+
+    def _signal(self, path: str, entry: dict[str, Any], source: Any) -> MappedSignal:  # noqa: ANN401
+        name = source.get("signal") if isinstance(source, dict) else None
+        if not isinstance(name, str) or not name:
+            raise DatabaseError("dbc2vss needs 'signal: Message.Signal' or 'signal: Name'")
+        self._check_keys(path, source, _KEYS)
+        transform = source.get("transform") or {}
+        if not isinstance(transform, dict):
+            raise DatabaseError(f"transform is {transform!r}; expected 'math' or 'mapping'")
+        self._check_keys(path, transform, _TRANSFORMS)
+        if len([key for key in _TRANSFORMS if key in transform]) != bool(transform):
+            raise DatabaseError("transform needs either 'math' or 'mapping'")
+        on_change = source.get("on_change")
+        if not isinstance(on_change, bool | None):
+            self._repair(path, f"on_change is {on_change!r}; expected true or false; ignored")
+            on_change = None
+        return MappedSignal(
+            path=path,
+            signal=name,
+            unit=str(entry.get("unit") or ""),
+            datatype=str(entry.get("datatype") or ""),
+            interval_ms=self._milliseconds(path, source.get("interval_ms")),
+            on_change=on_change,
+            math=_math(transform.get("math")),
+            table=_table(transform.get("mapping")),
+        )
+
+    def _check_keys(self, path: str, found: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+        for key in found:
+            if key not in allowed:
+                near = nearest(str(key), allowed)
+                hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
+                self._repair(path, f"unknown key {key!r}; {hint}; ignored")
+
+    def _milliseconds(self, path: str, value: Any) -> float | None:  # noqa: ANN401 - a YAML scalar
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            self._repair(path, f"interval_ms is {value!r}; expected a number, 0 or more; ignored")
+            return None
+        return float(value)
 
 
-def _check_keys(found: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
-    for key in found:
-        if key not in allowed:
-            near = nearest(str(key), allowed)
-            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
-            raise DatabaseError(f"{where}: unknown key {key!r}; {hint}")
-
-
-def _milliseconds(value: Any, where: str) -> float | None:  # noqa: ANN401 - a YAML scalar
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise DatabaseError(f"{where}: interval_ms is {value!r}; expected a number, 0 or more")
-    return float(value)
-
-
-def _math(text: Any, where: str) -> Expression | None:  # noqa: ANN401 - a YAML scalar
+def _math(text: Any) -> Expression | None:  # noqa: ANN401 - a YAML scalar
+    """Read KUKSA's arithmetic, which has ``^`` for powers and a function ``if``."""
     if text is None:
         return None
-    try:
-        expression = parse_arithmetic(str(text).replace("^", "**"), path="transform.math")
-    except ExpressionError as error:
-        raise DatabaseError(f"{where}: {error}") from error
-    unknown = [name for name in expression.names if name != "x"]
+    plain = re.sub(r"\bif\s*\(", "where(", str(text).replace("^", "**"))
+    expression = parse_arithmetic(plain, path="transform.math")
+    unknown = [name for name in expression.names if name != "x" and name not in _CONSTANTS]
     if unknown:
-        raise DatabaseError(f"{where}: transform.math reads {unknown[0]!r}; it has only x")
+        raise DatabaseError(f"transform.math reads {unknown[0]!r}; it has only x")
+    expression.evaluate({"x": np.zeros(1), **_CONSTANTS})
     return expression
 
 
-def _table(rows: Any, where: str) -> tuple[tuple[Any, Any], ...] | None:  # noqa: ANN401 - YAML
+def _table(rows: Any) -> tuple[tuple[Any, Any], ...] | None:  # noqa: ANN401 - YAML
     if rows is None:
         return None
     if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and {"from", "to"} == set(row) for row in rows
+        isinstance(row, dict) and {"from", "to"} <= set(row) for row in rows
     ):
-        raise DatabaseError(f"{where}: transform.mapping needs a list of 'from: ..., to: ...'")
+        raise DatabaseError("transform.mapping needs a list of 'from: ..., to: ...'")
     for row in rows:
         if not isinstance(row["to"], bool | int | float | str):
-            raise DatabaseError(f"{where}: 'to: {row['to']!r}' is no number, boolean or string")
+            raise DatabaseError(f"'to: {row['to']!r}' is no number, boolean or string")
+        if isinstance(row["to"], int) and abs(row["to"]) > _MOST_INT:
+            raise DatabaseError("a 'to:' has more than 64 bits")
     return tuple((row["from"], row["to"]) for row in rows)

@@ -54,10 +54,18 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "log": np.log,
     "sin": np.sin,
     "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "pow": np.float_power,
     "min": np.minimum,
     "max": np.maximum,
+    "where": np.where,
 }
-_TWO_ARGUMENTS = frozenset({"min", "max"})
+_ARGUMENTS = {"atan2": 2, "pow": 2, "min": 2, "max": 2, "where": 3}
+"""How many a function takes, if it is not one."""
 _CONSTANTS: Mapping[str, Any] = {"pi": math.pi, "true": True, "false": False}
 _VERSION = re.compile(r"^\d+(\.\d+)+([.a-z0-9+-]*)$")
 
@@ -188,7 +196,7 @@ def _check_call(name: str, arguments: int, path: str) -> None:
         raise ExpressionError(
             f"no function {name!r}; there are {', '.join(sorted(_FUNCTIONS))}", path=path, near=near
         )
-    wanted = 2 if name in _TWO_ARGUMENTS else 1
+    wanted = _ARGUMENTS.get(name, 1)
     if arguments != wanted:
         raise ExpressionError(f"{name} takes {wanted} argument(s), got {arguments}", path=path)
 
