@@ -25,14 +25,14 @@ def parse_foreign(
     Raises: DatabaseError, if cantools cannot read the rest either; the message holds its words.
     """
     database, cause = _load(text, kind)
-    damage: list[Repair] = []
-    if cause and (found := sound_part(text, kind, lambda part: _load(part, kind)[1])):
-        text, findings = found
-        damage = [Repair(file, line, what) for line, what in findings]
-        database, cause = _load(text, kind)
+    repairs: list[Repair] = []
+    sound = sound_part(text, kind, lambda part: _load(part, kind)[1]) if cause else None
+    if sound is not None:
+        database, cause = _load(sound[0], kind)
+        repairs += [Repair(file, line, what) for line, what in sound[1]]
     if cause:
         raise DatabaseError(f"{file} cannot be read as {kind.upper()}: {cause}")
-    messages, repairs, line_of = [], damage, lines_of_messages(text, kind)
+    messages, line_of = [], lines_of_messages(text, kind)
     for message in getattr(database, "messages", ()):
         signals = [_signal(s) for s in message.signals]
         kept, found = repaired_signals(

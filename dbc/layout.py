@@ -42,9 +42,9 @@ def repaired_signals(
             repairs.append((line, f"{what} {signal.name}"))
         kept[signal.name] = signal
     line_of = {s.name: line for s, line in zip(signals, lines, strict=True)}
-    for one, other in _overlaps(list(kept.values())):
-        what = f"signals {message}.{one} and {other} overlap; both are decoded"
-        repairs.append((line_of.get(other, 0), what))
+    for name, rival in _overlaps(list(kept.values())):
+        what = f"signals {message}.{name} and {rival} overlap; both are decoded"
+        repairs.append((line_of.get(rival, 0), what))
     return tuple(kept.values()), repairs
 
 

@@ -1,9 +1,9 @@
 """Recorded logs to decoded signals, offline: the engine of ``oodida decode``.
 
 What is read, matched and decoded here is what a vehicle would read, match and decode. The policies
-are fixed: an unknown multiplexer value loses only the multiplexed signals; a signal beyond a short
-payload is absent; extra bytes are ignored; J1939 "not available" and "error" are absent. All of it
-is counted in the `DecodeSummary`.
+are fixed: an unknown multiplexer value loses only the multiplexed signals, unless asked otherwise;
+a signal beyond a short payload is absent; extra bytes are ignored; J1939 "not available" and
+"error" are absent. All of it is counted in the `DecodeSummary`.
 """
 
 import time
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.signals.frame_time import Bitrate
 from dbc import (
     DatabaseRef,
     Decoded,
@@ -26,9 +27,11 @@ from dbc import (
     Transform,
     load,
 )
+from dbc.pages import has_unknown_page
 from hw import Log, read_log
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
+from user_lib.decode_load import BusLoads
 from user_lib.decode_outputs import SUFFIXES, open_output
 from user_lib.decode_quality import QualityCount, add_frames
 from user_lib.decode_rows import Part
@@ -52,6 +55,8 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     mapping: Path | None = None,
     strict: bool = False,
     names: bool = False,
+    drop_unknown_pages: bool = False,
+    bitrates: Mapping[str, Bitrate] | None = None,
     progress: Progress | None = None,
 ) -> DecodeSummary:
     """Decode every frame of a log that the databases know, and write all signals to ``out``.
@@ -60,7 +65,9 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     (float64, NaN where absent), a row a frame of that message; ``MESSAGE@SA`` for J1939. ``.csv``
     and ``.parquet``: a row a value. With a ``mapping``, a mapped signal also appears, converted,
     under its VSS path. ``strict`` refuses databases that need repair. ``names`` adds a column with
-    the names of values (``.csv`` and ``.parquet`` only).
+    the names of values (``.csv`` and ``.parquet`` only). ``drop_unknown_pages`` leaves out frames
+    with a multiplexer value that the database does not know. ``bitrates``, on which the bus load of
+    the summary depends, gives the speed of a channel by its name, or by "" of every other one.
 
     Raises: SourceError, for the log; DatabaseError, for a database; ConfigError, for the output.
     """
@@ -77,10 +84,12 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     # that are under way when a new one appears.
     for _ in log:
         tell(0, _SCAN_SHARE * log.fraction_read)
-    decoding = _Decoding(Decoder(catalog, log.channels))
+    decoding = _Decoding(Decoder(catalog, log.channels), drop_unknown_pages=drop_unknown_pages)
+    loads = BusLoads(log.channels, bitrates or {})
     with open_output(out, names=names) as output:
         for batch in log:
             output.add(decoding.parts(batch))
+            loads.add(batch)
             tell(decoding.frames, _SCAN_SHARE + (1 - _SCAN_SHARE) * log.fraction_read)
     return DecodeSummary(
         log=str(log.path),
@@ -90,6 +99,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
         malformed=log.malformed,
         first_malformed=log.first_damage,
         warnings=(*map(str, catalog.repairs), *_unheard(databases, log)),
+        buses=loads.summary(),
         seconds=(time.monotonic_ns() - started_ns) / 1e9,
         **decoding.counts(),
     )
@@ -120,6 +130,8 @@ class _Layout:
     signals: tuple[str, ...]
     units: tuple[str, ...]
     value_names: tuple[Mapping[float, str], ...]
+    can_id: str
+    """As written in hexadecimal, with an ``x`` behind a 29-bit identifier."""
     mapped: tuple[tuple[int, Transform | None], ...]
     """The column behind each mapped signal, and what converts it."""
 
@@ -170,6 +182,7 @@ def _layouts(decoder: Decoder) -> list[_Layout]:
                     *(s.value_names for s in message.signals),
                     *(_names_of(message.signals[c], transform) for *_, c, transform in extra),
                 ),
+                can_id=_identifier(message),
                 mapped=tuple((column, transform) for *_, column, transform in extra),
             )
         )
@@ -188,6 +201,7 @@ def _identifier(message: MessageDef) -> str:
 
 @dataclass(slots=True)
 class _SeriesCount:
+    can_id: str
     signals: int
     frames: int = 0
     values: int = 0
@@ -208,6 +222,7 @@ class _SeriesCount:
             channel=channel,
             message=message,
             source=source,
+            can_id=self.can_id,
             signals=self.signals,
             frames=self.frames,
             values=self.values,
@@ -222,8 +237,9 @@ class _SeriesCount:
 class _Decoding:
     """Decodes batch after batch and counts what becomes of the frames."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, *, drop_unknown_pages: bool) -> None:
         self._decoder = decoder
+        self._drop_unknown_pages = drop_unknown_pages
         self._layouts = _layouts(decoder)
         self._series: dict[tuple[str, str, str], _SeriesCount] = {}
         self.frames = 0
@@ -233,6 +249,10 @@ class _Decoding:
         self.frames += len(batch)
         found = self._decoder.decode_batch(batch)
         decoded = list(found)
+        if self._drop_unknown_pages:
+            extra = decoded[len(decoded) - len(found.extra) :]
+            own = decoded[: len(decoded) - len(extra)]
+            decoded = [kept for each in own if len((kept := self._known(each, batch)).rows)] + extra
         parts = []
         for each in _joined(decoded):
             layout = self._layouts[each.message]
@@ -243,12 +263,20 @@ class _Decoding:
             add_frames(self._count_of(each).quality, self._decoder, each, batch)
         return parts
 
+    def _known(self, decoded: Decoded, batch: FrameBatch) -> Decoded:
+        """Return what was decoded without the frames that have an unknown page."""
+        message = self._decoder.messages[decoded.message]
+        keep = ~has_unknown_page(message, batch.data[decoded.rows], decoded.values)
+        if keep.all():
+            return decoded
+        return Decoded(decoded.message, decoded.rows[keep], decoded.values[keep], decoded.source)
+
     def _count_of(self, decoded: Decoded) -> _SeriesCount:
         layout = self._layouts[decoded.message]
         key = (layout.channel, layout.label, _source_label(decoded.source))
         count = self._series.get(key)
         if count is None:
-            count = self._series[key] = _SeriesCount(len(layout.signals))
+            count = self._series[key] = _SeriesCount(layout.can_id, len(layout.signals))
         return count
 
     def counts(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["AbsentSummary", "DecodeSummary", "MessageSummary"]
+__all__ = ["AbsentSummary", "BusSummary", "DecodeSummary", "MessageSummary"]
 
 
 class MessageSummary(msgspec.Struct, frozen=True):
@@ -11,6 +11,8 @@ class MessageSummary(msgspec.Struct, frozen=True):
     channel: str
     message: str
     source: str
+    can_id: str
+    """The identifier of the database in hexadecimal, with an ``x`` behind one of 29 bits."""
     signals: int
     frames: int
     values: int
@@ -37,6 +39,22 @@ class AbsentSummary(msgspec.Struct, frozen=True):
     """Values by which J1939 says "error" or "not available"."""
 
 
+class BusSummary(msgspec.Struct, frozen=True):
+    """How busy one channel was, at the speed that was given for it.
+
+    A frame's time counts one stuff bit in twelve, as the load of a vehicle's ``@bus`` signals does.
+    """
+
+    channel: str
+    frames: int
+    error_frames: int
+    load_percent: float
+    """From the log's first frame, on any channel, to its last."""
+    busiest_second_percent: float
+    bitrate: int
+    data_bitrate: int
+
+
 class DecodeSummary(msgspec.Struct, frozen=True):
     """What was decoded, and everything that was not."""
 
@@ -58,6 +76,7 @@ class DecodeSummary(msgspec.Struct, frozen=True):
     malformed: int
     """Lines or records of the log that hold no readable frame."""
     first_malformed: str
+    buses: tuple[BusSummary, ...]
     messages: tuple[MessageSummary, ...]
     absent: tuple[AbsentSummary, ...]
     warnings: tuple[str, ...]

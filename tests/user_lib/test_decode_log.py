@@ -249,6 +249,31 @@ def test_what_is_not_decoded_is_counted(tmp_path: Path) -> None:
     assert any("can1" in warning for warning in summary.warnings)
 
 
+PAGED = """BS_:
+BU_:
+BO_ 1 M: 2 A
+ SG_ Page M : 0|8@1+ (1,0) [0|0] "" A
+ SG_ One m1 : 8|8@1+ (1,0) [0|0] "" A
+"""
+
+
+@pytest.mark.parametrize(("dropped", "pages"), [(False, [1, 9, 1]), (True, [1, 1])])
+def test_a_frame_of_an_unknown_page_can_be_left_out(
+    dropped: bool, pages: list[int], tmp_path: Path
+) -> None:
+    log, dbc, out = tmp_path / "drive.log", tmp_path / "x.dbc", tmp_path / "out.npz"
+    log.write_text("(1.0) can0 001#0102\n(1.1) can0 001#0902\n(1.2) can0 001#0103\n")
+    dbc.write_text(PAGED)
+
+    summary = decode_log(log, [DatabaseRef(dbc)], out=out, drop_unknown_pages=dropped)
+
+    arrays = np.load(out)
+    assert arrays["can0/M/Page"].tolist() == pages
+    assert len(arrays["can0/M/time_ns"]) == len(pages)
+    assert summary.absent[0].unknown_switch_frames == 1
+    assert (summary.messages[0].frames, summary.messages[0].can_id) == (len(pages), "1")
+
+
 def test_a_failure_leaves_no_file_behind(drive: Path, tmp_path: Path) -> None:
     out = tmp_path / "results" / "out.npz"
     with pytest.raises(ConfigError, match=r"results/out\.npz"):

@@ -1,6 +1,7 @@
 """``oodida decode``: a recorded log and its databases to files of signals, without any cloud."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from user_lib.progress import Progress
 from user_lib.tables import render_text
 
 if TYPE_CHECKING:
+    from agent.signals.frame_time import Bitrate
     from user_lib.decode import DecodeSummary, MessageSummary
 
 __all__ = ["add_parser", "run"]
@@ -19,12 +21,35 @@ _PROGRESS_FROM_FRAMES = 500_000
 """Fewer are decoded before anyone would look."""
 
 
+_OUTPUTS = """what the outputs hold:
+  .npz      arrays CHANNEL/MESSAGE/time_ns (int64) and CHANNEL/MESSAGE/SIGNAL (float64), an entry a
+            frame of that message, in the order of the log; NaN where the signal is absent
+  .csv      a row a value that is there, in the order of the log:
+            time_ns,channel,message,source,signal,value,unit (and name, with --names)
+  .parquet  the columns of the .csv
+  CHANNEL   as the log names it: can0; 1 where it has numbers (ASC and BLF as in the file, where
+            python-can counts from 0); empty where it names none (TRC 1.0 and 1.1), so that keys of
+            .npz begin with /
+  MESSAGE   as in the database, by its long name if it has one; with _ID behind it where two on one
+            channel have the same, and MESSAGE@SA, the source address in two hexadecimal digits,
+            with --j1939 (in .csv: source)
+  SIGNAL    likewise, and with --mapping also the VSS paths; strings that a mapping gives are
+            numbered in its order (--names spells them)
+  time_ns   ns as in the log: since 1970 (candump, BLF, TRC with a start time, MF4), or since the
+            start of its measurement (ASC, GVRET); a payload of several frames has the time of the
+            last one
+  values    raw * factor + offset, in the unit of the database; booleans are 0 and 1; J1939's "not
+            available" and "error" are absent; so is what a short payload does not hold
+  --json    the summary of what was decoded and what was not: by message, with identifiers, and by
+            channel, with the bus load"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     command = add_command(
         subparsers, "decode", about="decode a recorded log to .npz, .csv or .parquet",
         example="oodida decode drive.asc --dbc 0=powertrain.dbc --dbc 1=chassis.dbc -o drive.npz",
-        cloud=False,
+        cloud=False, more=_OUTPUTS,
     )  # fmt: skip
     command.add_argument(
         "log", type=Path, metavar="LOG",
@@ -48,6 +73,15 @@ def add_parser(subparsers: Subparsers) -> None:
         help="add a column with the names of values (.csv and .parquet)",
     )  # fmt: skip
     command.add_argument(
+        "--drop-unknown-pages", action="store_true",
+        help="leave out frames with an unknown multiplexer value, as cantools does; else they keep "
+        "what is not multiplexed",
+    )  # fmt: skip
+    command.add_argument(
+        "--bitrate", action="append", default=[], type=_bitrate, metavar="[CHANNEL=]BITS[/DATA]",
+        help="bit/s of a channel or of all, for the bus load (500000/2000000); repeatable",
+    )  # fmt: skip
+    command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", dest="out",
         help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row",
     )  # fmt: skip
@@ -60,6 +94,19 @@ def _database(text: str) -> tuple[str | None, Path]:
     if not equals or Path(text).is_file():
         return None, Path(text)
     return channel, Path(file)
+
+
+def _bitrate(text: str) -> "tuple[str, Bitrate]":
+    """Read ``[CHANNEL=]BITS[/DATA]``."""
+    from agent.signals.frame_time import Bitrate
+
+    read = re.fullmatch(r"(?:(.*)=)?([1-9]\d{0,9})(?:/([1-9]\d{0,9}))?", text)
+    if read is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no speed; expected bit/s such as 250000, or 1=500000/2000000"
+        )
+    rate = Bitrate(bitrate=int(read[2]))
+    return read[1] or "", Bitrate(rate.bitrate, int(read[3])) if read[3] else rate
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
         mapping=args.mapping,
         strict=args.strict,
         names=args.names,
+        drop_unknown_pages=args.drop_unknown_pages,
+        bitrates=dict(args.bitrate),
         progress=tell,
     )
     progress.close()
@@ -133,6 +182,11 @@ def _totals(summary: "DecodeSummary") -> list[str]:
         f"{summary.decoded_frames} decoded in {summary.seconds:.1f} s to {summary.out}"
     ]
     lines += [f"  {n} frames {what}" for n, what in counted if n]
+    lines += [
+        f"  {_channel(bus.channel)} was busy {bus.load_percent:.1f} % of the time at "
+        f"{bus.bitrate / 1000:g} kbit/s, {bus.busiest_second_percent:.1f} % in its busiest second"
+        for bus in summary.buses
+    ]
     if summary.transport_frames:
         lines.append(
             f"  {summary.transport_frames} frames were parts of longer payloads: "

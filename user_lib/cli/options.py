@@ -26,14 +26,23 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_command(
-    subparsers: Subparsers, name: str, *, about: str, example: str, cloud: bool = True
+    subparsers: Subparsers,
+    name: str,
+    *,
+    about: str,
+    example: str,
+    cloud: bool = True,
+    more: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a command with ``--json`` and, unless it works without one, the cloud's options."""
+    """Add a command with ``--json`` and, unless it works without one, the cloud's options.
+
+    ``more`` stands below the example in the command's help.
+    """
     parser = subparsers.add_parser(
         name,
         help=about,
         description=about[0].upper() + about[1:] + ".",
-        epilog=f"example:\n  {example}",
+        epilog=f"example:\n  {example}" + (f"\n\n{more}" if more else ""),
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
