@@ -208,6 +208,7 @@ def _summary(config: AgentConfig) -> str:
             f"keys       {config.keys.own if config.keys else 'none: INSECURE'}",
             f"state      {config.state_dir}",
             f"slots      {config.slots}",
+            f"policy     {config.policy_file or 'of the configuration'}",
             f"custom     {'accepted' if config.policy.accepts_custom else 'refused'}",
             f"external   {', '.join(sorted(config.external_methods)) or 'none'}",
         )

@@ -16,6 +16,7 @@ from agent.inbox import Inbox
 from agent.link.dealer import Dealer
 from agent.loop import About, MainLoop
 from agent.orders import Orders, Rules
+from agent.policy import Allowance, idle_patterns
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile, load_profile
@@ -23,7 +24,7 @@ from agent.store import Store
 from agent.supervision import Supervision
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
-from agent.tasks.ports import News
+from agent.tasks.ports import News, Signals
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
@@ -158,9 +159,10 @@ class Agent:
         )
         signals = Gathering(hub)
         modules = Modules(store.slots)
-        around = Surroundings(identity, store, signals, workers, config.policy, inbox.post)
         external = frozenset(config.external_methods)
         trust = _trust(config, self._clock)
+        allowance = Allowance(config.policy, store.account, trust.fingerprints)
+        around = Surroundings(identity, store, signals, workers, allowance, inbox.post)
         rules = Rules(config.policy, external, signals, trust, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
         self._hub, self._rules, self._identity = hub, rules, identity
@@ -171,7 +173,9 @@ class Agent:
         on_close(dealer.close)
 
         def stats() -> dict[str, float]:
-            return {**hub.stats(), "slots.busy": workers.busy, "slots.total": workers.slots}
+            policy = {f"policy.{word}": float(n) for word, n in allowance.counts.items()}
+            slots = {"slots.busy": workers.busy, "slots.total": workers.slots}
+            return {**hub.stats(), **slots, **policy}
 
         self._supervision = Supervision(
             Notifier(), lambda: hub.pumped_ns, f"{config.vehicle_id}, profile {profile.name}"
@@ -182,6 +186,7 @@ class Agent:
             stats=stats,
             turned=self._turned,
         )
+        _warn_of_idle(config, hub, signals)
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)
         loop = MainLoop(dealer, store, orders, about, inbox, self._clock)
         self._telemetry = Telemetry(outcomes, lambda: sandbox.zygote_pid)
@@ -220,6 +225,7 @@ class Agent:
             _hello(config, profile, self._identity, self._rules.barred),
             Catalog(dbc_hash=self._hub.catalog_hash, signals=self._hub.signals()),
         )
+        _warn_of_idle(config, self._hub, self._rules.signals)
         logging.getLogger().setLevel(config.log_level.upper())
         log.info("reloaded: %s", "other databases" if others else "the same databases")
         if late:
@@ -229,6 +235,13 @@ class Agent:
         loop = self._loop
         age_s = self._oldest.age_s(self._clock.unix_ns())
         return Snapshot(loop.stats(), self._orders.table.states(), loop.link_state, age_s)
+
+
+def _warn_of_idle(config: AgentConfig, hub: SignalHub, signals: Signals) -> None:
+    """Tell the owner of rules that forbid nothing, perhaps for a letter that is wrong."""
+    names = [info.name for info in hub.signals()]
+    for words in idle_patterns(config.policy, names, signals.aliases):
+        log.warning("policy: %s", words)
 
 
 def _cached_profile(config: AgentConfig) -> Profile:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.policy import Policy
+from agent.policy import Policy, check_rules
 from agent.signals.profile import resolve_source
 from hw.config import SourceConfig
 from user_lib.contract.errors import ConfigError
@@ -17,7 +17,7 @@ from user_lib.wire.socket import check_endpoint, check_trust
 
 __all__ = ["AgentConfig", "AgentKeys", "LogLevel", "checked", "read_config", "taken_over"]
 
-LIVE_KEYS = frozenset({"profile", "profile_dirs", "policy", "tags", "log_level"})
+LIVE_KEYS = frozenset({"profile", "profile_dirs", "policy", "policy_file", "tags", "log_level"})
 """What a reload changes: databases and names by the profile, the owner's rules, words."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -54,6 +54,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """External workers that the engineer installed: name -> command."""
     tags: dict[str, str] = {}
     policy: Policy = Policy()
+    policy_file: str = ""
+    """The owner's rules in a file of their own, in place of ``policy``."""
     sandbox_socket: str = ""
     """Where a service starts sandboxes as another user; without it they are the agent's own."""
     metrics_socket: str = ""
@@ -71,6 +73,9 @@ def read_config(path: Path) -> AgentConfig:
     """
     config = load_config(path, AgentConfig)
     base = path.resolve().parent
+    if config.policy_file:
+        config = _with_policy(config, path, base / config.policy_file)
+    check_rules(config.policy, config.policy_file or f"{path}: policy")
     return msgspec.structs.replace(
         config,
         state_dir=str(base / config.state_dir),
@@ -82,6 +87,17 @@ def read_config(path: Path) -> AgentConfig:
         },
         keys=config.keys and _resolved_keys(config.keys, base),
     )
+
+
+def _with_policy(config: AgentConfig, path: Path, file: Path) -> AgentConfig:
+    """Return the configuration with the rules of a file.
+
+    Raises: ConfigError.
+    """
+    if config.policy != Policy():
+        raise ConfigError(f"{path}: policy_file: there is a policy beside it; keep one of the two")
+    rules = load_config(file, Policy)
+    return msgspec.structs.replace(config, policy_file=str(file), policy=rules)
 
 
 def checked(config: AgentConfig) -> AgentConfig:

@@ -1,17 +1,21 @@
 """The tasks' view of the signals: subscriptions that leave their news in the inbox, and aliases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from agent.signals.hub import SignalHub, Subscription
 from agent.signals.names import Direct, SignalNames, leaves_of
-from agent.signals.quality import names_of_measure
+from agent.signals.quality import Measure, names_of_measure
 from agent.signals.subscription import Delivery, SourceOver, SubscriptionFailed, WindowReady
 from agent.tasks.ports import Arrived, News, RanDry
 from agent.tasks.task import DataOver
+from dbc import MessageDef
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import OodidaError
 
-__all__ = ["Gathering"]
+__all__ = ["Aliases", "Gathering", "aliases_of"]
+
+Aliases: TypeAlias = Callable[[str], tuple[frozenset[str], ...]]
 
 
 class Gathering:
@@ -19,27 +23,19 @@ class Gathering:
 
     def __init__(self, hub: SignalHub) -> None:
         self._hub = hub
-        self._named: SignalNames | None = None
-        self._names_of: dict[tuple[int, int], set[str]] = {}
+        self._named: SignalNames = hub.names
+        self._aliases: Aliases = aliases_of(hub.names)
 
     def check(self, assignment: Assignment) -> None:
         """Refuse what this vehicle cannot gather, as `SignalHub.check`."""
         self._hub.check(assignment)
 
-    def aliases(self, name: str) -> frozenset[str]:
-        """Return all names of a signal and of what it is derived from."""
+    def aliases(self, name: str) -> tuple[frozenset[str], ...]:
+        """Return all names of each signal that a name stands for: see `aliases_of`."""
         if self._named is not self._hub.names:  # other databases were loaded
             self._named = self._hub.names
-            self._names_of = _by_column(self._named)
-        found = {name}
-        for part in leaves_of(self._hub.names.resolve(name)):
-            found.add(part.name)
-            if isinstance(part, Direct):
-                found |= self._names_of.get((part.message, part.column), set())
-            else:
-                message = self._hub.names.catalog.messages[part.message]
-                found |= names_of_measure(message, part.kind)
-        return frozenset(found)
+            self._aliases = aliases_of(self._named)
+        return self._aliases(name)
 
     def subscribe(
         self, assignment: Assignment, token: int, post: Callable[[News], None]
@@ -50,6 +46,31 @@ class Gathering:
             post(_news(token, delivery))
 
         return self._hub.subscribe(assignment, deliver)
+
+
+def aliases_of(names: SignalNames) -> Aliases:
+    """Return what looks up all names of each signal that a name stands for, its own among each.
+
+    A derived signal stands for all that it is computed of. What is measured of a message's frames
+    stands for every signal in them: it tells when they were sent, or reads them.
+    """
+    by_column = _by_column(names)
+
+    def aliases(name: str) -> tuple[frozenset[str], ...]:
+        found: list[frozenset[str]] = []
+        for part in leaves_of(names.resolve(name)):
+            message = names.catalog.messages[part.message]
+            own = {name, part.name}
+            columns: Iterable[int] = range(len(message.signals))
+            if isinstance(part, Measure):
+                own |= names_of_measure(message, part.kind)
+            else:
+                columns = (part.column,)
+                own |= _by_source(message, part)
+            found += (frozenset(own | by_column.get((part.message, c), set())) for c in columns)
+        return tuple(found)
+
+    return aliases
 
 
 def _news(token: int, delivery: Delivery) -> News:
@@ -72,5 +93,16 @@ def _by_column(names: SignalNames) -> dict[tuple[int, int], set[str]]:
             continue
         message = names.catalog.messages[signal.message]
         plain = f"{message.name}.{message.signals[signal.column].name}"
-        found.setdefault((signal.message, signal.column), set()).update({info.name, plain})
+        spelled = {info.name, plain, f"{message.channel}:{plain}"}
+        found.setdefault((signal.message, signal.column), set()).update(spelled)
     return found
+
+
+def _by_source(message: MessageDef, part: Direct) -> set[str]:
+    """Return the names that take one J1939 source address of what is asked for, or each of them."""
+    if not message.j1939:
+        return set()
+    column = message.signals[part.column].name
+    addresses = range(256) if part.source is None else (part.source,)
+    spelled = (f"{a:{form}}" for a in addresses for form in ("02X", "02x"))
+    return {f"{message.name}@{address}.{column}" for address in spelled}

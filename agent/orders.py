@@ -4,11 +4,12 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from agent.policy import Policy, Refusal, check_code
+from agent.policy import Held, Policy, Refusal, check_code
 from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store, Tell
 from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
 from agent.tasks.code import CodeSlot, arm
+from agent.tasks.live import over_by
 from agent.tasks.modules import Modules
 from agent.tasks.ports import Signals
 from agent.tasks.receipt import Identity
@@ -17,6 +18,7 @@ from agent.tasks.task import DataOver, Now, Position, RoundBegan, RoundsPassed, 
 from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
 from user_lib.contract.errors import CodeError
+from user_lib.contract.ids import UserId
 from user_lib.contract.messages import Assign, CodeReport, Feedback, SetCode, TaskEnded, Withdraw
 from user_lib.contract.states import TaskState
 
@@ -60,11 +62,12 @@ class Orders:
         """Take other rules and databases: a task that they do not allow ends, saying so."""
         self._rules = rules
         self._identity = replace(self._identity, dbc_hash=dbc_hash)
+        analysts = dict(self.table.analysts())
         for assignment_id, spec in self.table.specs.items():
-            refusal = self._refusal(spec, held=0)
+            refusal = self._refusal(analysts[assignment_id], spec, Held())
             if refusal is not None:
                 log.warning("task %s can no longer run: %s", assignment_id, refusal.detail)
-                over = DataOver(refusal.reason, refusal.detail, by_itself=False)
+                over = over_by(refusal)
                 self.table.give(assignment_id, over, now)
         self.table.renew(rules.policy, dbc_hash, now)
 
@@ -84,7 +87,7 @@ class Orders:
         except Untrusted as error:
             self._refuse_untrusted(order, error, now)
             return
-        refusal = self._refusal(spec, held=len(self.table))
+        refusal = self._refusal(order.analyst, spec, self._held_for(order.analyst))
         position = Position(iteration=order.first_iteration)
         if refusal is not None:
             log.info("task %s: refused: %s", assignment_id, refusal.detail)
@@ -112,7 +115,7 @@ class Orders:
         except Untrusted as error:
             self._refuse_code(order, error)
             return
-        slot = arm(before, order, self._check_code)
+        slot = arm(before, order, lambda source: self._check_code(order.analyst, source))
         if slot is before:
             self.modules.report(order.analyst)
             return
@@ -124,14 +127,18 @@ class Orders:
         if not self.trust.trusts(kept.analyst):
             words = f"the owner of this vehicle no longer trusts {kept.analyst}"
             return Refusal(reason="untrusted", detail=words)
-        return self._refusal(kept.spec, held=0)
+        return self._refusal(kept.analyst, kept.spec, Held())
 
-    def _check_code(self, source: str) -> None:
+    def _check_code(self, analyst: UserId, source: str) -> None:
         if self._rules.barred:
             raise CodeError(f"this vehicle cannot confine custom code: {self._rules.barred}")
-        check_code(self._rules.policy, source)
+        check_code(self._rules.policy, self.trust.analyst(analyst), source)
 
-    def _refusal(self, spec: Assignment, *, held: int) -> Refusal | None:
+    def _held_for(self, analyst: UserId) -> Held:
+        owners = [owner for _, owner in self.table.analysts()]
+        return Held(len(owners), owners.count(analyst))
+
+    def _refusal(self, analyst: UserId, spec: Assignment, held: Held) -> Refusal | None:
         rules = self._rules
         if rules.barred and spec.onboard not in ONBOARD_METHODS:
             return Refusal(
@@ -141,7 +148,12 @@ class Orders:
                 path="onboard",
             )
         return refusal_for(
-            spec, rules.policy, rules.signals, external=rules.external, tasks_held=held
+            spec,
+            self.trust.analyst(analyst),
+            rules.policy,
+            rules.signals,
+            external=rules.external,
+            held=held,
         )
 
     def trust_changed(self, now: Now) -> None:
@@ -187,4 +199,5 @@ class Orders:
             detail=refusal.detail,
             path=refusal.path,
             near=refusal.near,
+            rule=refusal.rule,
         )

@@ -7,6 +7,7 @@ once; a code generation counts only when it is higher than all before, and that 
 
 import logging
 
+from agent.policy import Analyst
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import OodidaError, SignatureError
 from user_lib.contract.ids import UserId, VehicleId
@@ -46,6 +47,16 @@ class Trust:
     def trusts(self, analyst: UserId) -> bool:
         """Whether an analyst's orders are taken as of now."""
         return self._analysts is None or bool(self._analysts.named(analyst))
+
+    def fingerprints(self, analyst: UserId) -> tuple[str, ...]:
+        """Return the keys that are trusted under a name."""
+        if self._analysts is None:
+            return ()
+        return tuple(card.fingerprint for card in self._analysts.named(analyst))
+
+    def analyst(self, name: UserId) -> Analyst:
+        """Return who an analyst is, for the owner's rules."""
+        return Analyst(name, self.fingerprints(name))
 
     def spec_of(self, order: Assign) -> Assignment:
         """Return what an analyst signed for this vehicle and this id.

@@ -8,14 +8,13 @@ import zmq
 from agent.check.finding import Finding
 from agent.config import AgentConfig
 from agent.link.dealer import Change, Dealer
-from agent.policy import Policy
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import read_link_keys
 from user_lib.wire.socket import is_loopback
 
-__all__ = ["keys", "policy", "reachability"]
+__all__ = ["keys", "reachability"]
 
 PATIENCE_S = 5.0
 
@@ -82,16 +81,3 @@ def _first_change(dealer: Dealer) -> tuple[Change | None, float]:
                 return Change(heard), time.monotonic() - began
         poller.poll(round(max(1.0, min(100.0, (PATIENCE_S - passed) * 1000))))
     return None, PATIENCE_S
-
-
-def policy(rules: Policy) -> Finding:
-    """Say what the owner allows, in one line."""
-    parts = [
-        "custom code accepted" if rules.accepts_custom else "custom code refused",
-        f"methods {', '.join(rules.methods)}" if rules.methods is not None else "all methods",
-        f"forbidden: {', '.join(rules.forbidden_signals)}"
-        if rules.forbidden_signals
-        else "every signal may be read",
-        f"at most {rules.limits.memory_mb} MB and {rules.limits.cpu_s:g} s an iteration",
-    ]
-    return Finding("policy", "ok", "; ".join(parts))

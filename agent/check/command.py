@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.check import buses, cloud_link, machine
+from agent.check import buses, cloud_link, machine, owner
 from agent.check.finding import Finding, screen
 from agent.config import checked, read_config
 from agent.signals.profile import load_profile
@@ -81,7 +81,7 @@ def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[F
         lambda: cloud_link.reachability(config),
         lambda: machine.sandbox(config),
         lambda: machine.disk(config),
-        lambda: cloud_link.policy(config.policy),
+        lambda: owner.policy(config, profile, catalog),
         machine.service,
     )
     for check in checks:

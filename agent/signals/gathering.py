@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.signals.names import lead_of
+from agent.signals.names import lead_of, leaves_of
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from agent.signals.room import check_size
@@ -117,7 +117,32 @@ def build(recording: Recording, plan: Plan, span: Span, account: Account) -> Win
         {signal.name: signal.unit for signal in plan.signals},
         lost,
         span.trigger_ns,
+        _behind(recording, plan, bounds, samples),
     )
+
+
+def _behind(
+    recording: Recording,
+    plan: Plan,
+    bounds: dict[int, tuple[int, int]],
+    samples: dict[str, Samples],
+) -> dict[str, int]:
+    """Return how many frames are behind each signal, where that can be fewer than its samples.
+
+    On a grid one frame may stand at many points, and of a derived signal's parts those that are
+    sent less often are held. A part that is not in every frame of its message counts as if it were.
+    """
+    found: dict[str, int] = {}
+    for signal in plan.signals:
+        series = samples[signal.name]
+        if plan.rate_hz is not None:
+            frames = np.unique(series.seq[np.isfinite(series.values)])
+            found[signal.name] = len(frames[frames >= 0])
+        for message in {leaf.message for leaf in leaves_of(signal)} - {lead_of(signal).message}:
+            start, stop = bounds[message]
+            kept = max(stop - max(start, recording.history.ring(message).tail), 0)
+            found[signal.name] = min(found.get(signal.name, kept), kept)
+    return found
 
 
 def _kept_samples(recording: Recording, plan: Plan, bounds: dict[int, tuple[int, int]]) -> int:

@@ -17,7 +17,7 @@ from agent.inbox import Inbox
 from agent.link.dealer import Change, Dealer
 from agent.loop import About, MainLoop
 from agent.orders import Orders, Rules
-from agent.policy import Policy
+from agent.policy import Allowance, Policy
 from agent.sandbox import Job, Outcome
 from agent.sandbox.methods.method import ParamsError, Prior
 from agent.sandbox.methods.registry import onboard
@@ -159,7 +159,7 @@ class _Signals:
     def check(self, assignment: Assignment) -> None:
         self._shared.gathering.check(assignment)
 
-    def aliases(self, name: str) -> frozenset[str]:
+    def aliases(self, name: str) -> tuple[frozenset[str], ...]:
         return self._shared.gathering.aliases(name)
 
     def subscribe(
@@ -230,7 +230,7 @@ class LightVehicle:
         )
         policy, modules = Policy(), Modules(())
         around = Surroundings(
-            identity, self.store, self._signals, _Slots(self._mailbox.post), policy,
+            identity, self.store, self._signals, _Slots(self._mailbox.post), Allowance(policy),
             self._mailbox.post,
         )  # fmt: skip
         trust = Trust(vehicle_id, None if identities is None else identities.analysts)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.policy import Account
 from agent.store.database import Database, StateDamaged, is_damage
 from agent.store.losses import drop_excess
 from agent.store.writes import ITEM, Write, decode, write_to
@@ -84,6 +85,9 @@ class Store:
             decode(row[0], CodeSlot) for row in self._rows("SELECT slot FROM code")
         )
         """The code slots that were there at opening."""
+        kept = self._rows("SELECT value FROM meta WHERE key = 'account'")
+        self.account = _account(kept[0][0]) if kept else Account()
+        """What was charged to the owner's budgets, as it was at opening."""
         self._recount()
 
     def _recount(self) -> None:
@@ -154,6 +158,13 @@ class Store:
     def close(self) -> None:
         """Let the directory go."""
         self._database.close()
+
+
+def _account(text: str) -> Account:
+    try:
+        return msgspec.json.decode(text, type=Account)
+    except msgspec.DecodeError as error:
+        raise StateDamaged(f"the account of the budgets cannot be read: {error}") from None
 
 
 def _within(entries: list[Entry], limit_bytes: int) -> list[Entry]:

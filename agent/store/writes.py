@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from agent.policy import Account
 from agent.store.database import StateDamaged
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
@@ -20,6 +21,7 @@ __all__ = [
     "EndTask",
     "Enqueue",
     "Kind",
+    "SaveAccount",
     "SavePosition",
     "SaveSlot",
     "SaveTask",
@@ -86,13 +88,21 @@ class SaveSlot(msgspec.Struct, frozen=True):
     slot: CodeSlot
 
 
+class SaveAccount(msgspec.Struct, frozen=True):
+    """Remember what was charged to the owner's budgets."""
+
+    account: Account
+
+
 class Acknowledge(msgspec.Struct, frozen=True):
     """Remove what is in the ledger from the outbox."""
 
     seqs: tuple[int, ...]
 
 
-Write: TypeAlias = SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | Acknowledge
+Write: TypeAlias = (
+    SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | SaveAccount | Acknowledge
+)
 
 
 def write_to(connection: sqlite3.Connection, write: Write) -> None:
@@ -154,6 +164,11 @@ def _save_slot(connection: sqlite3.Connection, write: SaveSlot) -> None:
     )
 
 
+def _save_account(connection: sqlite3.Connection, write: SaveAccount) -> None:
+    text = msgspec.json.encode(write.account).decode()
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('account', ?)", (text,))
+
+
 def _acknowledge(connection: sqlite3.Connection, write: Acknowledge) -> None:
     connection.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in write.seqs])
 
@@ -176,5 +191,6 @@ _WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], None]] = {
     EndTask: _end_task,
     Tell: _tell,
     SaveSlot: _save_slot,
+    SaveAccount: _save_account,
     Acknowledge: _acknowledge,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from agent.policy import Policy, Refusal, admit
+from agent.policy import Analyst, Held, Policy, Refusal, admit
 from agent.sandbox import check_params
 from agent.tasks.ports import Signals
 from user_lib.contract.assignment import Assignment, parse
@@ -15,11 +15,12 @@ EXTERNAL = "external:"
 
 def refusal_for(
     spec: Assignment,
+    analyst: Analyst,
     policy: Policy,
     signals: Signals,
     *,
     external: Collection[str],
-    tasks_held: int,
+    held: Held,
 ) -> Refusal | None:
     """Return why the vehicle does not take an assignment, None when it does."""
     try:
@@ -33,9 +34,7 @@ def refusal_for(
         return _refusal("window_too_large", error)
     except AssignmentError as error:
         return _refusal("invalid_assignment", error)
-    trigger = spec.trigger
-    read = (*spec.signals, *(trigger.names if trigger else ()))
-    return admit(policy, spec, [signals.aliases(name) for name in read], tasks_held=tasks_held)
+    return admit(policy, analyst, spec, signals.aliases, held)
 
 
 def _check_external(spec: Assignment, external: Collection[str]) -> None:

@@ -35,6 +35,7 @@ from agent.tasks.task import (
     Granted,
     Now,
     Open,
+    Refused,
     Request,
     RoundBegan,
     RoundsPassed,
@@ -50,6 +51,10 @@ from user_lib.contract.states import TASK_MOVES, TaskState
 __all__ = ["IllegalMove", "Stepped", "is_due", "step"]
 
 Stepped: TypeAlias = tuple[Task, tuple[Command, ...]]
+
+
+RUN = Commit()
+"""The commit of an iteration that was run."""
 
 
 class IllegalMove(AssertionError):
@@ -147,13 +152,24 @@ def _on_code_missing(task: Task, event: CodeMissing, now: Now) -> Stepped:
     if task.state is TaskState.RUNNING or task.resume is TaskState.RUNNING:
         return task, ()
     if task.state is TaskState.READY and task.spec.feedback:
-        return _commit(_move(task, TaskState.RUNNING), now, synthetic=event.detail)
+        return _unrun(task, "no_code", event.detail, now)
     fresh = task.state is TaskState.PENDING and not task.position.committed
     state = TaskState.REJECTED if fresh else TaskState.FAILED
     return _end(task, Ending(state, "no_code", event.detail))
 
 
-def _commit(task: Task, now: Now, *, synthetic: str = "") -> Stepped:
+def _on_refused(task: Task, event: Refused, now: Now) -> Stepped:
+    """Answer the iteration with the refusal, without computing on the window."""
+    if task.state is not TaskState.READY:
+        return task, ()
+    return _unrun(task, event.reason, event.detail, now)
+
+
+def _unrun(task: Task, reason: str, detail: str, now: Now) -> Stepped:
+    return _commit(_move(task, TaskState.RUNNING), now, Commit(reason=reason, detail=detail))
+
+
+def _commit(task: Task, now: Now, given: Commit = RUN) -> Stepped:
     """Count the iteration and move on to what comes next."""
     answered = task.iteration
     position = replace(
@@ -179,8 +195,8 @@ def _commit(task: Task, now: Now, *, synthetic: str = "") -> Stepped:
         task = replace(task, leaving=done)
     if task.leaving is not None:
         task = _ended(task, task.leaving)
-        return task, (Commit(answered, ended=True, synthetic=synthetic), Close())
-    commit = Commit(answered, synthetic=synthetic)
+        return task, (replace(given, answered=answered, ended=True), Close())
+    commit = replace(given, answered=answered)
     if not task.spec.feedback:
         return _move(task, TaskState.GATHERING), (commit, Request())
     task = _move(task, TaskState.AWAITING)
@@ -249,7 +265,7 @@ def _on_data_over(task: Task, event: DataOver, now: Now) -> Stepped:
     goes_on = TaskState.RUNNING in (task.state, task.resume) or task.holds_window
     done = event.by_itself and task.spec.last_iteration is None
     state = TaskState.FINISHED if done else TaskState.FAILED
-    ending = Ending(state, event.reason, event.detail)
+    ending = Ending(state, event.reason, event.detail, event.rule)
     if goes_on:
         return replace(task, leaving=task.leaving or ending), ()
     return _end(task, ending)
@@ -271,7 +287,7 @@ def _end(task: Task, ending: Ending) -> Stepped:
 
 def _ended(task: Task, ending: Ending) -> Task:
     task = _move(task, ending.state)
-    return replace(task, reason=ending.reason, detail=ending.detail, resume=None)
+    return replace(task, reason=ending.reason, detail=ending.detail, rule=ending.rule, resume=None)
 
 
 def _on_disk_failed(task: Task, event: DiskFailed, now: Now) -> Stepped:
@@ -314,6 +330,7 @@ _HANDLERS: Mapping[type[Event], Callable[[Task, Any, Now], Stepped]] = {
     RoundBegan: _on_round,
     RoundsPassed: _on_rounds_passed,
     CodeMissing: _on_code_missing,
+    Refused: _on_refused,
     DataOver: _on_data_over,
     Withdrawn: _on_withdrawn,
     Faulted: _on_fault,

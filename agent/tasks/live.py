@@ -4,17 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.policy import Policy, cap
+from agent.policy import Allowance, Refusal, Right, cap
 from agent.sandbox import Job, Outcome
 from agent.store import Write
 from agent.tasks.code import CodeSlot, Version
 from agent.tasks.ports import Durable, Finished, News, Signals, Slots, Subscription
 from agent.tasks.receipt import Identity, Run
-from agent.tasks.task import Command, Event, Task
+from agent.tasks.task import Command, DataOver, Event, Task
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.window import Window
 
-__all__ = ["Cause", "Live", "Surroundings", "Uncommitted", "job_of", "no_code"]
+__all__ = ["Cause", "Live", "Surroundings", "Uncommitted", "job_of", "over_by", "refused"]
 
 Cause: TypeAlias = Event | Finished
 """What happened to a task: an event, or an outcome that has yet to be judged."""
@@ -28,7 +28,8 @@ class Surroundings:
     store: Durable
     signals: Signals
     slots: Slots
-    policy: Policy
+    allowance: Allowance
+    """The owner's rules at work."""
     post: Callable[[News], None]
 
 
@@ -43,6 +44,8 @@ class Live:
     window: Window | None = None
     version: Version | None = None
     """The code that its next run gets."""
+    rights: dict[str, Right] | None = None
+    """How its signals may leave; None until looked up by the rules in force."""
     dbc_hash: str = ""
     """Of the databases by which its window was decoded."""
     run: Run | None = None
@@ -65,7 +68,7 @@ class Uncommitted:
     slot: CodeSlot | None
 
 
-def job_of(run: Run, policy: Policy, vehicle_id: VehicleId) -> Job:
+def job_of(run: Run, allowance: Allowance, vehicle_id: VehicleId) -> Job:
     """Return the sandbox's job for one iteration, within the owner's limits."""
     task, spec = run.task, run.task.spec
     return Job(
@@ -78,10 +81,15 @@ def job_of(run: Run, policy: Policy, vehicle_id: VehicleId) -> Job:
         feedback=task.opened.value if task.opened else None,
         iteration=task.iteration,
         vehicle=vehicle_id,
-        limits=cap(policy, spec.limits),
+        limits=cap(allowance.policy, allowance.analyst(task.analyst), spec.limits),
     )
 
 
-def no_code(detail: str) -> Outcome:
-    """Return the answer of an iteration whose code could not be had."""
-    return Outcome(status="refused", reason="no_code", detail=detail)
+def over_by(refusal: Refusal) -> DataOver:
+    """Return the end of a task that may no longer run."""
+    return DataOver(refusal.reason, refusal.detail, by_itself=False, rule=refusal.rule)
+
+
+def refused(reason: str, detail: str) -> Outcome:
+    """Return the answer of an iteration that was not run, or whose result may not leave."""
+    return Outcome(status="refused", reason=reason, detail=detail)

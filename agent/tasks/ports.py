@@ -69,8 +69,8 @@ class Signals(Protocol):
     def check(self, assignment: Assignment) -> None:
         """Raise AssignmentError for what this vehicle cannot gather."""
 
-    def aliases(self, name: str) -> frozenset[str]:
-        """Return all names of a signal and of what it is derived from."""
+    def aliases(self, name: str) -> tuple[frozenset[str], ...]:
+        """Return all names of each signal that a name stands for: itself, or what it is made of."""
 
     def subscribe(
         self, assignment: Assignment, token: int, post: Callable[[News], None]

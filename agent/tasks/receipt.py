@@ -107,5 +107,6 @@ def end_of(identity: Identity, task: Task) -> TaskEnded:
         state=task.state,
         reason=task.reason,
         detail=task.detail[:DETAIL_CHARS],
+        rule=task.rule,
         iterations=task.position.committed,
     )

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from agent.policy import Policy, Refusal
-from agent.store import Kept, StateDamaged, Write
+from agent.policy import Policy, Refusal, rights_of, too_few
+from agent.store import Kept, SaveAccount, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
 from agent.tasks.life import step
-from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, job_of
+from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, job_of, over_by
 from agent.tasks.modules import Modules
 from agent.tasks.order import in_order
 from agent.tasks.ports import Arrived, Finished, News
@@ -34,6 +34,7 @@ from agent.tasks.task import (
     Faulted,
     Now,
     Open,
+    Refused,
     Request,
     Task,
     WindowArrived,
@@ -104,7 +105,7 @@ class Table:
         self.changes += 1
         if refusal is not None:
             log.warning("task %s can no longer run: %s", task.assignment_id, refusal.detail)
-            over = DataOver(refusal.reason, refusal.detail, by_itself=False)
+            over = over_by(refusal)
             self._feed(live, over, now)
 
     def give(self, assignment_id: AssignmentId, event: Event, now: Now) -> None:
@@ -132,8 +133,12 @@ class Table:
 
     def tick(self, now: Now) -> None:
         """Let time pass, commit what is due, and fill the worker slots."""
+        allowance = self._around.allowance
+        allowance.move_on(now.monotonic_ns, now.unix_ns, trusted=now.trusted)
         if self._journal.recovers(now):
             self._go_on(now)
+        elif not self._uncommitted and allowance.to_save is not None and not self.unwritable:
+            self.write((), now)
         for live in tuple(self._tasks.values()):
             event = to_start(live, self._modules.get(live.task.analyst), now)
             if event is not None:
@@ -171,7 +176,7 @@ class Table:
         else:
             event = cause
         stepped = step(live.task, event, now)
-        writes = writes_of(self._around.identity, live, cause, stepped, slot, now)
+        writes = writes_of(self._around, live, cause, stepped, slot, now)
         if not writes:
             self._enter(live, *stepped, now)
         elif self.unwritable:
@@ -231,7 +236,7 @@ class Table:
             ticket, live.task, live.window, live.version, now.monotonic_ns, live.dbc_hash
         )
         self._runs[ticket] = live
-        job = job_of(live.run, self._around.policy, self._around.identity.vehicle_id)
+        job = job_of(live.run, self._around.allowance, self._around.identity.vehicle_id)
         self._around.slots.submit(ticket, job)
 
     def _forget(self, live: Live) -> None:
@@ -239,6 +244,7 @@ class Table:
         log.info("task %s: %s (%s) %s", task.assignment_id, task.state, task.reason, task.detail)
         del self._tasks[task.assignment_id]
         del self._by_token[live.token]
+        self._around.allowance.forget(task.assignment_id)
         self.changes += 1
         if live.run is not None:
             self._runs.pop(live.run.ticket, None)
@@ -250,7 +256,10 @@ class Table:
         """
         identity = replace(self._around.identity, dbc_hash=dbc_hash)
         others = dbc_hash != self._around.identity.dbc_hash
-        self._around = replace(self._around, policy=policy, identity=identity)
+        self._around.allowance.policy = policy
+        self._around = replace(self._around, identity=identity)
+        for live in self._tasks.values():
+            live.rights = None
         for live in tuple(self._tasks.values()) if others else ():
             self._subscribe_anew(live, now)
 
@@ -274,9 +283,36 @@ class Table:
             if not self._around.slots.idle:
                 return
             live = self._tasks[task.assignment_id]
-            event = to_grant(live, self._modules.get(task.analyst), now)
+            event: Event | None = self._forbidden(live)
+            if event is None and not self._waits(live):
+                event = to_grant(live, self._modules.get(task.analyst), now)
             if event is not None:
                 self._feed(live, event, now)
+
+    def _forbidden(self, live: Live) -> Refused | None:
+        """Return why the owner's rules do not let a task compute on the window that it holds."""
+        allowance, task = self._around.allowance, live.task
+        if live.window is None:
+            return None
+        if live.rights is None:
+            analyst = allowance.analyst(task.analyst)
+            aliases = self._around.signals.aliases
+            live.rights = rights_of(allowance.policy, analyst, task.spec, aliases)
+        refusal = too_few(live.rights, live.window)
+        if refusal is None:
+            return None
+        allowance.counts["refused"] += 1
+        return Refused(refusal.reason, refusal.detail)
+
+    def _waits(self, live: Live) -> bool:
+        """Whether a budget of the owner's is used up, which the task then says."""
+        analyst = live.task.analyst
+        runs = [other.task.analyst for other in self._runs.values()]
+        words = self._around.allowance.wait_for(analyst, (len(runs), runs.count(analyst)))
+        if words != live.waits_for:
+            self.changes += bool(words) and not live.waits_for
+            live.waits_for = words
+        return bool(words)
 
     # --- the disk --------------------------------------------------------------------------------
 
@@ -285,17 +321,29 @@ class Table:
         self.flush(now)
         if self.unwritable:
             return False
-        done = self._journal.write(writes, now)
+        done = self._record(writes, now)
         if not done:
             self._pause(now)
         return done
+
+    def _record(self, writes: Iterable[Write], now: Now) -> bool:
+        """Write, and with it what the owner's budgets count."""
+        allowance = self._around.allowance
+        account = allowance.to_save
+        if account is None:
+            return self._journal.write(writes, now)
+        if self._journal.write([*writes, SaveAccount(account)], now):
+            allowance.saved(account)
+            return True
+        allowance.undo()
+        return False
 
     def flush(self, now: Now) -> None:
         """Commit the collected steps; they count once they are on disk, or the tasks pause."""
         if not self._uncommitted:
             return
         steps, self._uncommitted = tuple(self._uncommitted.values()), {}
-        if not self._journal.write([write for s in steps for write in s.writes], now):
+        if not self._record([write for s in steps for write in s.writes], now):
             self._pause(now)
             for s in steps:
                 self._park(s.live, s.cause, now)

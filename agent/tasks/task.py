@@ -29,6 +29,7 @@ __all__ = [
     "Now",
     "Open",
     "Position",
+    "Refused",
     "Request",
     "RoundBegan",
     "RoundsPassed",
@@ -44,6 +45,8 @@ class Now(msgspec.Struct, frozen=True):
 
     monotonic_ns: int
     unix_ns: int
+    trusted: bool = False
+    """Whether the wall clock is known to be right."""
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """How the task ends once its running iteration is committed."""
     reason: str = ""
     detail: str = ""
+    rule: str = ""
+    """The owner's rule that ended it."""
 
     @property
     def iteration(self) -> int:
@@ -118,6 +123,7 @@ class Ending(msgspec.Struct, frozen=True):
     state: TaskState
     reason: str
     detail: str = ""
+    rule: str = ""
 
 
 # --- what happens to a task ----------------------------------------------------------------------
@@ -163,12 +169,21 @@ class CodeMissing(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """The owner's rules forbid the iteration on this window; the task goes on with the next."""
+
+    reason: str
+    detail: str
+
+
 class DataOver(msgspec.Struct, frozen=True):
     """No further window can come; ``by_itself`` when the source simply ended."""
 
     reason: str
     detail: str
     by_itself: bool
+    rule: str = ""
+    """The owner's rule that ends the task."""
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -201,6 +216,7 @@ Event: TypeAlias = (
     | RoundBegan
     | RoundsPassed
     | CodeMissing
+    | Refused
     | DataOver
     | Withdrawn
     | Faulted
@@ -237,8 +253,9 @@ class Commit(msgspec.Struct, frozen=True):
 
     answered: int = 0
     ended: bool = False
-    synthetic: str = ""
-    """For an answer that no worker gave: why the iteration failed."""
+    reason: str = ""
+    """For an answer that no worker gave: why, as a stable word, and in words."""
+    detail: str = ""
 
 
 Command: TypeAlias = Open | Request | Compute | Close | Commit

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from agent.sandbox import Outcome
 from agent.store import EndTask, Enqueue, SavePosition, SaveSlot, Write
 from agent.tasks.code import CodeSlot
-from agent.tasks.live import Cause, Live, no_code
+from agent.tasks.live import Cause, Live, Surroundings, refused
 from agent.tasks.ports import Finished
-from agent.tasks.receipt import Identity, Run, end_of, result_of
+from agent.tasks.receipt import Run, end_of, result_of
 from agent.tasks.task import Command, Commit, Now, Task
+from user_lib.contract.messages import Result
 
 __all__ = ["answer_of", "writes_of"]
 
@@ -20,11 +23,11 @@ def answer_of(live: Live, cause: Cause, commit: Commit, now: Now) -> tuple[Run, 
     if live.window is None:
         raise AssertionError(f"iteration {commit.answered} is answered without a window")
     unrun = Run(0, live.task, live.window, None, now.monotonic_ns, live.dbc_hash)
-    return unrun, no_code(commit.synthetic)
+    return unrun, refused(commit.reason, commit.detail)
 
 
 def writes_of(
-    identity: Identity,
+    around: Surroundings,
     live: Live,
     cause: Cause,
     stepped: tuple[Task, Iterable[Command]],
@@ -40,9 +43,23 @@ def writes_of(
             continue
         if commit.answered:
             run, outcome = answer_of(live, cause, commit, now)
-            writes.append(Enqueue(result_of(identity, run, outcome, now), priority))
+            writes.append(Enqueue(_allowed(around, run, outcome, now), priority))
         if commit.ended:
-            writes.append(EndTask(end_of(identity, task), priority))
+            writes.append(EndTask(end_of(around.identity, task), priority))
         else:
             writes.append(SavePosition(task.assignment_id, task.position))
     return tuple(writes)
+
+
+def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> Result:
+    """Return an iteration's result, charged; one beyond a budget becomes a refusal that says so."""
+    analyst, assignment_id = run.task.analyst, run.task.assignment_id
+    result = result_of(around.identity, run, outcome, now)
+    size = len(msgspec.msgpack.encode(result))
+    refusal = around.allowance.withhold(analyst, size) if outcome.ok else None
+    if refusal is not None:
+        withheld = refused(refusal.reason, refusal.detail)
+        result = result_of(around.identity, run, withheld, now)
+        size = len(msgspec.msgpack.encode(result))
+    around.allowance.charge(analyst, assignment_id, size)
+    return result

@@ -97,6 +97,7 @@ def end(context: Context, job: Job, ended: TaskEnded) -> None:
             detail=ended.detail,
             path=ended.path,
             near=ended.near,
+            rule=ended.rule,
         )
     )
     words = ": ".join(part for part in (ended.reason, ended.detail) if part)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.gathering import Gathering
-from agent.policy import Policy, admit
+from agent.policy import Analyst, Held, Policy, admit
 from agent.signals import SignalHub, load_profile
 from hw import SimulatedConfig, open_source
 from user_lib.contract.assignment import parse
@@ -27,6 +27,9 @@ def gathering() -> Iterator[Gathering]:
         ("can0:@bus.can0.load", "@bus.*"),
         ("@bus.can0.load", "@bus.can0.load"),
         ("EngineData.EngineSpeed", "Vehicle.Powertrain.CombustionEngine.Speed"),
+        ("EngineData.EngineSpeed", "can0:EngineData.*"),
+        ("@message.EngineData.gap_ms", "Vehicle.Powertrain.CombustionEngine.Speed"),
+        ("@message.EngineData.count", "EngineData.EngineSpeed"),
     ],
 )
 def test_no_other_name_is_a_way_around_a_rule(
@@ -35,9 +38,8 @@ def test_no_other_name_is_a_way_around_a_rule(
     spec = parse({"signals": [asked], "onboard": "mean", "window": {"samples": 10}})
     gathering.check(spec)
 
-    refusal = admit(
-        Policy(forbidden_signals=(pattern,)), spec, [gathering.aliases(asked)], tasks_held=0
-    )
+    policy = Policy(forbidden_signals=(pattern,))
+    refusal = admit(policy, Analyst("ada"), spec, gathering.aliases, Held())
 
     assert refusal is not None
     assert refusal.reason == "signal_forbidden"

@@ -28,6 +28,8 @@ class Window(Mapping[str, NDArray[np.float64]]):
     lost_frames: int = 0
     trigger_ns: int | None = None
     """When the ``when`` expression became true; None for an assignment without a trigger."""
+    behind: Mapping[str, int] = field(default_factory=dict)
+    """For what is held on a grid or computed of several messages: how many frames are behind it."""
 
     def __getitem__(self, signal: str) -> NDArray[np.float64]:
         try:
@@ -51,6 +53,11 @@ class Window(Mapping[str, NDArray[np.float64]]):
     def samples(self) -> dict[str, int]:
         """How many samples each signal has."""
         return {name: len(values) for name, values in self.values_by_signal.items()}
+
+    def measured(self, signal: str) -> int:
+        """Return how many samples of a signal came over the bus: gaps and repeats are none."""
+        known = int(np.count_nonzero(np.isfinite(self[signal])))
+        return min(known, self.behind.get(signal, known))
 
     def seconds(self, signal: str) -> NDArray[np.float64]:
         """Return the signal's times in seconds since the window's start."""

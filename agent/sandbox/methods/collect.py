@@ -37,5 +37,4 @@ METHOD = Method(
     params=(),
     compute=_compute,
     merge=by_vehicle,
-    shares_raw=True,
 )

@@ -78,6 +78,5 @@ METHOD = Method(
     ),
     compute=_compute,
     merge=_merge,
-    shares_raw=False,
     fits=_edges,
 )

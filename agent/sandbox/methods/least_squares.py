@@ -31,5 +31,4 @@ METHOD = Method(
     params=regression.PARAMS,
     compute=regression.train_with(Link(_label, _identity, _mean_square, curvature=1.0)),
     merge=regression.merge,
-    shares_raw=False,
 )

@@ -36,5 +36,4 @@ METHOD = Method(
     ),
     compute=regression.train_with(Link(_label, _sigmoid, _cross_entropy, curvature=0.25)),
     merge=regression.merge,
-    shares_raw=False,
 )

@@ -38,5 +38,4 @@ METHOD = Method(
     params=(ACCURACY,),
     compute=_compute,
     merge=_merge,
-    shares_raw=True,
 )

@@ -160,8 +160,6 @@ class Method(_Declared):
 
     compute: Compute
     merge: Merge
-    shares_raw: bool
-    """Whether its value can carry single values of a signal, which an owner may forbid."""
     fits: Callable[[Mapping[str, Json]], object] = dict
     """Raises ParamsError for params that are right one by one, but not together."""
 

@@ -15,7 +15,6 @@ METHOD = Method(
     name="min",
     doc="the smallest sample of each signal",
     params=(),
-    compute=moments.compute_with(_statistic),
+    compute=moments.compute_with(_statistic, extremes=True),
     merge=moments.merge_with(_statistic),
-    shares_raw=True,
 )

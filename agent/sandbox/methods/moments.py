@@ -1,7 +1,8 @@
 """Count, mean and spread that pool exactly: what sum, mean, std, min, max and count keep.
 
-A partial is, for each signal, ``{"n", "gaps", "sum", "m2", "min", "max"}``; ``m2`` is the sum of
-squared deviations from the mean. Pooling two follows Chan, Golub and LeVeque (1979).
+A partial is, for each signal, ``{"n", "gaps", "sum", "m2"}``, and of min and max these two as well:
+they are samples, which the others must not let out. ``m2`` is the sum of squared deviations from
+the mean. Pooling two follows Chan, Golub and LeVeque (1979).
 """
 
 import math
@@ -67,8 +68,8 @@ def pool(parts: Sequence[Moments]) -> Moments:
         gaps=gaps,
         sum=total,
         m2=math.fsum(p.m2 + p.n * (p.mean - mean) ** 2 for p in known),
-        min=min(p.min for p in known if p.min is not None),
-        max=max(p.max for p in known if p.max is not None),
+        min=min((p.min for p in known if p.min is not None), default=None),
+        max=max((p.max for p in known if p.max is not None), default=None),
     )
 
 
@@ -82,18 +83,27 @@ def pooled(inputs: Sequence[RoundInput]) -> dict[str, Moments]:
     return {signal: pool(parts) for signal, parts in by_signal.items()}
 
 
-def compute_with(statistic: Statistic) -> Compute:
-    """Return the on-board half of a method that reads ``statistic`` off the moments."""
+def compute_with(statistic: Statistic, *, extremes: bool = False) -> Compute:
+    """Return the on-board half of a method that reads ``statistic`` off the moments.
+
+    Its partials hold the least and the greatest sample only with ``extremes``.
+    """
 
     def compute(window: Window, params: Mapping[str, Json], prior: Prior) -> MethodOutput:
         moments = {signal: of(window, signal) for signal in window.signals}
         return MethodOutput(
             value={signal: statistic(m) for signal, m in moments.items()},
             weight=float(max((m.n for m in moments.values()), default=0)),
-            partial=msgspec.to_builtins(moments),
+            partial=msgspec.to_builtins(
+                moments if extremes else {s: _without_extremes(m) for s, m in moments.items()}
+            ),
         )
 
     return compute
+
+
+def _without_extremes(m: Moments) -> Moments:
+    return msgspec.structs.replace(m, min=None, max=None)
 
 
 def merge_with(statistic: Statistic) -> Merge:

@@ -73,5 +73,4 @@ METHOD = Method(
     ),
     compute=_compute,
     merge=_merge,
-    shares_raw=True,
 )

@@ -23,6 +23,7 @@ from agent.sandbox.methods import (
     threshold,
     wordcount,
 )
+from agent.sandbox.methods.disclosure import shares_raw
 from agent.sandbox.methods.method import REQUIRED, Method, Offboard, Param, ParamsError
 from user_lib.contract.assignment import Json
 from user_lib.contract.errors import nearest
@@ -126,7 +127,7 @@ def merge(
 def describe() -> tuple[Description, ...]:
     """Describe every built-in method, on-board first."""
     onboards = (
-        Description("onboard", m.name, m.doc, _told(m.params), m.shares_raw)
+        Description("onboard", m.name, m.doc, _told(m.params), shares_raw(m.name))
         for m in ONBOARD.values()
     )
     offboards = (Description("offboard", m.name, m.doc, _told(m.params)) for m in OFFBOARD.values())

@@ -70,6 +70,5 @@ METHOD = Method(
     ),
     compute=_compute,
     merge=by_vehicle,
-    shares_raw=True,
     fits=_fits,
 )

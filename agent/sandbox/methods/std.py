@@ -20,5 +20,4 @@ METHOD = Method(
     params=(),
     compute=moments.compute_with(_statistic),
     merge=moments.merge_with(_statistic),
-    shares_raw=False,
 )

@@ -87,6 +87,5 @@ METHOD = Method(
     ),
     compute=_compute,
     merge=_merge,
-    shares_raw=False,
     fits=lambda params: _count(np.empty(0), params),
 )

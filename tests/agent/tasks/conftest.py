@@ -4,6 +4,7 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from agent.orders import Orders, Rules
-from agent.policy import Policy
+from agent.policy import Allowance, Policy
 from agent.sandbox import Job, Outcome
 from agent.store import Store
 from agent.tasks.live import Surroundings
@@ -55,8 +56,8 @@ class ScriptedSignals:
             if not name.startswith("Vehicle") or self.broken:
                 raise UnknownSignal(name)
 
-    def aliases(self, name: str) -> frozenset[str]:
-        return frozenset({name})
+    def aliases(self, name: str) -> tuple[frozenset[str], ...]:
+        return (frozenset({name}),)
 
     def subscribe(
         self, assignment: Assignment, token: int, post: Callable[[News], None]
@@ -105,13 +106,22 @@ class Vehicle:
         self.store = Store(self.directory, outbox_mb=10)
         identity = Identity("car-1", self.store.epoch, "1.0", "hash")
         modules = Modules(self.store.slots)
+        self.allowance = Allowance(self.policy, self.store.account)
         around = Surroundings(
-            identity, self.store, self.signals, self.slots, self.policy, lambda news: None
+            identity, self.store, self.signals, self.slots, self.allowance, lambda news: None
         )
         self.table = Table(around, modules)
-        rules = Rules(self.policy, frozenset(), self.signals, Trust("car-1", None), self.barred)
-        self.orders = Orders(identity, rules, self.store, self.table, modules)
+        self.rules = Rules(
+            self.policy, frozenset(), self.signals, Trust("car-1", None), self.barred
+        )
+        self.orders = Orders(identity, self.rules, self.store, self.table, modules)
         self.orders.resume(self.now)
+        self.tick()
+
+    def renew(self, policy: Policy) -> None:
+        """Go on by other rules, as a reload does."""
+        self.policy = policy
+        self.orders.renew(replace(self.rules, policy=policy), "hash", self.now)
         self.tick()
 
     @property

@@ -202,7 +202,7 @@ def test_a_round_whose_code_cannot_be_had_is_answered_so(task: MakeTask, at: At)
 
     after, commands = step(ready, CodeMissing("generation 3 did not come"), at(2))
 
-    assert commands == (Commit(answered=1, synthetic="generation 3 did not come"),)
+    assert commands == (Commit(answered=1, reason="no_code", detail="generation 3 did not come"),)
     assert (after.state, after.iteration) == (TaskState.AWAITING, 2)
 
 

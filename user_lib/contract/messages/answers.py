@@ -162,6 +162,8 @@ class JobChanged(Message, frozen=True, kw_only=True, tag="job"):
     path: str = ""
     """For a refusal: the key of the assignment at fault."""
     near: tuple[str, ...] = ()
+    rule: str = ""
+    """For a refusal by a vehicle: the rule of its owner that says so."""
 
 
 class Event(Record, frozen=True, kw_only=True):

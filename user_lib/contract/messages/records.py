@@ -120,6 +120,8 @@ class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
     detail: str = ""
     path: str = ""
     near: tuple[str, ...] = ()
+    rule: str = ""
+    """The rule of the vehicle's owner that refused it."""
     iterations: Counted = 0
     """How many iterations the task committed."""
 

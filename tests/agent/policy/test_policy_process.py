@@ -1,0 +1,151 @@
+"""An owner's policy file on a running agent: refused, reloaded, and kept when it is wrong."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from user_lib.contract.assignment import parse
+from user_lib.contract.messages import Assign, Hello, Result, TaskEnded
+from user_lib.contract.states import TaskState
+
+ROOT = Path(__file__).parents[3]
+SPEED = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"seconds": 1}}
+FORBID = {"signals": [{"rule": "speed-is-mine", "match": ["Vehicle.Speed"], "may": "nothing"}]}
+
+
+class Owner:
+    """A vehicle whose owner writes rules."""
+
+    def __init__(self, folder: Path, cloud: Any, start: Callable[..., Any]) -> None:
+        self.file, self.cloud, self._start = folder / "policy.yaml", cloud, start
+
+    def begins(self, rules: dict[str, Any]) -> None:
+        self.write(rules)
+        self.agent = self._start(policy_file="policy.yaml")
+        self.cloud.until(lambda: self.cloud.last(Hello))
+
+    def write(self, rules: Any) -> None:
+        self.file.write_text(rules if isinstance(rules, str) else yaml.safe_dump(rules))
+
+    def reloads(self, rules: Any) -> None:
+        self.write(rules)
+        self.agent.process.send_signal(signal.SIGHUP)
+
+    def assign(self, name: str, **spec: Any) -> None:
+        assignment = parse({**SPEED, "iterations": "forever", **spec})
+        self.cloud.send(Assign(assignment_id=name, analyst="ada", spec=assignment))
+
+    def ends(self, name: str) -> TaskEnded:
+        end: TaskEnded = self.cloud.until(lambda: self.cloud.end(name))
+        return end
+
+    def answers(self, name: str, number: int = 1) -> list[Result]:
+        found: list[Result] = self.cloud.until(
+            lambda: r if len(r := self.cloud.results(name)) >= number else None
+        )
+        return found
+
+
+@pytest.fixture
+def owner(tmp_path: Path, cloud: Any, start_agent: Callable[..., Any]) -> Owner:
+    return Owner(tmp_path, cloud, start_agent)
+
+
+def test_a_forbidden_signal_is_refused_by_its_other_name_and_within_what_is_derived(
+    owner: Owner,
+) -> None:
+    profile = owner.file.parent / "own.yaml"
+    files = ROOT / "dbc" / "files"
+    plain = yaml.safe_load((files / "compact.yaml").read_text())
+    for channel in plain["channels"].values():
+        channel["databases"] = [str(files / name) for name in channel["databases"]]
+    plain["mapping"] = str(files / plain["mapping"])
+    plain["derived"] = {"Vehicle.Twice": {"expression": "EngineData.EngineSpeed * 2"}}
+    profile.write_text(yaml.safe_dump(plain))
+    owner.write(
+        {"signals": [{"rule": "rpm", "match": ["EngineData.EngineSpeed"], "may": "nothing"}]}
+    )
+    owner.agent = owner._start(policy_file="policy.yaml", profile=str(profile))
+    owner.cloud.until(lambda: owner.cloud.last(Hello))
+
+    asked = {
+        "by-path": "Vehicle.Powertrain.CombustionEngine.Speed",
+        "derived": "Vehicle.Twice",
+        "measured": "@message.EngineData.gap_ms",
+    }
+    for name, signal_name in asked.items():
+        owner.assign(name, signals=[signal_name])
+        end = owner.ends(name)
+        assert (end.state, end.reason, end.rule) == (TaskState.REJECTED, "signal_forbidden", "rpm")
+    owner.assign("other")
+    assert owner.answers("other")[0].status == "ok"
+
+
+def test_a_grid_of_held_values_is_no_way_to_many_samples(owner: Owner) -> None:
+    rule = {"rule": "sums", "match": ["*"], "may": "aggregates", "at_least": 400}
+    owner.begins({"signals": [rule]})
+
+    owner.assign("grid", window={"seconds": 0.5}, rate_hz=10_000)
+
+    result = owner.answers("grid")[0]
+    assert (result.status, result.reason) == ("refused", "too_few_samples")
+    assert "rule sums" in result.detail
+    assert result.samples["Vehicle.Speed"] == 5000
+
+
+def test_a_reload_ends_what_became_forbidden_and_a_mistake_changes_nothing(owner: Owner) -> None:
+    owner.begins({})
+    owner.assign("job-1")
+    owner.answers("job-1")
+
+    owner.reloads("signals: [{rule: r, match: [Vehicle.Speed], may: nothin}]\n")
+    before = len(owner.cloud.results("job-1"))
+    owner.answers("job-1", before + 2)
+    assert "not reloaded, everything stays as it was" in owner.agent.log
+    assert "there are aggregates, nothing, raw" in owner.agent.log
+
+    owner.reloads(FORBID)
+    end = owner.ends("job-1")
+    assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "speed-is-mine")
+
+
+def test_an_agent_does_not_start_with_half_a_policy(owner: Owner) -> None:
+    owner.write({**FORBID, "otherwize": "nothing"})
+
+    agent = owner._start(policy_file="policy.yaml")
+
+    assert agent.process.wait(20) == 2
+    assert "did you mean otherwise" in agent.log
+
+
+def test_a_budget_is_used_up_once_however_often_the_agent_is_killed(owner: Owner) -> None:
+    owner.begins({"budget": {"results_per_day": 3}})
+    owner.assign("job-1")
+    owner.answers("job-1", 3)
+
+    owner.agent.kill()
+    owner.agent.start()
+
+    held = owner.cloud.until(
+        lambda: h if (h := owner.cloud.held("job-1")) and "3 results a day" in h.detail else None
+    )
+    assert "rule budget" in held.detail
+    assert len(owner.cloud.results("job-1")) == 3
+
+
+def test_a_rule_that_matches_nothing_is_told_of(owner: Owner) -> None:
+    owner.begins({"forbidden_signals": ["Vehicle.Sped"]})
+
+    assert "Vehicle.Sped matches no signal of this vehicle" in owner.agent.log
+
+
+def test_the_example_is_a_policy() -> None:
+    from agent.policy import Policy, check_rules
+    from user_lib.wire.config import load_config
+
+    example = ROOT / "systemd" / "policy.example.yaml"
+    check_rules(load_config(example, Policy), str(example))

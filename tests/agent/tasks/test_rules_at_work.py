@@ -1,0 +1,148 @@
+"""The owner's rules on running tasks: iterations refused, results withheld, budgets, reloads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.policy import Budget, Policy, SignalRule
+from agent.sandbox import Outcome
+from agent.tasks.ports import Arrived
+from user_lib.contract.window import Window
+
+Vehicle = Any
+SUMS = SignalRule(rule="sums-only", match=("Vehicle.*",), may="aggregates", at_least=5)
+
+
+def rule(vehicle: Vehicle, policy: Policy) -> None:
+    """Begin again by these rules."""
+    vehicle.store.close()
+    vehicle.policy = policy
+    vehicle.start()
+
+
+def arrive(vehicle: Vehicle, values: np.ndarray[Any, Any], **more: Any) -> None:
+    subscription = vehicle.signals.open["job-1"]
+    times = np.arange(len(values))
+    window = Window({"Vehicle.Speed": values}, {"Vehicle.Speed": times}, 0, 9, **more)
+    vehicle.table.take(Arrived(subscription.token, window), vehicle.now)
+    vehicle.tick()
+
+
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [
+        (np.arange(4.0), {}),
+        (np.array([1.0, 2.0, 3.0, 4.0, np.nan, np.nan]), {}),
+        (np.full(1000, 7.0), {"behind": {"Vehicle.Speed": 1}}),
+    ],
+)
+def test_an_iteration_over_too_few_samples_is_answered_with_the_rule(
+    vehicle: Vehicle, values: np.ndarray[Any, Any], more: dict[str, Any]
+) -> None:
+    rule(vehicle, Policy(signals=(SUMS,)))
+    vehicle.assign(window={"seconds": 10})
+
+    arrive(vehicle, values, **more)
+
+    (result,) = vehicle.results()
+    assert (result.status, result.reason) == ("refused", "too_few_samples")
+    assert "rule sums-only" in result.detail
+    assert result.value is None
+    assert vehicle.slots.jobs == {}
+    assert vehicle.allowance.counts["refused"] == 1
+    arrive(vehicle, np.arange(5.0))
+    vehicle.finish()
+    assert [r.status for r in vehicle.results()] == ["refused", "ok"]
+
+
+def test_a_task_waits_while_a_budget_is_used_up_and_says_why(vehicle: Vehicle) -> None:
+    rule(vehicle, Policy(budget=Budget(results_per_minute=1)))
+    vehicle.assign()
+    vehicle.iterate()
+
+    vehicle.window()
+
+    held = vehicle.held()
+    assert held is not None
+    assert "rule budget: 1 results a minute" in held.detail
+    assert vehicle.allowance.counts["waits"] == 1
+    vehicle.tick(61)
+    vehicle.finish()
+    assert len(vehicle.results()) == 2
+
+
+def test_what_a_budget_has_counted_outlives_the_process(vehicle: Vehicle) -> None:
+    rule(vehicle, Policy(budget=Budget(results_per_day=2)))
+    vehicle.assign()
+    vehicle.iterate()
+    vehicle.iterate()
+
+    vehicle.store.close()
+    vehicle.start()
+    vehicle.window()
+
+    assert vehicle.slots.jobs == {}
+    assert "2 results a day" in vehicle.held().detail
+
+
+def test_what_a_full_disk_took_back_is_charged_once(vehicle: Vehicle) -> None:
+    rule(vehicle, Policy(budget=Budget(results_per_day=2)))
+    vehicle.assign()
+    vehicle.window()
+    with vehicle.full_disk():
+        vehicle.finish()
+        assert vehicle.results() == []
+    vehicle.tick(5)
+    assert len(vehicle.results()) == 1
+
+    vehicle.iterate()
+
+    assert len(vehicle.results()) == 2
+
+
+def test_a_result_beyond_the_days_bytes_is_withheld_with_the_rule(vehicle: Vehicle) -> None:
+    rule(vehicle, Policy(budget=Budget(mb_per_day=0.01)))
+    vehicle.assign()
+
+    vehicle.iterate(outcome=Outcome(status="ok", value="x" * 20_000, weight=3.0))
+
+    (result,) = vehicle.results()
+    assert (result.status, result.reason, result.value) == ("refused", "budget", None)
+    assert "rule budget" in result.detail
+    vehicle.iterate()
+    assert [r.status for r in vehicle.results()] == ["refused", "ok"]
+
+
+def test_new_rules_end_a_task_with_the_name_of_the_rule(
+    make: Callable[..., Vehicle],
+) -> None:
+    vehicle = make()
+    vehicle.assign()
+    forbidding = SignalRule(rule="mine", match=("Vehicle.Speed",), may="nothing")
+
+    vehicle.renew(Policy(signals=(forbidding,)))
+
+    end = vehicle.end()
+    assert end is not None
+    assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "mine")
+
+
+def test_new_rules_hold_for_the_window_that_is_there_already(vehicle: Vehicle) -> None:
+    vehicle.assign(window={"seconds": 10})
+    vehicle.renew(Policy(signals=(SUMS,)))
+
+    arrive(vehicle, np.arange(4.0))
+
+    assert [r.reason for r in vehicle.results()] == ["too_few_samples"]
+
+
+def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:
+    rule(vehicle, Policy(signals=(SUMS,)))
+
+    vehicle.assign(onboard="max")
+
+    end = vehicle.end()
+    assert end is not None
+    assert (end.state, end.reason, end.rule) == ("rejected", "raw_forbidden", "sums-only")
