@@ -39,7 +39,7 @@ def source_of(code: Code) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.expanduser().read_text(encoding="utf-8")
+        return path.expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CodeError(
             f"{path}: cannot be read: {error.strerror}; give a file, a function, or the text of a "

@@ -2,9 +2,9 @@
 
 An order for a worker is one byte on the control socket (another for an external worker) with three
 descriptors: the write ends of the answer's and the prints' pipes, and a socket on which the zygote
-reports this one worker: `Started`, with a pidfd and the worker's own channel, then `Exited`. If
-that socket ends before, the zygote is gone. A job is one byte on the worker's channel with the
-descriptor of the sealed job.
+reports this one worker: `Started`, with a pidfd and the worker's own channel, then `Exited`; or
+`NotMade`. If that socket ends before, the zygote is gone. A job is one byte on the worker's channel
+with the descriptor of the sealed job.
 
 A spare is ordered with the job that took the last one, and made when nothing else waits. On the
 status socket the agent may say `NOW`, when a job wants a spare that is not made yet, and `KILL`,
@@ -30,6 +30,7 @@ __all__ = [
     "STARTED_DESCRIPTORS",
     "Exited",
     "Hello",
+    "NotMade",
     "Setup",
     "Started",
     "close_all",
@@ -69,6 +70,12 @@ class Started(msgspec.Struct, frozen=True, tag=True):
     pid: int
 
 
+class NotMade(msgspec.Struct, frozen=True, tag=True):
+    """There will be no worker for this order: the machine refused one, for now."""
+
+    problem: str
+
+
 class Exited(msgspec.Struct, frozen=True, tag=True):
     """A worker has ended; told by the parent that waited for it.
 
@@ -80,7 +87,7 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     max_rss_mb: float
 
 
-Message = Setup | Hello | Started | Exited
+Message = Setup | Hello | Started | NotMade | Exited
 
 
 def encode(message: Message) -> bytes:

@@ -2,6 +2,7 @@
 
 import inspect
 import linecache
+import resource
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,11 @@ __all__ = ["FILENAME", "BadModule", "Params", "RoundValues", "call", "load"]
 
 FILENAME = "custom.py"
 MODULE = "custom_code"
+BYTE_ORDER_MARK = "\ufeff"
+"""What some editors put before the first line; in a file, Python skips it as well."""
+BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+PARSER_KB = 8 * 1024
+"""What the parser may have taken when it gave up at its own limit, and not at the memory's."""
 
 
 class BadModule(Exception):
@@ -76,8 +82,9 @@ def load(source: str) -> Callable[..., object]:
 
     Raises: BadModule, without a usable ``custom``; whatever the module itself raises.
     """
+    source = source.removeprefix(BYTE_ORDER_MARK)
     linecache.cache[FILENAME] = (len(source), None, source.splitlines(keepends=True), FILENAME)
-    code = compile(source, FILENAME, "exec", dont_inherit=True)
+    code = _compiled(source)
     module = types.ModuleType(MODULE)
     module.__dict__.update(Result=Result, __file__=FILENAME)
     sys.modules[MODULE] = module
@@ -88,6 +95,19 @@ def load(source: str) -> Callable[..., object]:
     return cast(Callable[..., object], custom)
 
 
+def _compiled(source: str) -> types.CodeType:
+    """Compile a module. Raises: BadModule, SyntaxError; MemoryError, when the memory ended."""
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        return compile(source, FILENAME, "exec", dont_inherit=True)
+    except (RecursionError, ValueError) as error:
+        raise BadModule(f"the module cannot be compiled: {error}") from None
+    except MemoryError:  # also what the parser raises for what is nested too deeply for it
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb > PARSER_KB:
+            raise
+        raise BadModule("the module cannot be compiled: it is nested too deeply") from None
+
+
 def call(
     custom: Callable[..., object], data: Window | RoundValues, params: Params
 ) -> tuple[object, object]:
@@ -96,7 +116,11 @@ def call(
     Raises: BadModule, when it takes neither one nor two arguments, or the short form meets several
             signals; whatever it raises.
     """
-    positional, any_number = _arguments(custom)
+    positional, any_number, needed = _arguments(custom)
+    if needed > 2:
+        raise BadModule(
+            f"custom needs {needed} arguments; write custom(data, params) or custom(xs)"
+        )
     if positional >= 2 or any_number:
         returned = custom(data, params)
     elif positional == 1:
@@ -108,11 +132,25 @@ def call(
     return returned, None
 
 
-def _arguments(custom: Callable[..., object]) -> tuple[int, bool]:
-    parameters = inspect.signature(custom).parameters.values()
-    kinds = [p.kind for p in parameters]
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(k in by_place for k in kinds), inspect.Parameter.VAR_POSITIONAL in kinds
+def _arguments(custom: Callable[..., object]) -> tuple[int, bool, int]:
+    """Return how many arguments go in by place, whether any number does, how many are needed.
+
+    Raises: BadModule, for what does not say, or needs an argument by name.
+    """
+    try:
+        parameters = inspect.signature(custom).parameters.values()
+    except (TypeError, ValueError):
+        raise BadModule(
+            "custom does not say which arguments it takes; write def custom(data, params)"
+        ) from None
+    by_place = [p for p in parameters if p.kind in BY_PLACE]
+    for p in parameters:
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is p.empty:
+            raise BadModule(
+                f"custom needs {p.name} by name; it is called as custom(data, params) or custom(xs)"
+            )
+    any_number = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    return len(by_place), any_number, sum(p.default is p.empty for p in by_place)
 
 
 def _short(data: Window | RoundValues) -> Any:  # noqa: ANN401 - an array or a list of values

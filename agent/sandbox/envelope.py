@@ -4,6 +4,7 @@ Layout: 8 bytes, length of the header; the header, JSON; then the arrays of the 
 a multiple of 64 bytes. The worker maps it read-only: a million samples cost no copy on its side.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -94,7 +95,7 @@ def seal(job: Job, argv: Sequence[str] = (), *, output_bytes: int) -> int:
 def read(fd: int) -> tuple[Header, Window | None, int]:
     """Map a sealed job; return its header, its window of read-only arrays and its size in bytes."""
     size = os.fstat(fd).st_size
-    mapped = mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    mapped = _mapped(fd, size)
     length = int.from_bytes(mapped[:8], "little")
     header = msgspec.json.decode(memoryview(mapped)[8 : 8 + length], type=Header)
     if header.frame is None:
@@ -102,6 +103,24 @@ def read(fd: int) -> tuple[Header, Window | None, int]:
     base = _aligned(8 + length)
     frame = header.frame
     return header, _window(mapped, base, frame), size
+
+
+def _mapped(fd: int, size: int) -> mmap.mmap:
+    """Map a file privately and keep no descriptor of it.
+
+    Python's mmap keeps one of its own, with which code could map its own job as machine code; that
+    one is made to lead nowhere.
+    Raises: OSError, when it is not where it has to be.
+    """
+    place = os.dup(fd)
+    os.close(place)  # the lowest that is free: the one that mmap takes next
+    mapped = mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    if not os.path.sameopenfile(fd, place):
+        raise OSError(errno.EBADF, "the job's descriptor is not where it was expected")
+    nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, place, inheritable=False)
+    os.close(nowhere)
+    return mapped
 
 
 def _window(mapped: mmap.mmap, base: int, frame: Frame) -> Window:

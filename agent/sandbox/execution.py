@@ -62,6 +62,14 @@ def encoded(said: Answer, header: Header, room: Room) -> bytes:
 def answered(header: Header, window: Window | None, room: Room) -> Answer:
     """Run the method and turn whatever it does into an answer."""
     try:
+        return _answered(header, window, room)
+    except BaseException as error:  # noqa: BLE001 - what was raised bites whoever looks at it
+        detail = f"{type(error).__name__}, raised while it was told what the code had raised"
+        return Answer(status="error", reason="traceback", detail=detail)
+
+
+def _answered(header: Header, window: Window | None, room: Room) -> Answer:
+    try:
         return _method(header.half, header.method)(header, window)
     except MemoryError as error:
         room.release()
@@ -149,7 +157,9 @@ def _traceback(error: BaseException) -> str:
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != custom.FILENAME:
             trace = trace.tb_next
-        lines = traceback.TracebackException(type(error), error, trace or error.__traceback__)
+        if trace is None:  # raised by our own call of the code: our lines would tell nothing
+            return _middle_cut("".join(traceback.format_exception_only(error)))
+        lines = traceback.TracebackException(type(error), error, trace)
         return _middle_cut("".join(lines.format()))
     except BaseException:  # noqa: BLE001 - an exception's own __str__ is foreign code too
         return f"{type(error).__name__}, whose message cannot be read"

@@ -13,9 +13,9 @@ from types import TracebackType
 
 import msgspec
 
-from agent.sandbox import control, envelope, external, launch, verdict
+from agent.sandbox import admission, control, envelope, external, launch, verdict
 from agent.sandbox.control import Hello, Setup
-from agent.sandbox.job import Job, Outcome
+from agent.sandbox.job import Job, Outcome, refused
 from agent.sandbox.lockdown import probe
 from agent.sandbox.lockdown.confinement import Confinement, Level, Unconfined
 from agent.sandbox.lockdown.probe import Layer
@@ -196,29 +196,34 @@ class Sandbox:
 
     def run(self, job: Job) -> Outcome:
         """Run one job to its end; blocks. What a job does, however bad, is in the outcome."""
+        unfit = admission.unfit(job)
+        if unfit is not None:
+            return unfit
         name = external.name_of(job.method)
         if name is not None and name not in self.config.external:
             known = ", ".join(self.config.external) or "none"
-            return verdict.refused("sandbox", f"no external worker {name!r}; there is {known}")
+            return refused("sandbox", f"no external worker {name!r}; there is {known}")
         argv = self.config.external[name] if name is not None else ()
         try:
             return self._run(job, argv)
         except (SandboxUnavailable, OSError) as error:
-            return verdict.refused("sandbox", str(error))
+            return refused("sandbox", str(error))
         except (TypeError, ValueError) as error:
-            return verdict.refused("params", f"the job cannot be sent: {error}")
+            return refused("params", f"the job cannot be sent: {error}")
 
     def _run(self, job: Job, argv: tuple[str, ...]) -> Outcome:
         for _ in range(ATTEMPTS):
             zygote = self._current()
             if self._problem and (argv or job.method == "custom"):
-                return verdict.refused("sandbox", self._problem)
+                return refused("sandbox", self._problem)
             seen = self._attempt(zygote, job, argv)
+            if seen.not_made:
+                return refused("sandbox", f"no worker could be made: {seen.not_made}")
             if seen.used is None:
                 self._discard(zygote)
             if seen.started or seen.used is not None:
                 return verdict.judge(seen, job.limits, external=bool(argv))
-        return verdict.refused("sandbox", "the sandbox's zygote ended at every attempt to start")
+        return refused("sandbox", "the sandbox's zygote ended at every attempt to start")
 
     def close(self) -> None:
         """End the zygote and everything that runs in it; jobs under way are told as crashed."""
@@ -243,7 +248,7 @@ class Sandbox:
             self._watches.add(watch)
         try:
             self._refill(zygote)
-            return watch.follow(job.limits.wall_s)
+            return watch.follow(job.limits)
         finally:
             with self._lock:
                 self._watches.discard(watch)

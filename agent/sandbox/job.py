@@ -9,7 +9,7 @@ import msgspec
 from user_lib.contract.assignment import Json, Limits
 from user_lib.contract.window import Window
 
-__all__ = ["Half", "Job", "Limits", "Outcome", "RoundInput", "Status"]
+__all__ = ["Half", "Job", "Limits", "Outcome", "RoundInput", "Status", "refused"]
 
 Half: TypeAlias = Literal["onboard", "offboard"]
 DEFAULT_LIMITS = Limits()
@@ -82,3 +82,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Whether there is a value."""
         return self.status == "ok"
+
+
+def refused(reason: str, detail: str) -> Outcome:
+    """Return the outcome of a job that never started."""
+    return Outcome(status="refused", reason=reason, detail=detail)

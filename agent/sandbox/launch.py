@@ -7,6 +7,8 @@ connection is the control socket; when it closes, the zygote ends. Elsewhere the
 
 import socket
 import subprocess
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
@@ -90,20 +92,37 @@ class _Service:
 def execute(python: str) -> Launched:
     """Execute a zygote as a child of this process. Raises: OSError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made: Future[subprocess.Popen[bytes]] = Future()
+    with theirs:
+        arguments = (python, theirs.fileno(), made)
+        threading.Thread(target=_parent, args=arguments, name="sandbox-parent", daemon=True).start()
+        try:
+            return _Child(ours, made.result())
+        except OSError:
+            ours.close()
+            raise
+
+
+def _parent(python: str, control_fd: int, made: "Future[subprocess.Popen[bytes]]") -> None:
+    """Start a zygote and wait for its end: who is killed with its parent dies with this thread.
+
+    The kernel takes the thread that forks for the parent, and the one that wants a zygote may end
+    long before this process does.
+    """
     try:
-        with theirs:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT), fd=theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env=ENVIRONMENT,
-                cwd="/",
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-    except OSError:
-        ours.close()
-        raise
-    return _Child(ours, process)
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT), fd=control_fd)],
+            stdin=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            cwd="/",
+            pass_fds=[control_fd],
+            start_new_session=True,
+        )
+    except OSError as error:
+        made.set_exception(error)
+        return
+    made.set_result(process)
+    process.wait()
 
 
 def connect(address: str) -> Launched:

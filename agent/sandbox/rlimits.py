@@ -15,6 +15,9 @@ __all__ = ["MB", "Room", "address_space_bytes", "apply", "settle"]
 MB = 1 << 20
 OPEN_FILES = 64
 TASKS = 4096
+"""Where the kernel counts all processes of the user, whatever they are."""
+TASKS_APART = 128
+"""Where it counts this worker's alone."""
 CPU_GRAIN_S = 0.2
 RUNTIME_MB = 64
 """What an external worker's runtime itself may need beyond the assignment's memory."""
@@ -41,11 +44,14 @@ def address_space_bytes() -> int:
         return 0
 
 
-def settle(scratch_mb: int) -> None:
-    """Limit what is the same for every job: files, descriptors, processes, no core dumps."""
+def settle(scratch_mb: int, *, apart: bool) -> None:
+    """Limit what is the same for every job: files, descriptors, processes, no core dumps.
+
+    ``apart`` says that this worker has a user namespace of its own.
+    """
     _hard(resource.RLIMIT_FSIZE, scratch_mb * MB)
     _hard(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _hard(resource.RLIMIT_NPROC, TASKS)
+    _hard(resource.RLIMIT_NPROC, TASKS_APART if apart else TASKS)
     _hard(resource.RLIMIT_CORE, 0)
 
 

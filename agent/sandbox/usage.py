@@ -36,6 +36,10 @@ class Meter:
         """
         return max(0.0, total_cpu_s - self._before_s)
 
+    def spent_s(self) -> float:
+        """Return the processor time so far; 0 when the process cannot be seen."""
+        return self.since(self._cpu_s()) if self._pid else 0.0
+
     def read(self) -> Usage | None:
         """Return the usage so far; None when the process cannot be seen (any more)."""
         if not self._pid:

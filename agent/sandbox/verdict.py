@@ -13,16 +13,11 @@ from agent.sandbox.worker import EXIT_BROKEN, EXIT_NO_ANSWER, EXIT_REFUSED
 from user_lib.contract.assignment import Limits
 from user_lib.contract.errors import ProtocolError
 
-__all__ = ["judge", "refused"]
+__all__ = ["judge"]
 
 TAIL_CHARS = 2000
 CPU_NEARLY = 0.7
 """The kernel's limit counts whole ticks, its bookkeeping does not: the two differ under load."""
-
-
-def refused(reason: str, detail: str) -> Outcome:
-    """Return the outcome of a job that never started."""
-    return Outcome(status="refused", reason=reason, detail=detail)
 
 
 def judge(seen: Observed, limits: Limits, *, external: bool) -> Outcome:
@@ -52,6 +47,8 @@ def _stopped(seen: Observed, limits: Limits) -> Answer | None:
             detail=f"wall limit {limits.wall_s:g} s reached; processor time used: "
             f"{seen.used.cpu_s if seen.used else 0:.2f} s",
         )
+    if seen.stopped == "cpu":
+        return _out_of_time(limits)
     if seen.stopped == "output":
         return Answer(
             status="killed", reason="output", detail="it wrote far more than can be kept or sent"
@@ -113,8 +110,7 @@ def _ended(seen: Observed, limits: Limits) -> Answer:
 def _signalled(number: int, exited: Exited, limits: Limits) -> Answer:
     if number in (signal.SIGKILL, signal.SIGXCPU) and exited.cpu_s >= limits.cpu_s * CPU_NEARLY:
         # The kernel's limit counts whole ticks, so it can come before its own sum of the use.
-        detail = f"processor limit {limits.cpu_s:g} s reached"
-        return Answer(status="killed", reason="cpu", detail=detail)
+        return _out_of_time(limits)
     if number == signal.SIGSYS:
         detail = "killed for a system call that no sandboxed code may make"
         return Answer(status="killed", reason="syscall", detail=detail)
@@ -122,6 +118,11 @@ def _signalled(number: int, exited: Exited, limits: Limits) -> Answer:
     if number == signal.SIGKILL:
         detail += ", by the machine (out of memory?) or by itself"
     return Answer(status="killed", reason="crash", detail=detail)
+
+
+def _out_of_time(limits: Limits) -> Answer:
+    detail = f"processor limit {limits.cpu_s:g} s reached"
+    return Answer(status="killed", reason="cpu", detail=detail)
 
 
 def _signal_name(number: int) -> str:

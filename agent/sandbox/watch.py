@@ -3,6 +3,7 @@
 Each worker is followed on the thread that gave it its job, over descriptors that no other shares.
 """
 
+import math
 import os
 import select
 import signal
@@ -15,8 +16,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from agent.sandbox import answer, control
-from agent.sandbox.control import Exited, Started
+from agent.sandbox.control import Exited, NotMade, Started
 from agent.sandbox.usage import Meter, Usage
+from user_lib.contract.assignment import Limits
 from user_lib.contract.errors import ProtocolError
 
 __all__ = ["Observed", "Terms", "Watch"]
@@ -28,8 +30,12 @@ EXIT_GRACE_S = 1.0
 """How long a worker may take to end after its answer."""
 KILL_GRACE_S = 5.0
 """How long the kernel and the zygote may take to report a killed worker."""
+LONGEST_WAIT_S = 3600.0
+"""What one wait takes at most; the kernel has a limit, and nothing else ends a longer one."""
+CPU_GRAIN_S = 0.02
+CORES = os.cpu_count() or 1
 
-Stop: TypeAlias = Literal["", "wall", "output", "done"]
+Stop: TypeAlias = Literal["", "wall", "cpu", "output", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,8 @@ class Terms:
 class Observed:
     """What was seen of a job, for `agent.sandbox.verdict` to judge.
 
-    ``stopped`` says why the agent killed it: its time was up, it wrote too much, or it had
-    answered but did not end.
+    ``stopped`` says why the agent killed it: its time or its processor time was up, it wrote too
+    much, or it had answered but did not end.
     """
 
     answer: bytearray = field(default_factory=bytearray)
@@ -54,6 +60,7 @@ class Observed:
     prints_cut_bytes: int = 0
     stopped: Stop = ""
     malformed: str = ""
+    not_made: str = ""
     started: bool = False
     exited: Exited | None = None
     used: Usage | None = None
@@ -96,7 +103,7 @@ class Watch:
             with suppress(OSError):  # the wait below sees that the zygote is gone
                 self._status.send(control.NOW)
         while self._channel_fd < 0 and not self._lost:
-            if self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if self._poll.poll(_until_ms(deadline)):
                 self._read_status()
             else:
                 self._lost = True
@@ -111,18 +118,20 @@ class Watch:
                 return  # the worker ended while idle; its status says so
         self._seen.started = True
 
-    def follow(self, wall_s: float) -> Observed:
+    def follow(self, limits: Limits) -> Observed:
         """Return when the worker has ended, or when its zygote is gone; never later than the limit.
 
-        Units: ``wall_s`` from now on, by the monotonic clock.
+        Wall time runs from now on, by the monotonic clock. Processor time is looked at when it can
+        have been used up: the kernel's own limit counts whole seconds, and takes longer.
         """
         seen = self._seen
         began = time.monotonic()
-        deadline = began + wall_s
+        deadline = began + limits.wall_s
+        look_at = began + max(CPU_GRAIN_S, limits.cpu_s / CORES)
         for fd in self._open:
             self._poll.register(fd, select.POLLIN)
         while seen.used is None and not self._lost:
-            ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            ready = self._poll.poll(_until_ms(min(deadline, look_at)))
             complete = self._complete
             for fd, _ in ready:
                 self._read(fd)
@@ -131,6 +140,7 @@ class Watch:
                 seen.used = Usage(cpu_s, seen.exited.max_rss_mb)
             else:
                 deadline = self._decide(deadline, has_answered=self._complete and not complete)
+                look_at, deadline = self._look(look_at, deadline, limits.cpu_s)
         self._drain()
         seen.wall_s = time.monotonic() - began
         return seen
@@ -143,6 +153,21 @@ class Watch:
         if self._seen.stopped == "" and (self._seen.malformed or self._flooded()):
             return self._stop("done" if self._seen.malformed else "output")
         return self._overdue() if now >= deadline else deadline
+
+    def _look(self, look_at: float, deadline: float, cpu_s: float) -> tuple[float, float]:
+        """Stop a worker that has used its processor time; return when to look next, and deadline.
+
+        Threads may run on every core, so the rest is divided by them.
+        """
+        now = time.monotonic()
+        if self._seen.stopped or self._complete:
+            return math.inf, deadline
+        if now < look_at:
+            return look_at, deadline
+        left_s = cpu_s - self._meter.spent_s()
+        if left_s <= 0:
+            return math.inf, self._stop("cpu")
+        return now + max(CPU_GRAIN_S, left_s / CORES), deadline
 
     def _answered(self, now: float) -> float:
         """End a worker that has answered; return the deadline for those that end by themselves.
@@ -224,6 +249,9 @@ class Watch:
             fds = []
         elif isinstance(message, Exited):
             self._seen.exited = message
+        elif isinstance(message, NotMade):
+            self._seen.not_made = message.problem
+            self._lost = True
         control.close_all(fds)
 
     def _keep_prints(self, data: bytes) -> None:
@@ -253,3 +281,8 @@ class Watch:
             return True
         most = self._terms.output_bytes + answer.OVERHEAD_BYTES
         return self._terms.external and len(self._seen.answer) > most
+
+
+def _until_ms(deadline: float) -> float:
+    """Return how long to wait for a time of the monotonic clock."""
+    return min(LONGEST_WAIT_S, max(0.0, deadline - time.monotonic())) * 1000

@@ -125,7 +125,7 @@ def _lock(profile: Profile, ground: Ground) -> str:
     except Unconfined as error:
         return str(error)
     scratch = ground.confinement.scratch
-    rlimits.settle(ground.scratch_mb if scratch else 0)
+    rlimits.settle(ground.scratch_mb if scratch else 0, apart=bool(scratch))
     if scratch:
         os.chdir(scratch)
         os.environ.update(HOME=scratch, TMPDIR=scratch)

@@ -13,9 +13,10 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 from agent.sandbox import control, envelope, execution, linux, rlimits, worker
-from agent.sandbox.control import Exited, Hello, Setup, Started
+from agent.sandbox.control import Exited, Hello, NotMade, Setup, Started
 from agent.sandbox.lockdown import namespaces
 from agent.sandbox.lockdown.confinement import Confinement, enter
 from agent.sandbox.lockdown.policy import Profile
@@ -29,6 +30,7 @@ PROFILES: dict[bytes, Profile] = {
     control.SPARE_WORKER: "python",
     control.EXTERNAL_WORKER: "external",
 }
+END_GRACE_MS = 1000
 SPARE_AFTER_MS = 3
 """A spare is made when nothing came for so long: the job just begun needs the processor."""
 
@@ -110,12 +112,22 @@ class _Zygote:
         return True
 
     def _hire(self, order: _Order) -> None:
-        """Make a worker and hand its agent's ends over."""
+        """Make a worker and hand its agent's ends over; or say that the machine refuses one."""
+        try:
+            self._make(order)
+        except OSError as error:
+            self._poll.unregister(order.told)
+            with suppress(OSError):  # the agent gave this one up
+                order.told.send(control.encode(NotMade(str(error))))
+            order.told.close()
+        finally:
+            control.close_all(order.given)
+
+    def _make(self, order: _Order) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         told = order.told
         with ours, theirs:
             pid = self._fork(order.profile, (theirs.fileno(), *order.given))
-            control.close_all(order.given)
             pidfd = os.pidfd_open(pid)
             self._workers[pidfd] = _Worker(pid, told)
             self._poll.register(pidfd, select.POLLIN)
@@ -130,11 +142,13 @@ class _Zygote:
         apart = self._ground.confinement.level == "full"
         if apart:
             namespaces.next_child_is_first()
-        pid = os.fork()
-        if pid == 0:
-            worker.main(descriptors, profile, self._ground)
-        if apart:
-            namespaces.undo_next(self._own_pidfd)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                worker.main(descriptors, profile, self._ground)
+        finally:
+            if apart:
+                namespaces.undo_next(self._own_pidfd)
         return pid
 
     def _heed(self, told: int) -> None:
@@ -203,6 +217,7 @@ def _threads() -> int:
 
 def main(control_fd: int) -> None:
     """Load, freeze, greet, serve. Runs in a process that the agent executed for this alone."""
+    linux.die_with_parent()  # a parent that is gone already has closed its end of the socket
     agent = socket.socket(fileno=control_fd)
     datagram, _ = control.receive(agent)
     if not datagram:
@@ -230,19 +245,33 @@ def main(control_fd: int) -> None:
 
 
 def _move(confinement: Confinement, agent: socket.socket) -> None:
-    """Go where the workers live. At level full, this process stays outside, waiting.
+    """Go where the workers live, in a child; this process stays behind as its keeper.
 
-    Whoever returns is the zygote; there it is the first process of its own process namespace, so
-    that its end, however it comes, is the end of everything in it.
+    Whoever returns is the zygote. At level full it is the first process of its own process
+    namespace, so that its end, however it comes, is the end of everything in it.
     """
     enter(confinement)
-    if confinement.level != "full":
-        linux.forbid_new_privileges()
-        return
+    linux.die_with_parent()
     pid = os.fork()
     if pid:
-        agent.close()
-        os.waitpid(pid, 0)
-        os._exit(0)
+        _keep(pid, agent)
     linux.die_with_parent()
     linux.forbid_new_privileges()
+
+
+def _keep(zygote: int, agent: socket.socket) -> NoReturn:
+    """Wait until the zygote ends; kill it when the agent is gone and it does not end.
+
+    So a zygote that is stopped or hangs does not stay. Only the agent's hang-up is looked for: its
+    words are the zygote's.
+    """
+    pidfd = os.pidfd_open(zygote)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(agent, 0)
+    if all(fd != pidfd for fd, _ in poll.poll()):
+        poll.unregister(agent)
+        if not poll.poll(END_GRACE_MS):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.waitpid(zygote, 0)
+    os._exit(0)

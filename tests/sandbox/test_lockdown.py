@@ -221,23 +221,27 @@ with Sandbox(SandboxConfig(external={{"sh": ("/bin/sh", "-c", "true")}})) as san
         out = sandbox.run(Job(half="onboard", method=method, source="", window=window))
         print(method, out.status, out.reason, out.value, out.detail)
 """
-    inside = ["unshare", "--user", "--map-current-user", "sh", "-c"]
-    limit = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    if os.geteuid() == 0:
-        inside[2] = "--map-root-user"
-    probe = subprocess.run([*inside, limit, "sh", "true"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip("cannot forbid user namespaces here")
-
-    done = subprocess.run(
-        [*inside, limit, "sh", sys.executable, "-c", script],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = where("max_user_namespaces", 0, script)
 
     custom, external, mean = done.stdout.splitlines()
     assert custom.startswith("custom refused sandbox None this machine refuses a layer: ")
     assert external.startswith("external:sh refused sandbox None this machine refuses a layer")
     assert mean.startswith("mean ok  {'samples': 1.5}")
+
+
+def where(limit: str, number: int, script: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a user namespace that has a limit on others."""
+    inside = ["unshare", "--user", "--map-current-user", "sh", "-c"]
+    command = f'echo {number} > /proc/sys/user/{limit} && exec "$@"'
+    if os.geteuid() == 0:
+        inside[2] = "--map-root-user"
+    probe = subprocess.run([*inside, command, "sh", "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"cannot set {limit} here")
+    return subprocess.run(
+        [*inside, command, "sh", sys.executable, "-c", script],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
 
 
 def test_limits_level_runs_code_for_an_owner_who_named_it() -> None:
@@ -271,14 +275,16 @@ def test_landlock_rights_grow_with_the_abi() -> None:
     assert not landlock.SCRATCH & landlock.EXECUTE
 
 
-def test_an_agent_killed_hard_leaves_no_process_behind() -> None:
+@pytest.mark.parametrize("stopped", ["nobody", "zygote", "zygote and keeper"])
+@pytest.mark.parametrize("level", confinement.LEVELS)
+def test_an_agent_killed_hard_leaves_no_process_behind(level: str, stopped: str) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from agent.sandbox import Job, Sandbox, SandboxConfig, window_of
 source = "import time\\ndef custom(xs):\\n    print('here')\\n    time.sleep(60)"
-sandbox = Sandbox(SandboxConfig(spares=2))
+sandbox = Sandbox(SandboxConfig(spares=2, level={level!r}))
 sandbox.start()
 print(sandbox.zygote_pid, flush=True)
 sandbox.run(Job(half="onboard", method="custom", source=source, window=window_of(np.ones(3))))
@@ -286,13 +292,17 @@ sandbox.run(Job(half="onboard", method="custom", source=source, window=window_of
     agent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert agent.stdout is not None
     with agent, agent.stdout:
-        zygote = int(agent.stdout.readline())
-        session = descendants(zygote)
+        keeper = int(agent.stdout.readline())
+        session = descendants(keeper)
+        if stopped != "nobody":
+            os.kill(session[0], signal.SIGSTOP)
+        if stopped == "zygote and keeper":
+            os.kill(keeper, signal.SIGSTOP)
         agent.send_signal(signal.SIGKILL)
         agent.wait()
 
     assert session
-    for pid in (zygote, *session):
+    for pid in (keeper, *session):
         wait_gone(pid)
 
 

@@ -1,7 +1,9 @@
 """Code that misbehaves costs its own iteration, with the reason; the next one is untouched."""
 
 import os
+import resource
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -148,8 +150,7 @@ def custom(xs):
     with Sandbox(SandboxConfig(level="limits", spares=0)) as sandbox:
         assert sandbox.run(job).value == "made"
         assert sandbox.run(good_job()).value == 1
-        zygote = sandbox.zygote_pid
-        assert zygote is not None
+        (zygote,) = children_of(sandbox.zygote_pid or 0)
         wait_until(lambda: children_of(zygote) == [])
 
 
@@ -220,6 +221,35 @@ def test_a_stopped_zygote_is_replaced() -> None:
 
         assert sandbox.run(good_job()).value == 1
         assert sandbox.restarts == 1
+
+
+def test_a_machine_that_refuses_a_process_costs_one_job_and_no_zygote() -> None:
+    with Sandbox(SandboxConfig(spares=0)) as sandbox, ThreadPoolExecutor(1) as slots:
+        running = slots.submit(sandbox.run, spin_job(wall_s=3.0))
+        wait_until(lambda: sandbox.running == 1)
+        (zygote,) = children_of(sandbox.zygote_pid or 0)
+        allow_processes(zygote, "0")
+
+        out = sandbox.run(good_job())
+
+        allow_processes(zygote, inherited())
+        assert (out.status, out.reason) == ("refused", "sandbox")
+        assert "no worker could be made" in out.detail
+        assert sandbox.run(good_job()).value == 1
+        assert running.result(timeout=20).reason == "wall"
+        assert sandbox.restarts == 0
+
+
+def inherited() -> str:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return "unlimited" if soft == resource.RLIM_INFINITY else str(soft)
+
+
+def allow_processes(pid: int, number: str) -> None:
+    """Set how many processes its user may have, as that user."""
+    as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command = ["prlimit", f"--pid={pid}", f"--nproc={number}:"]
+    subprocess.run([*(as_user if os.geteuid() == 0 else []), *command], check=True)
 
 
 def test_twenty_at_once_each_get_their_own_answer(sandbox: Sandbox) -> None:

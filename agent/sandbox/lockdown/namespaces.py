@@ -95,12 +95,15 @@ def undo_next(own_pidfd: int) -> None:
 def isolate_worker(scratch: str, scratch_mb: int) -> None:
     """Give this worker mounts, IPC, host name, network and cgroup view of its own, and a scratch.
 
+    Then a user namespace in which no user is known: nothing can be gained there, and the kernel
+    counts this worker's threads apart from those of all others.
     Raises: OSError.
     """
     _unshare(NEWNS | NEWIPC | NEWUTS | NEWNET | NEWCGROUP)
     options = f"size={max(1, scratch_mb)}m,nr_inodes={SCRATCH_INODES},mode=0700"
     _mount("scratch", scratch, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     linux.checked(linux.libc.sethostname(HOST_NAME, len(HOST_NAME)), "sethostname")
+    _unshare(NEWUSER)
 
 
 class _NewRoom:

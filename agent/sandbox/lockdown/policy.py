@@ -50,14 +50,14 @@ read write readv writev pread64 pwrite64 preadv pwritev lseek close close_range 
 stat lstat statx access faccessat faccessat2 open openat readlink readlinkat getdents64 getcwd
 chdir fchdir mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 ftruncate truncate
 fallocate fsync fdatasync fadvise64 dup dup2 dup3 pipe pipe2 poll ppoll select pselect6
-epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 munmap mremap brk madvise mincore msync
-futex set_robust_list get_robust_list rseq set_tid_address gettid getpid getppid getuid geteuid
+epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 munmap mremap brk msync
+futex set_robust_list rseq set_tid_address gettid getpid getppid getuid geteuid
 getgid getegid getgroups getpgrp getpgid getsid getresuid getresgid getrusage times clock_gettime
 clock_getres clock_nanosleep nanosleep gettimeofday time sched_yield sched_getaffinity
 sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min getcpu
 rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
 exit exit_group getrandom uname sysinfo arch_prctl setitimer getitimer alarm pause umask getrlimit
-restart_syscall membarrier recvmsg flock
+restart_syscall recvmsg
 """
 _EXECUTE = """
 execve execveat fork vfork wait4 waitid tkill setpgid setsid getpriority setpriority memfd_create
@@ -70,7 +70,7 @@ rt_tgsigqueueinfo shutdown sendto recvfrom getsockname getpeername getsockopt se
 epoll_create epoll_pwait2 eventfd signalfd preadv2 pwritev2 copy_file_range sendfile splice tee
 sync_file_range pidfd_open pidfd_send_signal futex_waitv get_thread_area set_thread_area
 sched_setattr readahead getdents creat mknod mknodat utime utimes futimesat sendmsg mprotect mmap
-tgkill kill
+tgkill kill madvise membarrier flock
 """
 
 
@@ -96,8 +96,13 @@ _THREAD = 0x00010000 | 0x00000800 | 0x00000100
 _UNIX = 1
 _OWN_PROCESS_NAMESPACE = 1
 
-_FCNTL = Any(1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032, 1034))
-"""Duplicate, flags, locks, pipe size and seals; no owners, signals, leases or notifications."""
+_DESCRIPTORS = (0, 1, 2, 3, 4, 1030, 1032, 1034)
+_LOCKS = (5, 6, 7)
+_FCNTL = Any(1, _DESCRIPTORS)
+"""Duplicate, flags, pipe size and seals; no locks, which others see on a file that all share, no
+owners, signals, leases or notifications."""
+_MADVISE = Any(2, (0, 1, 2, 3, 4, 8, 14, 15, 16, 17))
+"""What allocators and numpy ask for; nothing that merges pages with those of others."""
 _IOCTL = Any(1, (0x5401, 0x5413, 0x541B, 0x5450, 0x5451))
 """Is it a terminal, its size, bytes ready, close-on-exec."""
 _PRCTL = Any(0, (15, 16, 0x53564D41))
@@ -112,6 +117,7 @@ _PYTHON = Policy(
         ("mmap", Masked(2, _WRITE_EXECUTE, _WRITE_EXECUTE, equal=False)),
         ("mprotect", Masked(2, _EXECUTE_ONLY, 0)),
         ("fcntl", _FCNTL),
+        ("madvise", _MADVISE),
         ("ioctl", _IOCTL),
         ("clone", Masked(0, _THREAD | _NEW_NAMESPACES, _THREAD)),
         ("prlimit64", _SELF_ONLY),
@@ -122,7 +128,7 @@ _PYTHON = Policy(
 _EXTERNAL = Policy(
     allowed=_names(_COMPUTE + _EXECUTE),
     checked=(
-        ("fcntl", _FCNTL),
+        ("fcntl", Any(1, _DESCRIPTORS + _LOCKS)),
         ("ioctl", _IOCTL),
         ("clone", Masked(0, _NEW_NAMESPACES, 0)),
         ("prlimit64", _SELF_ONLY),
