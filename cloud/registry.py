@@ -64,6 +64,11 @@ class Registry:
         self.lease_ns = lease_ns
         self.vehicles: dict[VehicleId, Vehicle] = {}
         self._by_peer: dict[Peer, VehicleId] = {}
+        self._no_lease_ends_before_ns = 0
+        """Leases only grow, and a new one is the longest: so nobody needs to be looked at before.
+
+        It is looked at ten times a second, and with 10,000 vehicles that would show.
+        """
 
     def load(self, hello: Hello, seen_unix_ns: int) -> None:
         """Put in a vehicle that the ledger knows; it is offline until it speaks."""
@@ -105,11 +110,14 @@ class Registry:
 
     def expire(self, now_ns: int) -> list[VehicleId]:
         """End the leases that ran out and return whose they were."""
-        gone = [
-            name for name in self._by_peer.values() if self.vehicles[name].lease_until_ns <= now_ns
-        ]
+        if now_ns < self._no_lease_ends_before_ns:
+            return []
+        leases = {name: self.vehicles[name].lease_until_ns for name in self._by_peer.values()}
+        gone = [name for name, until_ns in leases.items() if until_ns <= now_ns]
         for name in gone:
             self.drop(name)
+            del leases[name]
+        self._no_lease_ends_before_ns = min(leases.values(), default=now_ns)
         return gone
 
     def drop(self, vehicle_id: VehicleId) -> None:

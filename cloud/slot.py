@@ -28,6 +28,8 @@ class Slot:
     reports: dict[str, ReportRow] = field(default_factory=dict)
     pushed_ns: int | None = None
     """When this generation came, on the monotonic clock; None after a restart."""
+    unheard: list[VehicleId] = field(default_factory=list)
+    """Among these, last first, somebody is looked for who has not answered (`Slots.pending`)."""
     seen_generation: int = 0
     """The highest generation that a vehicle holds; more than ours after a loss of the ledger."""
 

@@ -277,8 +277,22 @@ class Slots:
         )
 
     def pending(self, slot: Slot) -> bool:
-        """Whether a vehicle that is online has not said what became of the code."""
-        return any(state.state == "pending" for state in self._states(slot))
+        """Whether a vehicle that is online has not said what became of the code.
+
+        It is asked at every report, so the vehicles are gone through once and not each time: those
+        that have answered are not looked at again until nobody is left.
+        """
+        unheard = slot.unheard
+        while unheard and not self._is_pending(slot, unheard[-1]):
+            unheard.pop()
+        if not unheard:
+            unheard += [v for v in self._registry.vehicles if self._is_pending(slot, v)]
+        return bool(unheard)
+
+    def _is_pending(self, slot: Slot, name: VehicleId) -> bool:
+        if slot.side == "offboard" or not slot.version_for(name) or slot.report_of(name):
+            return False
+        return self._guess(slot, name) == "pending"
 
     def _states(self, slot: Slot) -> Iterator[CodeState]:
         if slot.side == "offboard":

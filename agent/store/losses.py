@@ -19,23 +19,20 @@ MAX_RUNS = 1000
 """Runs of iterations in one record; a further one begins a new record."""
 
 
-def drop_excess(connection: sqlite3.Connection, limit_bytes: int, through_seq: int) -> int:
-    """Drop results until the outbox is within its limit, and return how many.
+def drop_excess(connection: sqlite3.Connection, excess_bytes: int, through_seq: int) -> int:
+    """Drop results until the outbox has shrunk by that much, and return how many.
 
     Lowest priority first, then oldest first; entries up to ``through_seq`` may be on their way.
     """
-    (total,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM outbox").fetchone()
     dropped = 0
-    rows: Iterable[tuple[int, int]] = ()
-    if total > limit_bytes:
-        rows = connection.execute(
-            "SELECT seq, size FROM outbox WHERE kind = ? AND seq > ? ORDER BY priority, seq",
-            (Kind.RESULT, through_seq),
-        ).fetchall()
+    rows: Iterable[tuple[int, int]] = connection.execute(
+        "SELECT seq, size FROM outbox WHERE kind = ? AND seq > ? ORDER BY priority, seq",
+        (Kind.RESULT, through_seq),
+    ).fetchall()
     for seq, size in rows:
-        if total <= limit_bytes:
+        if excess_bytes <= 0:
             break
-        total += _replace(connection, seq, through_seq) - size
+        excess_bytes += _replace(connection, seq, through_seq) - size
         dropped += 1
     return dropped
 

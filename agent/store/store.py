@@ -68,6 +68,8 @@ class Store:
         self._database = Database(directory)
         self._limit_bytes = int(outbox_mb * 1e6)
         self.dropped_results = 0
+        self._deliverable: list[Entry] | None = None
+        """What `deliverable` returns, read anew after each write."""
         try:
             self._load()
         except (StateDamaged, sqlite3.DatabaseError) as error:
@@ -91,6 +93,7 @@ class Store:
         self._recount()
 
     def _recount(self) -> None:
+        """Count what is in the outbox; every write keeps the counts, since this reads all of it."""
         self.entries, self.outbox_bytes = self._rows(
             "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbox"
         )[0]
@@ -113,16 +116,22 @@ class Store:
         Raises: StateUnwritable.
         """
         dropped = 0
+        entries, size = self.entries, self.outbox_bytes
         try:
             with self._database.transaction() as connection:
                 for write in writes:
-                    write_to(connection, write)
-                on_their_way = self.deliverable()
-                through_seq = on_their_way[-1].seq if on_their_way else 0
-                dropped = drop_excess(connection, self._limit_bytes, through_seq)
+                    growth = write_to(connection, write)
+                    entries, size = entries + growth.entries, size + growth.size
+                if size > self._limit_bytes:
+                    on_their_way = self._read_deliverable()
+                    through_seq = on_their_way[-1].seq if on_their_way else 0
+                    excess_bytes = size - self._limit_bytes
+                    dropped = drop_excess(connection, excess_bytes, through_seq)
+            self.entries, self.outbox_bytes = entries, size
         finally:
-            self._recount()
+            self._deliverable = None
         if dropped:
+            self._recount()
             self._tell_of_loss(dropped)
 
     def _tell_of_loss(self, dropped: int) -> None:
@@ -146,6 +155,11 @@ class Store:
 
     def deliverable(self) -> list[Entry]:
         """Return the entries that may be on their way at the same time, oldest first."""
+        if self._deliverable is None:
+            self._deliverable = self._read_deliverable()
+        return self._deliverable
+
+    def _read_deliverable(self) -> list[Entry]:
         rows = self._rows("SELECT seq, size FROM outbox ORDER BY seq LIMIT ?", (MAX_IN_FLIGHT,))
         return _within([Entry(seq, size) for seq, size in rows], self._limit_bytes // 2)
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,7 @@ __all__ = [
     "Acknowledge",
     "EndTask",
     "Enqueue",
+    "Growth",
     "Kind",
     "SaveAccount",
     "SavePosition",
@@ -105,12 +106,22 @@ Write: TypeAlias = (
 )
 
 
-def write_to(connection: sqlite3.Connection, write: Write) -> None:
+class Growth(NamedTuple):
+    """By how much a write makes the outbox grow; below 0 where it shrinks."""
+
+    entries: int
+    size: int
+
+
+_NONE = Growth(0, 0)
+
+
+def write_to(connection: sqlite3.Connection, write: Write) -> Growth:
     """Carry out one write within the transaction that is open."""
-    _WRITERS[type(write)](connection, write)
+    return _WRITERS[type(write)](connection, write)
 
 
-def _save_task(connection: sqlite3.Connection, write: SaveTask) -> None:
+def _save_task(connection: sqlite3.Connection, write: SaveTask) -> Growth:
     connection.execute(
         "INSERT INTO tasks VALUES (?, ?, ?, ?)",
         (
@@ -120,57 +131,69 @@ def _save_task(connection: sqlite3.Connection, write: SaveTask) -> None:
             msgspec.msgpack.encode(write.position),
         ),
     )
+    return _NONE
 
 
-def _save_position(connection: sqlite3.Connection, write: SavePosition) -> None:
+def _save_position(connection: sqlite3.Connection, write: SavePosition) -> Growth:
     connection.execute(
         "UPDATE tasks SET position = ? WHERE assignment_id = ?",
         (msgspec.msgpack.encode(write.position), write.assignment_id),
     )
+    return _NONE
 
 
-def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> None:
-    _put(connection, write.result, write.priority, Kind.RESULT)
+def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> Growth:
+    return _put(connection, write.result, write.priority, Kind.RESULT)
 
 
-def _end_task(connection: sqlite3.Connection, write: EndTask) -> None:
+def _end_task(connection: sqlite3.Connection, write: EndTask) -> Growth:
     assignment_id = write.ended.assignment_id
     connection.execute("DELETE FROM tasks WHERE assignment_id = ?", (assignment_id,))
     connection.execute("INSERT OR IGNORE INTO ended (assignment_id) VALUES (?)", (assignment_id,))
     connection.execute(
         "DELETE FROM ended WHERE number <= (SELECT MAX(number) FROM ended) - ?", (ENDED_KEPT,)
     )
-    _put(connection, write.ended, write.priority, Kind.END)
+    return _put(connection, write.ended, write.priority, Kind.END)
 
 
-def _tell(connection: sqlite3.Connection, write: Tell) -> None:
-    _put(connection, write.ended, 0, Kind.END)
+def _tell(connection: sqlite3.Connection, write: Tell) -> Growth:
+    return _put(connection, write.ended, 0, Kind.END)
 
 
 def _put(
     connection: sqlite3.Connection, item: Result | TaskEnded, priority: int, kind: Kind
-) -> None:
+) -> Growth:
     encoded = msgspec.msgpack.encode(item)
     connection.execute(
         "INSERT INTO outbox (assignment_id, kind, priority, size, item) VALUES (?, ?, ?, ?, ?)",
         (item.assignment_id, kind, priority, len(encoded), encoded),
     )
+    return Growth(1, len(encoded))
 
 
-def _save_slot(connection: sqlite3.Connection, write: SaveSlot) -> None:
+def _save_slot(connection: sqlite3.Connection, write: SaveSlot) -> Growth:
     connection.execute(
         "INSERT OR REPLACE INTO code VALUES (?, ?)",
         (write.slot.analyst, msgspec.msgpack.encode(write.slot)),
     )
+    return _NONE
 
 
-def _save_account(connection: sqlite3.Connection, write: SaveAccount) -> None:
+def _save_account(connection: sqlite3.Connection, write: SaveAccount) -> Growth:
     text = msgspec.json.encode(write.account).decode()
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('account', ?)", (text,))
+    return _NONE
 
 
-def _acknowledge(connection: sqlite3.Connection, write: Acknowledge) -> None:
-    connection.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in write.seqs])
+def _acknowledge(connection: sqlite3.Connection, write: Acknowledge) -> Growth:
+    seqs = [(seq,) for seq in frozenset(write.seqs)]
+    sizes = [
+        row[0]
+        for seq in seqs
+        for row in connection.execute("SELECT size FROM outbox WHERE seq = ?", seq)
+    ]
+    connection.executemany("DELETE FROM outbox WHERE seq = ?", seqs)
+    return Growth(-len(sizes), -sum(sizes))
 
 
 def decode(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - of the kind asked for
@@ -184,7 +207,7 @@ def decode(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - of the kind asked f
         raise StateDamaged(f"a row is no {getattr(kind, '__name__', 'item')}: {error}") from None
 
 
-_WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], None]] = {
+_WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], Growth]] = {
     SaveTask: _save_task,
     SavePosition: _save_position,
     Enqueue: _enqueue,

@@ -80,6 +80,8 @@ def test_a_connection_speaks_for_one_vehicle_and_a_vehicle_has_one_connection(
                 registry.speaker(peer, now_ns, now_ns)
             case "expire":
                 registry.expire(now_ns)
+                left = [v for v in registry.vehicles.values() if v.online]
+                assert all(v.lease_until_ns > now_ns for v in left)
             case _:
                 if name in registry.vehicles:
                     registry.drop(name)

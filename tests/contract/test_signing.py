@@ -53,6 +53,18 @@ def result(**changes: object) -> Result:
     return Result(**fields)  # type: ignore[arg-type]
 
 
+def test_an_order_that_was_opened_before_is_judged_by_the_cards_of_now() -> None:
+    signed = seal(ORDER, ADA.sign)
+    assert open_assignment(signed, [ADA.card]) == ORDER
+
+    with pytest.raises(SignatureError, match="nobody is known"):
+        open_assignment(signed, [])
+    with pytest.raises(SignatureError, match="is not of eve"):
+        open_assignment(signed, [EVE.card])
+    with pytest.raises(SignatureError, match="is not of ada"):
+        open_assignment(replace(signed, body=signed.body + b"x"), [ADA.card])
+
+
 def test_an_order_opens_with_its_signers_card_only() -> None:
     signed = seal(ORDER, ADA.sign)
 

@@ -7,6 +7,7 @@ vehicle; what code can actually do is decided by the sandbox it runs in.
 import ast
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from user_lib.contract.assignment import Json
 from user_lib.contract.errors import CodeError, nearest
@@ -46,6 +47,12 @@ def check(source: str, *, allowed: frozenset[str] = ALLOWED_IMPORTS) -> None:
     size = len(source.encode(errors="replace"))
     if size > MAX_SOURCE_BYTES:
         raise CodeError(f"the module has {size} bytes; at most {MAX_SOURCE_BYTES} are allowed")
+    _check_content(source, allowed)
+
+
+@lru_cache(maxsize=16)
+def _check_content(source: str, allowed: frozenset[str]) -> None:
+    """Refuse what `check` does for what stands in it; a source that passed is not parsed again."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

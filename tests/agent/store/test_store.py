@@ -82,6 +82,25 @@ def test_all_that_was_written_is_there_after_opening_again(
     again.close()
 
 
+@pytest.mark.parametrize("outbox_mb", [1.0, 0.002])
+def test_the_counts_of_the_outbox_are_those_of_what_is_in_it(
+    tmp_path: Path, outbox_mb: float, result: MakeResult
+) -> None:
+    store = open_store(tmp_path, outbox_mb)
+    for iteration in range(1, 30):
+        store.apply([Enqueue(result(iteration=iteration), 5)])
+    first, second, *_ = store.deliverable()
+    store.apply([Acknowledge((first.seq, second.seq, second.seq, 999)), Acknowledge((first.seq,))])
+    counted = (store.entries, store.outbox_bytes)
+    assert (store.dropped_results > 0) is (outbox_mb < 1)
+    store.close()
+
+    again = open_store(tmp_path)
+
+    assert (again.entries, again.outbox_bytes) == counted
+    again.close()
+
+
 def test_a_fresh_state_is_a_new_epoch(tmp_path: Path) -> None:
     one, two = open_store(tmp_path / "a"), open_store(tmp_path / "b")
 
