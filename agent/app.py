@@ -185,6 +185,7 @@ class Agent:
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
             turned=self._turned,
+            signer=identity.signer,
         )
         _warn_of_idle(config, hub, signals)
         log.info("vehicle %s, profile %s, cloud %s", config.vehicle_id, profile.name, config.cloud)

@@ -29,6 +29,7 @@ from user_lib.contract.messages import (
     Welcome,
     Withdraw,
 )
+from user_lib.contract.signing import Signer, sign_item
 
 __all__ = ["About", "MainLoop"]
 
@@ -50,6 +51,8 @@ class About:
     """Counters of the parts that the loop does not own."""
     turned: Callable[[int], None] = lambda now_ns: None
     """Called after every turn of the loop."""
+    signer: Signer | None = None
+    """Signs what leaves the outbox; None in insecure mode."""
 
 
 class MainLoop:
@@ -148,7 +151,7 @@ class MainLoop:
         match message:
             case Welcome():
                 log.info("the cloud (%s) knows this vehicle", message.cloud_version)
-                self._session = link.welcomed(self._session, message.lease_s, now.monotonic_ns)
+                self._session = link.welcomed(self._session, message, now.monotonic_ns)
                 self._modules.report_all()
             case SendHello():
                 self._session = link.hello_asked(self._session, now.monotonic_ns)
@@ -207,6 +210,9 @@ class MainLoop:
         item = self._store.load(seq)
         if item is None:
             return
+        if self._about.signer is not None and not item.signature:
+            # Ends and losses are signed as they leave: a record of losses grows until then.
+            item = sign_item(item, self._about.signer)
         try:
             self._dealer.send(Deliver(seq=seq, item=item))
         except ProtocolError:
@@ -234,6 +240,7 @@ class MainLoop:
             "tasks.committed": table.committed,
             "tasks.roll_backs": table.roll_backs,
             "tasks.faults": table.faults,
+            "orders.refused": self._orders.refused,
             "tasks.paused": float(bool(table.unwritable)),
             "outbox.entries": store.entries,
             "outbox.mb": store.outbox_bytes / 1e6,

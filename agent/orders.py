@@ -48,6 +48,8 @@ class Orders:
         self._identity, self._rules, self._store = identity, rules, store
         self.trust = rules.trust
         self._strangers = Strangers()
+        self.refused = 0
+        """Orders that were not carried out because nobody trusted signed them."""
         self.table, self.modules = table, modules
 
     def resume(self, now: Now) -> None:
@@ -99,8 +101,24 @@ class Orders:
             self.table.add(Kept(assignment_id, order.analyst, spec, position), None, now)
 
     def withdraw(self, order: Withdraw, now: Now) -> None:
-        """End a task that the cloud no longer wants."""
-        self.table.give(order.assignment_id, Withdrawn(order.reason), now)
+        """End a task that its analyst cancelled, or that the cloud no longer wants.
+
+        The first has to be signed. The second cannot be: the end says that it is the cloud's word.
+        """
+        analyst = self.table.analyst_of(order.assignment_id)
+        if analyst is None:
+            return
+        if order.reason != "cancelled":
+            self.table.give(order.assignment_id, Withdrawn("withdrawn", order.reason), now)
+            return
+        try:
+            self.trust.check_cancel(order, analyst)
+        except Untrusted as error:
+            self.refused += 1
+            if self._strangers.admit(f"cancel {order.assignment_id}", now.monotonic_ns):
+                log.warning("task %s: goes on: %s: %s", order.assignment_id, error.reason, error)
+            return
+        self.table.give(order.assignment_id, Withdrawn("cancelled"), now)
 
     def begin_round(self, order: Feedback, now: Now) -> None:
         """Let a task run the round that has begun."""
@@ -171,6 +189,7 @@ class Orders:
         It does not count as a task that ended here: whoever makes up orders must not be able to
         make this vehicle forget the real ones, or fill its disk.
         """
+        self.refused += 1
         if not self._strangers.admit(order.assignment_id, now.monotonic_ns):
             return
         log.warning("task %s: refused: %s: %s", order.assignment_id, error.reason, error)
@@ -179,6 +198,7 @@ class Orders:
 
     def _refuse_code(self, order: SetCode, error: Untrusted) -> None:
         """Tell of code that nobody trusted signed; the slot stays what it was."""
+        self.refused += 1
         self.modules.refuse(
             CodeReport(
                 analyst=order.analyst,

@@ -11,9 +11,9 @@ from agent.policy import Analyst
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import OodidaError, SignatureError
 from user_lib.contract.ids import UserId, VehicleId
-from user_lib.contract.messages import Assign, SetCode
+from user_lib.contract.messages import Assign, SetCode, Withdraw
 from user_lib.contract.signed import AssignmentOrder, Signed, assignment_id_of
-from user_lib.contract.signing import open_assignment, open_slot
+from user_lib.contract.signing import open_assignment, open_cancel, open_slot
 from user_lib.wire.keyring import Keyring
 
 __all__ = ["Trust", "Untrusted"]
@@ -96,6 +96,24 @@ class Trust:
                 f"signed was generation {slot.generation} of {slot.analyst}'s {slot.side} code, "
                 f"version {given[3][:8] or 'none'}; given was generation {order.generation}, "
                 f"version {order.version[:8] or 'none'}",
+            )
+
+    def check_cancel(self, order: Withdraw, analyst: UserId) -> None:
+        """Refuse the end of a task of ``analyst``'s that only the cloud says was cancelled.
+
+        Raises: Untrusted.
+        """
+        if self._analysts is None:
+            return
+        signed = self._signed(analyst, order.signed)
+        try:
+            inner = open_cancel(signed, self._analysts.named(analyst))
+        except SignatureError as error:
+            raise Untrusted("bad_signature", str(error)) from None
+        if inner.assignment_id != order.assignment_id:
+            raise Untrusted(
+                "bad_signature",
+                f"cancelled was {inner.assignment_id}; given was {order.assignment_id}",
             )
 
     def _signed(self, analyst: UserId, signed: Signed | None) -> Signed:

@@ -9,6 +9,7 @@ from cloud.ledger import AssignmentRow
 from cloud.proof import proof
 from cloud.roles import check_role
 from cloud.selection import check_known
+from cloud.signatures import check_cancel
 from cloud.submission import submit
 from cloud.waiting import Waiting, WaitingRequest
 from user_lib.contract.clock import SECOND
@@ -115,8 +116,8 @@ class Analysts:
         match ask:
             case Submit():
                 return submit(self._context, self._jobs, user, ask)
-            case Cancel(assignment_id=assignment_id):
-                return self._cancel(user, assignment_id)
+            case Cancel():
+                return self._cancel(user, ask)
             case ReadEvents(wait_s=wait_s) | CodeStatus(wait_s=wait_s):
                 return self._waited(user, ask, final=wait_s == 0)
             case PushCode() | RollbackCode() | RemoveCode():
@@ -135,8 +136,8 @@ class Analysts:
                 return self._signals(vehicle_id)
             case ListJobs(limit=limit):
                 return job_infos(context.ledger, user, limit)
-            case Prove(assignment_id=assignment_id):
-                return proof(context, self._own(user, assignment_id))
+            case Prove(assignment_id=assignment_id, after=after):
+                return proof(context, self._own(user, assignment_id), after)
             case Explain(assignment_id=assignment_id):
                 row = self._own(user, assignment_id)
                 return explanation(context, row, self._jobs.get(assignment_id))
@@ -190,12 +191,13 @@ class Analysts:
     def _refuse(self, peer: Peer, number: int, error: Exception) -> None:
         self._context.mail.reply(peer, number, _rejection(error))
 
-    def _cancel(self, user: UserId, assignment_id: AssignmentId) -> Cancelled:
-        row = self._own(user, assignment_id)
-        job = self._jobs.get(assignment_id)
+    def _cancel(self, user: UserId, ask: Cancel) -> Cancelled:
+        row = self._own(user, ask.assignment_id)
+        check_cancel(self._context.auth, user, ask)
+        job = self._jobs.get(ask.assignment_id)
         if job is not None:
-            self._jobs.cancel(job)
-        return Cancelled(assignment_id=assignment_id, state=row.state)
+            self._jobs.cancel(job, ask.signed)
+        return Cancelled(assignment_id=ask.assignment_id, state=row.state)
 
 
 def _rejection(error: Exception) -> Rejection:

@@ -7,11 +7,11 @@ from cloud.auth import Auth
 from cloud.code_change import CodeChange
 from user_lib.contract.errors import Rejected, SignatureError
 from user_lib.contract.ids import UserId
-from user_lib.contract.messages import Submit
+from user_lib.contract.messages import Cancel, Submit
 from user_lib.contract.signed import Signed, SlotOrder, order_of
-from user_lib.contract.signing import open_assignment, open_slot
+from user_lib.contract.signing import open_assignment, open_cancel, open_slot
 
-__all__ = ["check_assignment", "open_change"]
+__all__ = ["check_assignment", "check_cancel", "open_change"]
 
 
 def check_assignment(auth: Auth, user: UserId, ask: Submit) -> None:
@@ -28,6 +28,24 @@ def check_assignment(auth: Auth, user: UserId, ask: Submit) -> None:
         raise Rejected(str(error), reason="bad_signature") from None
     if order != order_of(user, ask.token, ask.spec, order.created_ns):
         raise Rejected("what was signed is another assignment", reason="bad_signature")
+
+
+def check_cancel(auth: Auth, user: UserId, ask: Cancel) -> None:
+    """Refuse to end an assignment by a signature that no vehicle would take.
+
+    Raises: Rejected.
+    """
+    if auth.insecure:
+        return
+    try:
+        order = open_cancel(_needed(ask.signed), auth.cards_of(user))
+    except SignatureError as error:
+        raise Rejected(str(error), reason="bad_signature") from None
+    if order.assignment_id != ask.assignment_id:
+        raise Rejected(
+            f"what was signed ends {order.assignment_id}, not {ask.assignment_id}",
+            reason="bad_signature",
+        )
 
 
 def open_change(auth: Auth, user: UserId, ask: CodeChange) -> SlotOrder | None:

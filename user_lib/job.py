@@ -25,6 +25,7 @@ from user_lib.job_file import write_events
 from user_lib.progress import Progress
 from user_lib.results import Columns, Round, VehicleResult, columns_of_results, columns_of_rounds
 from user_lib.signatures import Signatures
+from user_lib.signed_orders import sign_cancel
 from user_lib.tables import Column, Table
 from user_lib.vehicle_cards import VehicleCards
 from user_lib.verification import Verification
@@ -180,7 +181,11 @@ class Job:
 
     def cancel(self) -> JobState:
         """End the job on every vehicle; returns the state it is in, which may be another end."""
-        state = self._connection.ask(Cancel(assignment_id=self.id), Cancelled).state
+        keys, now_ns = self._connection.settings.keys, self._clock.unix_ns()
+        ask = Cancel(assignment_id=self.id)
+        if keys is not None:
+            ask = sign_cancel(self.id, keys.own, now_ns)
+        state = self._connection.ask(ask, Cancelled).state
         self._info = self.explanation().job
         return state
 
@@ -198,9 +203,9 @@ class Job:
     def verify(self) -> Verification:
         """Verify all that came back so far, without trusting the cloud.
 
-        The assignment's signature, each vehicle's signature of its results, the code versions they
-        ran; built-in aggregates are computed again. Nothing is raised for what does not hold: see
-        `Verification.problems`.
+        The assignment's signature, each vehicle's signature of its results, losses and ends, the
+        code versions they ran, and that nothing is missing between; built-in aggregates are
+        computed again. Nothing is raised for what does not hold: see `Verification.problems`.
 
         Raises: ConfigError, without keys.
         """
@@ -211,10 +216,9 @@ class Job:
         return self._connection.ask(Explain(assignment_id=self.id), Explanation)
 
     def _verified(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass events on whose results are signed by their vehicles. Raises: SignatureError."""
+        """Pass events on of which vehicles have signed their part. Raises: SignatureError."""
         for event in events:
-            if isinstance(event.item, Result):
-                self._signatures.check(event.item)
+            self._signatures.check(event.item)
             yield event
 
     def _raise_if_failed(self) -> None:

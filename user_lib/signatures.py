@@ -1,20 +1,32 @@
-"""The signatures of one job: each result is verified before it is handed on."""
+"""The signatures of one job: what a vehicle said is verified before it is handed on."""
 
 from collections.abc import Iterable
 
+import msgspec
+
 from user_lib.connection import Connection
-from user_lib.contract.errors import ConfigError, SignatureError
+from user_lib.contract.errors import ConfigError, ProtocolError, SignatureError
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Event, Proof, Prove, Result
-from user_lib.contract.signing import verify_result
+from user_lib.contract.messages import (
+    Event,
+    JobChanged,
+    Losses,
+    Proof,
+    Prove,
+    Result,
+    RoundClosed,
+    TaskEnded,
+)
+from user_lib.contract.signing import verify_item
 from user_lib.vehicle_cards import VehicleCards
+from user_lib.vehicle_words import is_vehicles_word, tells
 from user_lib.verification import Verification, verify
 
 __all__ = ["Signatures"]
 
 
 class Signatures:
-    """Verifies results with the cards of their vehicles; in insecure mode there is nothing to."""
+    """Verifies with the cards of the vehicles; in insecure mode there is nothing to verify."""
 
     def __init__(
         self, connection: Connection, assignment_id: AssignmentId, cards: VehicleCards | None
@@ -22,20 +34,28 @@ class Signatures:
         self._connection, self._assignment_id = connection, assignment_id
         self._cards = VehicleCards(None, None) if cards is None else cards
 
-    def check(self, result: Result) -> None:
-        """Refuse a result that is not its vehicle's own.
+    def check(self, item: Result | RoundClosed | JobChanged) -> None:
+        """Refuse what is told of a vehicle and is not the vehicle's own word.
 
         Raises: SignatureError, saying what to do.
         """
         if self._connection.settings.keys is None:
             return
-        if not self._cards.of(result.vehicle_id):
+        if isinstance(item, Result):
+            self._check(item, f"iteration {item.iteration} of vehicle {item.vehicle_id}")
+        elif isinstance(item, JobChanged) and is_vehicles_word(item):
+            name = f"{item.reason} of vehicle {item.vehicle_id}"
+            if item.said is None or not tells(item, item.said):
+                raise SignatureError(f"{name}: the cloud tells something else than the vehicle")
+            self._check(item.said, name)
+
+    def _check(self, item: Result | TaskEnded | Losses, name: str) -> None:
+        if not self._cards.of(item.vehicle_id):
             self._cards.hear(self._prove().cards)
-        name = f"iteration {result.iteration} of vehicle {result.vehicle_id}"
-        if result.assignment_id != self._assignment_id:
-            raise SignatureError(f"{name} is of another assignment, {result.assignment_id}")
+        if item.assignment_id != self._assignment_id:
+            raise SignatureError(f"{name} is of another assignment, {item.assignment_id}")
         try:
-            verify_result(result, self._cards.of(result.vehicle_id))
+            verify_item(item, self._cards.of(item.vehicle_id))
         except SignatureError as error:
             raise SignatureError(
                 f"{name}: {error}; the cloud cannot be believed in this, or the vehicle has new "
@@ -55,7 +75,17 @@ class Signatures:
         return verify(self._assignment_id, proof, events, keys.own, self._cards)
 
     def _prove(self) -> Proof:
-        return self._connection.ask(Prove(assignment_id=self._assignment_id), Proof)
+        """Return the whole proof, however many pages it takes."""
+        proof = page = self._connection.ask(Prove(assignment_id=self._assignment_id), Proof)
+        ends = list(page.ends)
+        while page.next_after is not None:
+            ask = Prove(assignment_id=self._assignment_id, after=page.next_after)
+            following = self._connection.ask(ask, Proof)
+            if following.next_after is not None and following.next_after <= page.next_after:
+                raise ProtocolError("the cloud turns the pages of its proof back")
+            page = following
+            ends += page.ends
+        return msgspec.structs.replace(proof, ends=tuple(ends))
 
     def _place(self) -> str:
         settings = self._connection.settings

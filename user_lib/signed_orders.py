@@ -9,12 +9,20 @@ import msgspec
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.code import version_of
 from user_lib.contract.errors import SignatureError
-from user_lib.contract.messages import CodeSlot, PushCode, RemoveCode, RollbackCode, Submit
-from user_lib.contract.signed import Signed, SlotOrder, order_of
+from user_lib.contract.ids import AssignmentId
+from user_lib.contract.messages import (
+    Cancel,
+    CodeSlot,
+    PushCode,
+    RemoveCode,
+    RollbackCode,
+    Submit,
+)
+from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, order_of
 from user_lib.contract.signing import open_slot, seal
 from user_lib.wire.keys import Keys
 
-__all__ = ["SlotChange", "sign_change", "sign_submit"]
+__all__ = ["SlotChange", "sign_cancel", "sign_change", "sign_submit"]
 
 SlotChange = PushCode | RollbackCode | RemoveCode
 _FURTHEST = 10_000_000
@@ -25,6 +33,12 @@ def sign_submit(spec: Assignment, token: str, keys: Keys, now_ns: int) -> Submit
     """Return the request for an assignment, signed."""
     order = order_of(keys.card.name, token, spec, now_ns)
     return Submit(spec=spec, token=token, signed=seal(order, keys.sign))
+
+
+def sign_cancel(assignment_id: AssignmentId, keys: Keys, now_ns: int) -> Cancel:
+    """Return the request that ends an assignment, signed."""
+    order = CancelOrder(analyst=keys.card.name, assignment_id=assignment_id, created_ns=now_ns)
+    return Cancel(assignment_id=assignment_id, signed=seal(order, keys.sign))
 
 
 def sign_change(ask: SlotChange, slot: CodeSlot, keys: Keys, now_ns: int) -> SlotChange:

@@ -3,8 +3,9 @@
 ::
 
     the assignment        signed by the analyst
-      └─ each result      signed by the vehicle that computed it, for this assignment
-           └─ its code    a version that the analyst signed for that vehicle and generation
+      ├─ each result      signed by the vehicle that computed it, for this assignment
+      │    └─ its code    a version that the analyst signed for that vehicle and generation
+      ├─ losses and ends  signed by the vehicle; with them and the results, nothing is missing
       └─ each aggregate   computed again from the signed results, where the method is built in
 
 What the cloud alone says, and what nobody can verify, is told as such: feedback, custom off-board
@@ -16,13 +17,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
+from user_lib.completeness import Completeness
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Event, Group, Proof, Result, RoundClosed
+from user_lib.contract.messages import (
+    Event,
+    Group,
+    JobChanged,
+    Losses,
+    Proof,
+    Result,
+    RoundClosed,
+    TaskEnded,
+)
 from user_lib.contract.signed import SlotOrder, assignment_id_of
-from user_lib.contract.signing import open_assignment, open_slot, verify_result
+from user_lib.contract.signing import open_assignment, open_slot, verify_item
+from user_lib.contract.states import JOB_ENDS
 from user_lib.vehicle_cards import VehicleCards
+from user_lib.vehicle_words import is_vehicles_word, tells
 from user_lib.wire.keys import Keys
 
 __all__ = ["Verification", "verify"]
@@ -65,6 +78,8 @@ class _Findings:
     notes: dict[str, None] = field(default_factory=dict)
     results: int = 0
     aggregates: int = 0
+    complete: Completeness = field(default_factory=Completeness)
+    over: bool = False
 
 
 def verify(
@@ -83,10 +98,15 @@ def verify(
     for event in events:
         if isinstance(event.item, RoundClosed):
             rounds.append(event.item)
-        elif isinstance(event.item, Result) and _result(
-            event.item, assignment_id, contents, cards, found
-        ):
+        elif isinstance(event.item, JobChanged):
+            _change(event.item, assignment_id, cards, found)
+        elif _result(event.item, assignment_id, contents, cards, found):
             good[event.item.iteration][event.item.vehicle_id].append(event.item)
+    for ended in proof.ends:
+        _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
+    found.problems += found.complete.problems()
+    members = {card.name for card in proof.cards}
+    found.notes |= dict.fromkeys(found.complete.notes(members, over=found.over))
     if spec is not None:
         for closed in rounds:
             _round(closed, spec, good[closed.round], found)
@@ -142,13 +162,7 @@ def _result(
     found: _Findings,
 ) -> bool:
     name = f"iteration {result.iteration} of {result.vehicle_id}"
-    if result.assignment_id != assignment_id:
-        found.problems.append(f"{name}: it is of another assignment, {result.assignment_id}")
-        return False
-    try:
-        verify_result(result, cards.of(result.vehicle_id))
-    except SignatureError as error:
-        found.problems.append(f"{name}: {error}")
+    if not _said(result, name, assignment_id, cards, found):
         return False
     found.results += 1
     if cards.origin(result.vehicle_id) == "first use":
@@ -157,6 +171,39 @@ def _result(
     if problem:
         found.problems.append(f"{name}: {problem}")
     return not problem
+
+
+def _change(
+    changed: JobChanged, assignment_id: AssignmentId, cards: VehicleCards, found: _Findings
+) -> None:
+    found.over |= changed.state in JOB_ENDS
+    if not is_vehicles_word(changed):
+        return
+    name = f"{changed.reason} of {changed.vehicle_id}"
+    if changed.said is None or not tells(changed, changed.said):
+        found.problems.append(f"{name}: the cloud tells something else than the vehicle")
+        return
+    _said(changed.said, name, assignment_id, cards, found)
+
+
+def _said(
+    item: Result | Losses | TaskEnded,
+    name: str,
+    assignment_id: AssignmentId,
+    cards: VehicleCards,
+    found: _Findings,
+) -> bool:
+    """Whether a vehicle itself said this, of this assignment; only then it counts."""
+    if item.assignment_id != assignment_id:
+        found.problems.append(f"{name}: it is of another assignment, {item.assignment_id}")
+        return False
+    try:
+        verify_item(item, cards.of(item.vehicle_id))
+    except SignatureError as error:
+        found.problems.append(f"{name}: {error}")
+        return False
+    found.complete.hear(item)
+    return True
 
 
 def _code_problem(result: Result, contents: dict[int, SlotOrder]) -> str:

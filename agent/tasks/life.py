@@ -273,7 +273,7 @@ def _on_data_over(task: Task, event: DataOver, now: Now) -> Stepped:
 
 def _on_withdrawn(task: Task, event: Withdrawn, now: Now) -> Stepped:
     del now
-    return _end(task, Ending(TaskState.CANCELLED, event.reason))
+    return _end(task, Ending(TaskState.CANCELLED, event.reason, event.detail))
 
 
 def _on_fault(task: Task, event: Faulted, now: Now) -> Stepped:

@@ -9,7 +9,7 @@ from agent.tasks.code import Version
 from agent.tasks.task import Now, Task
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.messages import Result, TaskEnded
-from user_lib.contract.signing import Signer, sign_result
+from user_lib.contract.signing import Signer, sign_item
 from user_lib.contract.window import Window
 
 __all__ = ["Identity", "Run", "end_of", "result_of"]
@@ -55,6 +55,7 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Resul
         vehicle_id=identity.vehicle_id,
         epoch=identity.epoch,
         iteration=task.iteration,
+        serial=task.position.committed + 1,
         status=outcome.status,
         reason=outcome.reason,
         detail=outcome.detail[:DETAIL_CHARS],
@@ -79,7 +80,7 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Resul
         created_ns=now.unix_ns,
     )
     result = _bounded(result)
-    return result if identity.signer is None else sign_result(result, identity.signer)
+    return result if identity.signer is None else sign_item(result, identity.signer)
 
 
 def _bounded(result: Result) -> Result:

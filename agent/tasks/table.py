@@ -79,6 +79,11 @@ class Table:
         """Return whose tasks are held."""
         return tuple((name, live.task.analyst) for name, live in self._tasks.items())
 
+    def analyst_of(self, assignment_id: AssignmentId) -> UserId | None:
+        """Return whose task it is; None when it is not held."""
+        live = self._tasks.get(assignment_id)
+        return None if live is None else live.task.analyst
+
     @property
     def unwritable(self) -> str:
         """Why nothing can be made durable at present; empty when all is well."""

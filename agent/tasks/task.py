@@ -187,9 +187,10 @@ class DataOver(msgspec.Struct, frozen=True):
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
-    """The cloud no longer wants the task."""
+    """The task is cancelled, or the cloud no longer wants it."""
 
     reason: str
+    detail: str = ""
 
 
 class Faulted(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from cloud.context import Context
 from cloud.jobs import members
-from cloud.jobs.job import Job
+from cloud.jobs.job import Job, withdrawal
 from cloud.jobs.restore import restore
 from cloud.jobs.stream import Stream
 from cloud.ledger import AssignmentRow, LedgerError
@@ -14,6 +14,7 @@ from cloud.registry import Vehicle
 from cloud.rounds import Cancelled, Offline, Online
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded, TaskHeld, Withdraw
+from user_lib.contract.signed import Signed
 from user_lib.contract.states import TASK_ENDS, JobState
 
 __all__ = ["Jobs"]
@@ -52,8 +53,10 @@ class Jobs:
         self._context.ledger.assignments.add(row, token, vehicles)
         self._begin(row)
 
-    def cancel(self, job: Job) -> None:
-        """End an assignment."""
+    def cancel(self, job: Job, signed: Signed | None) -> None:
+        """End an assignment, as its analyst has signed."""
+        job.row.cancelled = signed
+        self._context.ledger.assignments.cancelled(job.row)
         job.apply(Cancelled())
         self._settle(job)
 
@@ -137,10 +140,9 @@ class Jobs:
             if t.assignment_id not in wanted and t.state not in TASK_ENDS
         ]
         for assignment_id in stale[:MAX_WITHDRAWN]:
-            reason = "the cloud does not run this assignment any more"
-            self._context.mail.to_vehicle(
-                name, Withdraw(assignment_id=assignment_id, reason=reason)
-            )
+            row = self._context.ledger.find(assignment_id)
+            order = withdrawal(row) if row is not None else _unknown(assignment_id)
+            self._context.mail.to_vehicle(name, order)
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -245,3 +247,7 @@ class Jobs:
             self._by_vehicle[vehicle].pop(job.row.assignment_id, None)
             if not self._by_vehicle[vehicle]:
                 del self._by_vehicle[vehicle]
+
+
+def _unknown(assignment_id: AssignmentId) -> Withdraw:
+    return Withdraw(assignment_id=assignment_id, reason="the cloud does not know this assignment")

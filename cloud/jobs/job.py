@@ -38,7 +38,7 @@ from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Feedback, Withdraw
 from user_lib.contract.states import JobState
 
-__all__ = ["Job"]
+__all__ = ["Job", "withdrawal"]
 
 END_GRACE_NS = 2 * SECOND
 """Vehicles end a task at its duration by themselves; the cloud waits a little for their word."""
@@ -209,8 +209,7 @@ class Job:
         row.ended_ns = self._context.clock.unix_ns()
         self._context.ledger.assignments.ended(row)
         self.stream.job(ended.reason, ended.detail)
-        withdraw = Withdraw(assignment_id=row.assignment_id, reason=ended.reason)
-        self._context.mail.to_vehicles(self.state.members, withdraw)
+        self._context.mail.to_vehicles(self.state.members, withdrawal(row))
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -233,3 +232,12 @@ class Job:
             value=self._memory.feedback(version),
             generation=self._memory.generation,
         )
+
+
+def withdrawal(row: AssignmentRow) -> Withdraw:
+    """Return what ends the tasks of an assignment that has ended."""
+    signed = row.cancelled if row.state is JobState.CANCELLED else None
+    reason = row.reason or "the cloud does not run this assignment"
+    if signed is None and row.signed is not None and row.state is JobState.CANCELLED:
+        reason = "cancelled before cancellations were signed"
+    return Withdraw(assignment_id=row.assignment_id, reason=reason, signed=signed)

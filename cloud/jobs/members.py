@@ -67,16 +67,14 @@ def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) 
     """A vehicle had to drop results: tell the analyst, and let no round wait for them."""
     if not losses.iterations or not context.ledger.assignments.lost(row.row, losses):
         return
-    runs = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in losses.iterations[:20])
-    more = ", and more" if len(losses.iterations) > 20 else ""
     Stream(context, row).changed(
         JobChanged(
             assignment_id=row.assignment_id,
             state=row.state,
             vehicle_id=losses.vehicle_id,
             reason="results_lost",
-            detail=f"{losses.count} results were dropped ({losses.reason}): iterations "
-            f"{runs}{more}",
+            detail=losses.words,
+            said=losses,
         )
     )
     if job is not None:
@@ -98,6 +96,7 @@ def end(context: Context, job: Job, ended: TaskEnded) -> None:
             path=ended.path,
             near=ended.near,
             rule=ended.rule,
+            said=ended,
         )
     )
     words = ": ".join(part for part in (ended.reason, ended.detail) if part)

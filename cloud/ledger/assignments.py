@@ -18,7 +18,7 @@ __all__ = ["AssignmentRow", "Assignments", "MemberRow"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
-    " last_seq, results, rounds_closed, signed"
+    " last_seq, results, rounds_closed, signed, cancelled"
 )
 _MEMBER_COLUMNS = (
     "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
@@ -47,6 +47,8 @@ class AssignmentRow:
     rounds_closed: int
     signed: Signed | None = None
     """The analyst's order, as the vehicles get it; None in insecure mode."""
+    cancelled: Signed | None = None
+    """The analyst's order to end it, as the vehicles get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,13 @@ class Assignments:
             (row.state, row.reason, row.detail, row.ended_ns, row.row),
         )
 
+    def cancelled(self, row: AssignmentRow) -> None:
+        """Keep the analyst's order that ends an assignment."""
+        self._db.write(
+            "UPDATE assignments SET cancelled = ? WHERE id = ?",
+            (pack_signed(row.cancelled), row.row),
+        )
+
     def count(self, rows: Iterable[AssignmentRow]) -> None:
         """Keep the counters of assignments that got events."""
         self._db.write_many(
@@ -231,7 +240,7 @@ class Assignments:
         False when that was known.
         """
         changed = self._db.write(
-            "UPDATE members SET state = ?, reason = ?, detail = ?, committed = ?"
+            "UPDATE members SET state = ?, reason = ?, detail = ?, committed = ?, ended = ?"
             " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
             " ('finished', 'failed', 'rejected', 'cancelled'))",
             (
@@ -239,11 +248,21 @@ class Assignments:
                 ended.reason,
                 ended.detail,
                 ended.iterations,
+                msgspec.msgpack.encode(ended),
                 row,
                 ended.vehicle_id,
             ),
         )
         return changed > 0
+
+    def ends(self, row: int, after: VehicleId, limit: int) -> list[TaskEnded]:
+        """Return the next vehicles' own words on how their task ended, by vehicle."""
+        rows = self._db.read(
+            "SELECT ended FROM members WHERE assignment = ? AND vehicle_id > ?"
+            " AND ended IS NOT NULL ORDER BY vehicle_id LIMIT ?",
+            (row, after, limit),
+        )
+        return [msgspec.msgpack.decode(ended, type=TaskEnded) for (ended,) in rows]
 
     def lost(self, row: int, losses: Losses) -> int:
         """Keep which iterations a member had to drop; return how many of them are news."""
@@ -290,7 +309,7 @@ class Assignments:
         values: list[Any] = list(columns)
         try:
             values[3] = self._specs.decode(columns[3])
-            values[-1] = unpack_signed(columns[-1])
+            values[-2:] = map(unpack_signed, columns[-2:])
         except UNREADABLE:
             return None
         values[4] = JobState(columns[4])

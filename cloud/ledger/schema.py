@@ -153,7 +153,12 @@ ALTER TABLE assignments ADD COLUMN signed BLOB;
 ALTER TABLE generations ADD COLUMN signed BLOB;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED)
+_SAID = """
+ALTER TABLE assignments ADD COLUMN cancelled BLOB;
+ALTER TABLE members ADD COLUMN ended BLOB;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

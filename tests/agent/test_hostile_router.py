@@ -12,9 +12,17 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
-from user_lib.contract.messages import Assign, CodeReport, Heartbeat, Hello, Result, SetCode
-from user_lib.contract.signed import SlotOrder, assignment_id_of, order_of
-from user_lib.contract.signing import seal, verify_result
+from user_lib.contract.messages import (
+    Assign,
+    CodeReport,
+    Heartbeat,
+    Hello,
+    Result,
+    SetCode,
+    Withdraw,
+)
+from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
+from user_lib.contract.signing import seal, verify_item
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.keyring import enrol, revoke
 from user_lib.wire.keys import Keys, create_keys, load_keys
@@ -90,7 +98,7 @@ def test_signed_orders_run_and_results_are_signed(
 
     router.until(lambda: len(router.results(good.assignment_id)) == 2)
     for result in router.results(good.assignment_id):
-        assert verify_result(result, [kona.card]) == kona.card
+        assert verify_item(result, [kona.card]) == kona.card
 
 
 def test_forged_assignments_are_refused_and_real_ones_go_on(
@@ -145,6 +153,41 @@ def test_an_assignment_that_ended_is_not_begun_again_even_after_a_restart(
 
     # what was not acknowledged before the kill is sent again, but nothing is computed anew
     assert all(r in before for r in router.results(done.assignment_id))
+
+
+def test_a_task_ends_by_its_analysts_word_or_says_that_it_was_the_clouds(
+    router: Any, agent: Any, ada: Keys, kona: Keys
+) -> None:
+    jobs = [order(ada, name, iterations="forever") for name in ("1", "2")]
+    router.send(*jobs)
+    router.until(lambda: all(router.results(j.assignment_id) for j in jobs))
+    first, second = (j.assignment_id for j in jobs)
+
+    router.send(
+        Withdraw(assignment_id=first, reason="cancelled"),
+        Withdraw(assignment_id=first, reason="cancelled", signed=cancelled(EVE, first)),
+        Withdraw(assignment_id=first, reason="cancelled", signed=cancelled(ada, second)),
+        Withdraw(assignment_id=second, reason="its time is over"),
+    )
+    taken = router.until(lambda: router.end(second))
+    seen = len(router.results(first))
+    router.until(lambda: len(router.results(first)) > seen + 3)
+    assert router.end(first) is None
+    router.until(lambda: router.last(Heartbeat).stats["orders.refused"] == 3)
+    router.send(Withdraw(assignment_id=first, reason="cancelled", signed=cancelled(ada, first)))
+    asked = router.until(lambda: router.end(first))
+
+    assert (taken.state, taken.reason) == ("cancelled", "withdrawn")
+    assert taken.detail == "its time is over"
+    assert (asked.state, asked.reason) == ("cancelled", "cancelled")
+    for ended in (taken, asked):
+        assert verify_item(ended, [kona.card]) == kona.card
+    serials = [r.serial for r in router.results(first)]
+    assert sorted(set(serials)) == list(range(1, asked.iterations + 1))
+
+
+def cancelled(signer: Keys, job: str) -> Signed:
+    return seal(CancelOrder(analyst=signer.card.name, assignment_id=job, created_ns=1), signer.sign)
 
 
 def test_forged_or_old_code_never_takes_over(

@@ -362,7 +362,7 @@ def test_bytes_that_are_no_message_are_counted_and_change_nothing(
 ) -> None:
     start_agent()
     cloud.until(lambda: cloud.last(Hello))
-    for frames in ([b""], [b"OD\x02V", b"\xc1"], [b"x"] * 40, [b"OD\x09V", b"\x80"], [b"a" * 9999]):
+    for frames in ([b""], [b"OD\x03V", b"\xc1"], [b"x"] * 40, [b"OD\x09V", b"\x80"], [b"a" * 9999]):
         cloud.send_raw(*frames)
     cloud.send(assign())
 

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
-from user_lib.contract.messages import Assign, SetCode
-from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of, order_of
+from user_lib.contract.messages import Assign, SetCode, Withdraw
+from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import seal
 from user_lib.wire.keyring import Keyring, enrol, revoke
 from user_lib.wire.keys import Keys, create_keys
@@ -131,6 +131,28 @@ def test_a_vehicles_key_signs_no_orders(tmp_path: Path) -> None:
 
     with pytest.raises(Untrusted, match="does not trust ada"):
         Trust("kona-1", Keyring(tmp_path, "analyst")).spec_of(assign(ada))
+
+
+def cancel(keys: Keys = ADA, job: str = "job-1", **changes: object) -> Withdraw:
+    order = CancelOrder(analyst=keys.card.name, assignment_id=job, created_ns=1)
+    plain = Withdraw(assignment_id=job, reason="cancelled", signed=seal(order, keys.sign))
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        (cancel(signed=None), "signed orders only"),
+        (cancel(EVE), "not of ada"),
+        (cancel(job="job-2", assignment_id="job-1"), "cancelled was job-2"),
+        (cancel(signed=assign().signed), "signature of the cancel"),
+    ],
+)
+def test_only_its_analyst_cancels_a_task(trust: Trust, order: Withdraw, words: str) -> None:
+    trust.check_cancel(cancel(), "ada")
+
+    with pytest.raises(Untrusted, match=words):
+        trust.check_cancel(order, "ada")
 
 
 def test_without_keys_orders_are_taken_as_they_are() -> None:

@@ -9,6 +9,7 @@ from user_lib.contract import messages as m
 from user_lib.contract.assignment import parse
 from user_lib.contract.codec import FROM_VEHICLE, MAX_BODY_BYTES, REPLY, REQUEST, TO_VEHICLE, Codec
 from user_lib.contract.errors import ProtocolError
+from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, RoundState, TaskState
 
 SPEC = parse({"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}})
@@ -36,25 +37,40 @@ ROUND = m.RoundClosed(
 )
 
 
-def test_the_bytes_of_version_2_stay_what_they_are() -> None:
+def test_the_bytes_of_version_3_stay_what_they_are() -> None:
     hello = m.Hello(vehicle_id="kona-1", epoch="e1", agent_version="0.1", dbc_hash="d")
     assert FROM_VEHICLE.encode(hello) == [
-        b"OD\x02v",
+        b"OD\x03v",
         b"\x85\xa4type\xa5hello\xaavehicle_id\xa6kona-1\xa5epoch\xa2e1"
         b"\xadagent_version\xa30.1\xa8dbc_hash\xa1d",
     ]
+    end = m.TaskEnded(
+        assignment_id="j", epoch="e", state=TaskState.FINISHED, iterations=3, signature=b"s" * 64
+    )
+    assert FROM_VEHICLE.encode(m.Deliver(seq=1, item=end)) == [
+        b"OD\x03v",
+        b"\x83\xa4type\xa7deliver\xa3seq\x01\xa4item\x86\xa4type\xaatask_ended"
+        b"\xadassignment_id\xa1j\xa5epoch\xa1e\xa5state\xa8finished"
+        b"\xaaiterations\x03\xa9signature\xc4\x40" + b"s" * 64,
+    ]
+    signed = Signed(body=b"b", signature=b"s" * 64)
+    assert TO_VEHICLE.encode(m.Withdraw(assignment_id="j", reason="cancelled", signed=signed)) == [
+        b"OD\x03V",
+        b"\x84\xa4type\xa8withdraw\xadassignment_id\xa1j\xa6reason\xa9cancelled"
+        b"\xa6signed\x82\xa4body\xc4\x01b\xa9signature\xc4\x40" + b"s" * 64,
+    ]
     assert TO_VEHICLE.encode(m.Ack(seqs=(1, 300))) == [
-        b"OD\x02V",
+        b"OD\x03V",
         b"\x82\xa4type\xa3ack\xa4seqs\x92\x01\xcd\x01,",
     ]
     assert REQUEST.encode(m.Request(number=7, user="ann", ask=m.Ping())) == [
-        b"OD\x02a",
+        b"OD\x03a",
         b"\x84\xa4type\xa7request\xa6number\x07\xa4user\xa3ann\xa3ask\x81\xa4type\xa4ping",
     ]
     assert REPLY.encode(
         m.Reply(number=7, answer=m.Pong(cloud_version="0.1", vehicles_online=2))
     ) == [
-        b"OD\x02A",
+        b"OD\x03A",
         b"\x83\xa4type\xa5reply\xa6number\x07\xa6answer\x83\xa4type\xa4pong"
         b"\xadcloud_version\xa30.1\xafvehicles_online\x02",
     ]
@@ -98,15 +114,15 @@ def test_what_goes_in_comes_out(codec: Codec[object], message: object) -> None:
     ("frames", "says"),
     [
         ([], "2 frames"),
-        ([b"OD\x02v"], "2 frames"),
-        ([b"OD\x02v", b"", b""], "2 frames"),
+        ([b"OD\x03v"], "2 frames"),
+        ([b"OD\x03v", b"", b""], "2 frames"),
         ([b"GET / HT", b""], "not a message of OODIDA"),
         ([b"OD\x01v", b""], "version 1"),
-        ([b"OD\x02a", b""], "direction"),
-        ([b"OD\x02v", b""], "body"),
-        ([b"OD\x02v", b"\x81\xa4type\xa3ack"], "body"),
-        ([b"OD\x02v", b"\x91" * 100_000], "body"),
-        ([b"OD\x02v", b"\0" * (MAX_BODY_BYTES + 1)], "at most"),
+        ([b"OD\x03a", b""], "direction"),
+        ([b"OD\x03v", b""], "body"),
+        ([b"OD\x03v", b"\x81\xa4type\xa3ack"], "body"),
+        ([b"OD\x03v", b"\x91" * 100_000], "body"),
+        ([b"OD\x03v", b"\0" * (MAX_BODY_BYTES + 1)], "at most"),
     ],
 )
 def test_other_bytes_are_named(frames: list[bytes], says: str) -> None:

@@ -9,15 +9,17 @@ from user_lib.contract.assignment import parse
 from user_lib.contract.card import Card
 from user_lib.contract.codec import FROM_VEHICLE
 from user_lib.contract.errors import SignatureError
-from user_lib.contract.messages import Deliver, Result
-from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of, order_of
+from user_lib.contract.messages import Deliver, Losses, Result, TaskEnded
+from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import (
     open_assignment,
+    open_cancel,
     open_slot,
     seal,
-    sign_result,
-    verify_result,
+    sign_item,
+    verify_item,
 )
+from user_lib.contract.states import TaskState
 from user_lib.wire.keys import create_keys
 
 ADA, EVE = create_keys("ada", "analyst"), create_keys("eve", "analyst")
@@ -131,14 +133,14 @@ _json = st.recursive(
 def test_a_result_verifies_after_any_number_of_hops(
     value: object, partial: object, weight: float
 ) -> None:
-    signed = sign_result(result(value=value, partial=partial, weight=weight), KONA.sign)
+    signed = sign_item(result(value=value, partial=partial, weight=weight), KONA.sign)
     for _ in range(3):
         deliver = FROM_VEHICLE.decode(FROM_VEHICLE.encode(Deliver(seq=1, item=signed)))
         assert isinstance(deliver, Deliver)
         assert isinstance(deliver.item, Result)
         signed = replace(deliver.item, late=not deliver.item.late)
 
-    assert verify_result(signed, [KONA.card]) == KONA.card
+    assert verify_item(signed, [KONA.card]) == KONA.card
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,59 @@ def test_a_result_verifies_after_any_number_of_hops(
     ],
 )
 def test_a_result_that_was_changed_does_not_verify(changes: dict[str, object]) -> None:
-    signed = sign_result(result(), KONA.sign)
+    signed = sign_item(result(), KONA.sign)
 
     with pytest.raises(SignatureError, match="not of kona-1"):
-        verify_result(replace(signed, **changes), [KONA.card])
+        verify_item(replace(signed, **changes), [KONA.card])
     with pytest.raises(SignatureError, match="not signed"):
-        verify_result(replace(signed, signature=b""), [KONA.card])
+        verify_item(replace(signed, signature=b""), [KONA.card])
+
+
+END = TaskEnded(
+    assignment_id="job-1", vehicle_id="kona-1", epoch="e", state=TaskState.FAILED, iterations=3
+)
+LOSSES = Losses(assignment_id="job-1", vehicle_id="kona-1", epoch="e", iterations=((1, 3),))
+
+
+@pytest.mark.parametrize(
+    ("item", "changes"),
+    [
+        (END, {"state": TaskState.FINISHED}),
+        (END, {"iterations": 2}),
+        (END, {"detail": "it was the vehicle"}),
+        (LOSSES, {"iterations": ((1, 4),)}),
+        (LOSSES, {"vehicle_id": "kona-2"}),
+    ],
+)
+def test_ends_and_losses_are_signed_as_results_are(
+    item: TaskEnded | Losses, changes: dict[str, object]
+) -> None:
+    signed = sign_item(item, KONA.sign)
+    deliver = FROM_VEHICLE.decode(FROM_VEHICLE.encode(Deliver(seq=1, item=signed)))
+    assert isinstance(deliver, Deliver)
+
+    assert verify_item(deliver.item, [KONA.card]) == KONA.card
+    with pytest.raises(SignatureError, match="not of kona-1"):
+        verify_item(replace(signed, **changes), [KONA.card])
+    with pytest.raises(SignatureError, match="not signed"):
+        verify_item(item, [KONA.card])
+
+
+def test_the_signature_of_an_end_is_not_good_for_losses() -> None:
+    signature = sign_item(END, KONA.sign).signature
+
+    with pytest.raises(SignatureError):
+        verify_item(replace(LOSSES, signature=signature), [KONA.card])
+
+
+def test_a_cancellation_opens_with_its_analysts_card_only() -> None:
+    order = CancelOrder(analyst="ada", assignment_id="job-1", created_ns=1)
+
+    assert open_cancel(seal(order, ADA.sign), [ADA.card]) == order
+    with pytest.raises(SignatureError, match="an order of ada, signed by eve"):
+        open_cancel(seal(order, EVE.sign), [EVE.card])
+    with pytest.raises(SignatureError, match="signature of the cancel"):
+        open_cancel(seal(ORDER, ADA.sign), [ADA.card])
 
 
 def test_a_card_with_a_key_that_is_none_verifies_nothing() -> None:

@@ -10,6 +10,7 @@ import zmq
 from msgspec.structs import replace
 
 from cloud.auth import ENROLLED
+from cloud.config import Bounds
 from cloud.doorman import Doorman
 from cloud.router import Router
 from user_lib.contract.clock import SystemClock
@@ -25,6 +26,8 @@ from user_lib.contract.messages import (
     Events,
     Explain,
     Explanation,
+    JobChanged,
+    Losses,
     Ping,
     Pong,
     Proof,
@@ -36,10 +39,11 @@ from user_lib.contract.messages import (
     RollbackCode,
     Submit,
     Submitted,
+    TaskEnded,
 )
 from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of
-from user_lib.contract.signing import open_slot, seal, sign_result
-from user_lib.contract.states import JobState
+from user_lib.contract.signing import open_slot, seal, sign_item
+from user_lib.contract.states import JobState, TaskState
 from user_lib.fleet import Fleet, connect
 from user_lib.wire.keyring import Keyring, enrol
 from user_lib.wire.keys import create_keys, write_card, write_keys
@@ -64,6 +68,8 @@ class LyingCloud:
         self.slot = CodeSlot(side="onboard", generation=0, version="")
         self.pushed: list[Any] = []
         self.results: list[Any] = []
+        self.changes: list[JobChanged] = []
+        self.ends: list[TaskEnded] = []
 
     def __call__(self, ask: Ask) -> Any:
         return self.tamper(self._answer(ask))
@@ -79,17 +85,30 @@ class LyingCloud:
             case Explain():
                 info = replace(self._make.job_info(JobState.FINISHED), assignment_id=self.job)
                 return Explanation(job=info, members=(), open_rounds=(), waiting_for=())
-            case Prove():
-                return Proof(assignment_id=self.job, signed=self.signed, cards=self.cards)
+            case Prove(after=None):
+                return self._proof()
+            case Prove(after=after):
+                return Proof(assignment_id=self.job, ends=tuple(self.ends[1:] if after else ()))
             case ReadEvents(after_seq=0):
                 closed = self._make.round_closed(1, {"Vehicle.Speed": 61.0}, assignment_id=self.job)
-                items = [*self.results, closed]
+                items = [*self.results, closed, *self.changes]
                 events = tuple(Event(seq=i, item=item) for i, item in enumerate(items, 1))
                 return Events(
                     events=events, next_seq=len(items), state=JobState.FINISHED, ended=True
                 )
             case _:
                 return self._code(ask)
+
+    def _proof(self) -> Proof:
+        """Return the first page, which has one end."""
+        following = self.ends[0].vehicle_id if self.ends[1:] else None
+        return Proof(
+            assignment_id=self.job,
+            signed=self.signed,
+            cards=self.cards,
+            ends=tuple(self.ends[:1]),
+            next_after=following,
+        )
 
     def _code(self, ask: Ask) -> Any:
         if isinstance(ask, CodeStatus):
@@ -101,7 +120,34 @@ class LyingCloud:
 
     def _result(self, name: str, value: float) -> Any:
         plain = self._make.result(name, 1, {"Vehicle.Speed": value}, assignment_id=self.job)
-        return sign_result(plain, CARS[name].sign)
+        return sign_item(replace(plain, serial=1), CARS[name].sign)
+
+    def ended(self, name: str, *, iterations: int = 1, **changes: Any) -> TaskEnded:
+        plain = TaskEnded(
+            assignment_id=self.job,
+            vehicle_id=name,
+            epoch=self.results[0].epoch,
+            state=TaskState.FINISHED,
+            reason="iterations",
+            iterations=iterations,
+        )
+        return sign_item(replace(plain, **changes), CARS[name].sign)
+
+
+def told(said: TaskEnded, /, **changes: Any) -> JobChanged:
+    """Return an end as an honest cloud relays it."""
+    return replace(
+        JobChanged(
+            assignment_id=said.assignment_id,
+            state=JobState.FINISHED,
+            vehicle_id=said.vehicle_id,
+            task_state=said.state,
+            reason=said.reason,
+            detail=said.detail,
+            said=said,
+        ),
+        **changes,
+    )
 
 
 @pytest.fixture
@@ -115,7 +161,7 @@ def fleet(tmp_path: Path, lies: LyingCloud) -> Iterator[Fleet]:
     enrol(ADA.card, cards)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doorman = Doorman(context, Keyring(cards, *ENROLLED), SystemClock())
-    router = Router(context, "tcp://127.0.0.1:*", CLOUD, messages_per_peer=100)
+    router = Router(context, "tcp://127.0.0.1:*", CLOUD, Bounds(messages_per_peer=100))
     stop = threading.Event()
 
     def serve() -> None:
@@ -154,8 +200,8 @@ def test_an_honest_clouds_job_verifies(fleet: Fleet, lies: LyingCloud, make: Any
     [
         lambda r: replace(r, value={"Vehicle.Speed": 99.0}),
         lambda r: replace(r, signature=b""),
-        lambda r: sign_result(replace(r, value={"Vehicle.Speed": 99.0}), FAKE.sign),
-        lambda r: sign_result(replace(r, assignment_id="job-other"), CARS["compact-1"].sign),
+        lambda r: sign_item(replace(r, value={"Vehicle.Speed": 99.0}), FAKE.sign),
+        lambda r: sign_item(replace(r, assignment_id="job-other"), CARS["compact-1"].sign),
         lambda r: replace(r, vehicle_id="wagon-1"),
     ],
 )
@@ -169,6 +215,101 @@ def test_a_forged_result_is_not_handed_on(
         with pytest.raises(SignatureError, match="iteration 1 of vehicle"):
             read()
     assert not job.verify().ok
+
+
+def test_ends_of_tasks_are_verified_as_results_are(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.ends = [lies.ended(name) for name in CARS]
+    lies.changes = [told(end) for end in lies.ends]
+
+    assert len(list(job.events_so_far())) == 5
+    verified = job.verify()
+    assert verified.ok, verified
+    assert "have not said" not in repr(verified)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda e: told(e, said=None),
+        lambda e: told(e, task_state=TaskState.FAILED),
+        lambda e: told(e, reason="no_code"),
+        lambda e: told(e, vehicle_id="wagon-1"),
+        lambda e: told(replace(e, state=TaskState.FAILED)),
+        lambda e: told(sign_item(replace(e, signature=b""), FAKE.sign)),
+        lambda e: told(replace(e, signature=b"")),
+        lambda e: told(sign_item(replace(e, assignment_id="job-x"), CARS["compact-1"].sign)),
+        lambda e: told(e, reason="results_lost", task_state=None, said=None),
+    ],
+)
+def test_an_end_that_the_vehicle_did_not_tell_is_not_handed_on(
+    fleet: Fleet, lies: LyingCloud, make: Any, forge: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.changes = [forge(lies.ended("compact-1"))]
+
+    with pytest.raises(SignatureError, match=r"of vehicle|is of another"):
+        list(job.events_so_far())
+    assert not job.verify().ok
+
+
+def test_a_result_that_is_held_back_leaves_a_gap(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
+    job = fleet.assign(make.spec)
+    again = [sign_item(replace(r, iteration=3, serial=3), CARS[r.vehicle_id].sign)
+             for r in lies.results]  # fmt: skip
+    lies.results += again[:1]
+
+    (problem,) = job.verify().problems
+    assert problem.startswith("compact-1: 1 iterations that it committed are missing (after 1)")
+
+    lies.results = lies.results[:2]
+    lies.ends = [lies.ended("compact-1"), lies.ended("wagon-1", iterations=4)]
+    (problem,) = job.verify().problems
+    assert problem.startswith("wagon-1: 3 iterations that it committed are missing")
+
+
+def test_losses_fill_the_gaps_they_are_of_once_and_no_others(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    epoch = lies.results[0].epoch
+    losses = Losses(assignment_id=job.id, vehicle_id="compact-1", epoch=epoch, iterations=((2, 3),))
+    said = sign_item(losses, CARS["compact-1"].sign)
+    changed = JobChanged(
+        assignment_id=job.id,
+        state=JobState.RUNNING,
+        vehicle_id="compact-1",
+        reason="results_lost",
+        detail=said.words,
+        said=said,
+    )
+    lies.changes = [changed, changed]
+    lies.ends = [lies.ended("compact-1", iterations=3)]
+    assert job.verify().ok
+
+    lies.ends = [lies.ended("compact-1", iterations=4)]
+    (problem,) = job.verify().problems
+    assert problem.startswith("compact-1: 1 iterations that it committed are missing")
+
+    lies.changes = [replace(changed, detail="nothing of value")]
+    with pytest.raises(SignatureError, match="something else than the vehicle"):
+        list(job.events_so_far())
+
+
+def test_what_only_the_cloud_says_about_ends_is_noted(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    said = lies.ended("compact-1", state=TaskState.CANCELLED, reason="withdrawn")
+    lies.ends = [said]
+    over = JobChanged(assignment_id=job.id, state=JobState.FINISHED, reason="iterations")
+    lies.changes = [over]
+
+    notes = repr(job.verify())
+    assert "the cloud, not you, ended the tasks of compact-1" in notes
+    assert "not said that their task ended, so more may come: wagon-1" in notes
 
 
 def test_an_aggregate_that_does_not_follow_from_the_results_is_found(
@@ -219,7 +360,7 @@ def test_a_vehicles_key_that_changes_after_first_use_is_not_believed(
     fleet.assign(make.spec).results()
     lies.cards = (FAKE.card, CARS["wagon-1"].card)
     job = fleet.assign(make.spec)
-    lies.results[0] = sign_result(lies.results[0], FAKE.sign)
+    lies.results[0] = sign_item(lies.results[0], FAKE.sign)
 
     with pytest.raises(SignatureError, match=r"or the vehicle has new keys: then enrol its card"):
         job.results()
@@ -236,7 +377,7 @@ def test_pinned_cards_count_and_nothing_that_the_cloud_says(
         job = pinned.assign(make.spec)
         assert len(job.results()) == 2
         assert "first use" not in repr(job.verify())
-        lies.results[0] = sign_result(lies.results[0], FAKE.sign)
+        lies.results[0] = sign_item(lies.results[0], FAKE.sign)
         with pytest.raises(SignatureError):
             job.results()
 

@@ -24,7 +24,7 @@ __all__ = [
     "direction",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _MAGIC = b"OD"
 

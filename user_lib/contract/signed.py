@@ -19,6 +19,7 @@ from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 
 __all__ = [
     "AssignmentOrder",
+    "CancelOrder",
     "Signed",
     "SlotOrder",
     "assignment_id_of",
@@ -79,6 +80,14 @@ class SlotOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def version_for(self, vehicle_id: VehicleId) -> str:
         """Return the version that a vehicle is to run; empty for none."""
         return self.overrides.get(vehicle_id, self.version)
+
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An analyst wants an assignment to end. An id is given once, so a repeat ends nothing else."""
+
+    analyst: UserId
+    assignment_id: AssignmentId
+    created_ns: int
 
 
 def order_of(analyst: UserId, token: str, spec: Assignment, created_ns: int) -> AssignmentOrder:

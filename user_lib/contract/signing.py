@@ -4,9 +4,9 @@ Ed25519 over a line that says what kind of thing is signed, and the bytes: so a 
 kind is never good for another.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -14,36 +14,45 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from user_lib.contract.card import Card
 from user_lib.contract.errors import SignatureError
-from user_lib.contract.messages import Result
-from user_lib.contract.signed import AssignmentOrder, Signed, SlotOrder
+from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.signed import AssignmentOrder, CancelOrder, Signed, SlotOrder
 
 __all__ = [
     "Kind",
     "Signer",
     "open_assignment",
+    "open_cancel",
     "open_slot",
     "seal",
-    "sign_result",
-    "verify_result",
+    "sign_item",
+    "verify_item",
 ]
 
 Signer: TypeAlias = Callable[[bytes], bytes]
 """Returns the Ed25519 signature of bytes."""
-Kind: TypeAlias = Literal["assignment", "slot", "result"]
-Order = TypeVar("Order", AssignmentOrder, SlotOrder)
+Kind: TypeAlias = Literal["assignment", "slot", "cancel", "result", "end", "losses"]
+Order = TypeVar("Order", AssignmentOrder, SlotOrder, CancelOrder)
+Item = TypeVar("Item", bound=Result | TaskEnded | Losses)
 
 REMEMBERED_BYTES = 64 * 1024
 """Larger bodies are verified anew each time: what is remembered stays small."""
 
 _ENCODER = msgspec.msgpack.Encoder()
-_RESULTS = msgspec.msgpack.Decoder(Result)
+_ORDERS: Mapping[type, Kind] = {
+    AssignmentOrder: "assignment",
+    SlotOrder: "slot",
+    CancelOrder: "cancel",
+}
+_ITEMS: Mapping[type, Kind] = {Result: "result", TaskEnded: "end", Losses: "losses"}
+_DECODERS: Mapping[type, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in _ITEMS
+}
 
 
-def seal(order: AssignmentOrder | SlotOrder, signer: Signer) -> Signed:
+def seal(order: AssignmentOrder | SlotOrder | CancelOrder, signer: Signer) -> Signed:
     """Return an order with its signature."""
-    kind: Kind = "assignment" if isinstance(order, AssignmentOrder) else "slot"
     body = _ENCODER.encode(order)
-    return Signed(body=body, signature=signer(_framed(kind, body)))
+    return Signed(body=body, signature=signer(_framed(_ORDERS[type(order)], body)))
 
 
 def open_assignment(signed: Signed, cards: Iterable[Card]) -> AssignmentOrder:
@@ -59,31 +68,39 @@ def open_slot(signed: Signed, cards: Iterable[Card]) -> SlotOrder:
     return _open(signed, "slot", SlotOrder, cards)
 
 
-def sign_result(result: Result, signer: Signer) -> Result:
-    """Return a result with the signature of the vehicle that produced it.
+def open_cancel(signed: Signed, cards: Iterable[Card]) -> CancelOrder:
+    """Return an order that ends an assignment, as `open_assignment`."""
+    return _open(signed, "cancel", CancelOrder, cards)
+
+
+def sign_item(item: Item, signer: Signer) -> Item:
+    """Return an item of an outbox with the signature of the vehicle that it is of.
 
     It is brought into the form that the other ends decode it to (an integer in a field of floats
     becomes one), so that encoding it again gives the signed bytes.
     """
-    result = _RESULTS.decode(_ENCODER.encode(result))
-    signature = signer(_framed("result", _body_of(result)))
-    return msgspec.structs.replace(result, signature=signature)
+    item = cast(Item, _DECODERS[type(item)].decode(_ENCODER.encode(item)))
+    signature = signer(_framed(_ITEMS[type(item)], _body_of(item)))
+    return msgspec.structs.replace(item, signature=signature)
 
 
-def verify_result(result: Result, cards: Iterable[Card]) -> Card:
-    """Return the card that verifies a result.
+def verify_item(item: Result | TaskEnded | Losses, cards: Iterable[Card]) -> Card:
+    """Return the card that verifies a result, the end of a task, or a record of losses.
 
     What the cloud adds to a result (``late``) is not part of what is signed.
 
     Raises: SignatureError, when it is not signed, or none of the cards verifies it.
     """
-    if not result.signature:
-        raise SignatureError("the result is not signed")
-    return _verify("result", _body_of(result), result.signature, cards)
+    kind = _ITEMS[type(item)]
+    if not item.signature:
+        raise SignatureError(f"the {kind} is not signed")
+    return _verify(kind, _body_of(item), item.signature, cards)
 
 
-def _body_of(result: Result) -> bytes:
-    return _ENCODER.encode(msgspec.structs.replace(result, signature=b"", late=False))
+def _body_of(item: Result | TaskEnded | Losses) -> bytes:
+    if isinstance(item, Result):
+        item = msgspec.structs.replace(item, late=False)
+    return _ENCODER.encode(msgspec.structs.replace(item, signature=b""))
 
 
 def _open(signed: Signed, kind: Kind, into: type[Order], cards: Iterable[Card]) -> Order:
@@ -100,7 +117,8 @@ def _open(signed: Signed, kind: Kind, into: type[Order], cards: Iterable[Card]) 
 def _verify(kind: Kind, body: bytes, signature: bytes, cards: Iterable[Card]) -> Card:
     tried = []
     for card in cards:
-        holds = _holds if kind == "result" or len(body) > REMEMBERED_BYTES else _known_to_hold
+        again = kind in _ORDERS.values() and len(body) <= REMEMBERED_BYTES
+        holds = _known_to_hold if again else _holds
         if holds(kind, body, signature, card.sign):
             return card
         tried.append(f"{card.name} ({card.fingerprint})")

@@ -55,6 +55,8 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     """End an assignment of one's own."""
 
     assignment_id: AssignmentId
+    signed: Signed | None = None
+    """The `CancelOrder`; needed where there are keys."""
 
 
 class ListJobs(Message, frozen=True, kw_only=True, tag="list_jobs"):
@@ -118,6 +120,8 @@ class Prove(Message, frozen=True, kw_only=True, tag="prove"):
     """What signatures there are for an assignment of one's own, to verify them oneself."""
 
     assignment_id: AssignmentId
+    after: VehicleId | None = None
+    """Read on after this vehicle; None for the first page, which has more than ends."""
 
 
 Ask: TypeAlias = (

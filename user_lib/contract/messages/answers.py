@@ -6,12 +6,14 @@ from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.card import Card
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
+    Losses,
     Message,
     Nanoseconds,
     Record,
     Result,
     Side,
     SignalInfo,
+    TaskEnded,
     TaskHeld,
 )
 from user_lib.contract.signed import Signed
@@ -164,6 +166,8 @@ class JobChanged(Message, frozen=True, kw_only=True, tag="job"):
     near: tuple[str, ...] = ()
     rule: str = ""
     """For a refusal by a vehicle: the rule of its owner that says so."""
+    said: TaskEnded | Losses | None = None
+    """The vehicle's own words behind it, signed; None for what the cloud alone says."""
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -255,6 +259,10 @@ class Proof(Message, frozen=True, kw_only=True, tag="proof"):
     """The on-board slot's contents, newest first, as far as they are kept."""
     cards: tuple[Card, ...] = ()
     """Of the assignment's vehicles, as the cloud knows them."""
+    ends: tuple[TaskEnded, ...] = ()
+    """How the task ended on each vehicle that has said so, by vehicle."""
+    next_after: VehicleId | None = None
+    """What to ask for as ``after`` next; None when this is all."""
 
 
 class Rejection(Message, frozen=True, kw_only=True, tag="rejection"):

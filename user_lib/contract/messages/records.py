@@ -73,6 +73,9 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     vehicle_id: VehicleId = ""
     epoch: str
     iteration: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    serial: Counted = 0
+    """How many iterations this task has committed in this epoch, this one included: iterations
+    may be skipped, serials never are, so that a result which is held back leaves a gap."""
     status: OutcomeStatus
     reason: str = ""
     """For a failure: wall, cpu, memory, syscall, crash, exit, output, result, protocol, error …"""
@@ -124,6 +127,7 @@ class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
     """The rule of the vehicle's owner that refused it."""
     iterations: Counted = 0
     """How many iterations the task committed."""
+    signature: bytes = b""
 
 
 class Losses(Message, frozen=True, kw_only=True, tag="losses"):
@@ -138,11 +142,20 @@ class Losses(Message, frozen=True, kw_only=True, tag="losses"):
     iterations: tuple[tuple[Counted, Counted], ...]
     """First and last of each run of iterations, ascending and apart."""
     reason: str = "outbox_full"
+    signature: bytes = b""
 
     @property
     def count(self) -> int:
         """How many iterations are lost."""
         return sum(last - first + 1 for first, last in self.iterations)
+
+    @property
+    def words(self) -> str:
+        """What is lost, for a person."""
+        shown = self.iterations[:20]
+        runs = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in shown)
+        more = ", and more" if len(self.iterations) > len(shown) else ""
+        return f"{self.count} results were dropped ({self.reason}): iterations {runs}{more}"
 
 
 class TaskHeld(Record, frozen=True, kw_only=True):

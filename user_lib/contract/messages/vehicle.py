@@ -94,6 +94,9 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
 
     lease_s: float
     cloud_version: str
+    messages_per_s: float = 0.0
+    """How much the cloud takes of a vehicle, in the long run; 0 for any rate."""
+    mb_per_s: float = 0.0
 
 
 class SendHello(Message, frozen=True, kw_only=True, tag="send_hello"):
@@ -128,6 +131,9 @@ class Withdraw(Message, frozen=True, kw_only=True, tag="withdraw"):
 
     assignment_id: AssignmentId
     reason: str
+    """``cancelled`` is the analyst's word and signed; any other is the cloud's own."""
+    signed: Signed | None = None
+    """The analyst's `CancelOrder`."""
 
 
 class SetCode(Message, frozen=True, kw_only=True, tag="set_code"):
