@@ -89,7 +89,7 @@ class App:
             context,
             config.bind,
             keys,
-            messages_per_peer=config.bounds.messages_per_peer,
+            config.bounds,
             wake_fds=(self._workers.wake_fd, self._stop_fd),
         )
         on_close(self._router.close)
@@ -159,6 +159,7 @@ class App:
         except LedgerError as error:
             self._recover(error)
         now_ns = self._clock.monotonic_ns()
+        self._router.look(now_ns)
         self._notifier.alive(now_ns)
         self._turns += 1
         self._busy_ns += now_ns - began_ns

@@ -10,7 +10,7 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.config import load_config
 from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["Bounds", "CloudKeys", "Config", "OffboardConfig", "check", "load"]
+__all__ = ["Bounds", "CloudKeys", "Config", "OffboardConfig", "Rate", "check", "load"]
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -27,6 +27,15 @@ class OffboardConfig(_Part, frozen=True, kw_only=True):
     caps: Limits = Limits(cpu_s=10.0, memory_mb=1024, wall_s=30.0)
 
 
+class Rate(_Part, frozen=True, kw_only=True):
+    """How much a peer may send in the long run, and for how long at twice that and more."""
+
+    messages_per_s: Positive
+    mb_per_s: Positive
+    burst_s: Positive = 10.0
+    """So many seconds' worth may come at once."""
+
+
 class Bounds(_Part, frozen=True, kw_only=True):
     """What one peer, one analyst and all of them together may take."""
 
@@ -37,6 +46,14 @@ class Bounds(_Part, frozen=True, kw_only=True):
     live_assignments_per_analyst: Count = 200
     messages_per_peer: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 256
     """Messages queued for a peer that does not read; beyond it they are dropped and counted."""
+    queued_mb_per_peer: Positive = 32.0
+    """Of large messages; one is always allowed."""
+    queued_mb: Positive = 512.0
+    """Of large messages, for all peers that do not read."""
+    vehicle_rate: Rate = Rate(messages_per_s=500, mb_per_s=16)
+    """What one vehicle may send; it is told and paces itself, also when it was away for days."""
+    analyst_rate: Rate = Rate(messages_per_s=200, mb_per_s=8)
+    """What everybody else may ask."""
 
 
 class CloudKeys(_Part, frozen=True, kw_only=True):

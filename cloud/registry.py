@@ -77,15 +77,17 @@ class Registry:
     def claim(self, peer: Peer, hello: Hello, now_ns: int, unix_ns: int) -> bool:
         """Let a connection speak for a vehicle; False when another live one with another life does.
 
-        The same epoch on a new connection is the same vehicle that reconnected. Two machines with
-        the same id and two epochs are a mistake of the operator: the first keeps the name.
+        A connection stays the vehicle that it is: False as well. The same epoch on a new one is the
+        same vehicle that reconnected. Two machines with the same id and two epochs are a mistake of
+        the operator: the first keeps the name.
         """
+        if self._by_peer.get(peer, hello.vehicle_id) != hello.vehicle_id:
+            return False
         vehicle = self.vehicles.get(hello.vehicle_id)
         if vehicle is None:
             vehicle = self.vehicles[hello.vehicle_id] = Vehicle(hello, unix_ns)
         elif vehicle.peer not in (None, peer) and vehicle.hello.epoch != hello.epoch:
             return False
-        self._detach(peer, other_than=hello.vehicle_id)
         if vehicle.peer is not None and vehicle.peer != peer:
             del self._by_peer[vehicle.peer]
         vehicle.hello, vehicle.peer = hello, peer
@@ -162,9 +164,3 @@ class Registry:
     def _renew(self, vehicle: Vehicle, now_ns: int, unix_ns: int) -> None:
         vehicle.lease_until_ns = now_ns + self.lease_ns
         vehicle.seen_unix_ns = unix_ns
-
-    def _detach(self, peer: Peer, *, other_than: VehicleId) -> None:
-        """A connection speaks for one vehicle only."""
-        name = self._by_peer.get(peer)
-        if name is not None and name != other_than:
-            self.drop(name)

@@ -8,7 +8,11 @@ from typing import Literal, TypeAlias
 import zmq
 
 from cloud.auth import Peer
+from cloud.backlog import LARGE_BYTES, Backlog
+from cloud.config import Bounds
+from cloud.connections import Connections
 from cloud.doorman import DOMAIN
+from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
@@ -20,7 +24,10 @@ BACKLOG = 4096
 """At ZeroMQ's default of 100, a fleet that comes back at once takes five times as long."""
 HANDSHAKE_MS = 4000
 MAX_FRAMES = 4
-"""Two make a message; of what has more, the rest is thrown away as it is read."""
+"""Two make a message; who sends more is hung up on, and the rest thrown away as it is read."""
+FRAME_OVERHEAD_BYTES = 42
+"""What CURVE and ZMTP add to a frame on its way."""
+LOOK_NS = 1 * SECOND
 
 
 class Router:
@@ -37,13 +44,19 @@ class Router:
         context: "zmq.Context[zmq.Socket[bytes]]",
         bind: str,
         keys: Keys | None,
+        bounds: Bounds,
         *,
-        messages_per_peer: int,
         wake_fds: Sequence[int] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self._connections = Connections()
+        self._backlog = Backlog(
+            peer_bytes=int(bounds.queued_mb_per_peer * 1e6),
+            total_bytes=int(bounds.queued_mb * 1e6),
+        )
         self._keyed = keys is not None
-        self._socket = _socket(context, messages_per_peer)
+        self._look_ns = 0
+        self._socket = _socket(context, bounds.messages_per_peer)
         if keys is not None:
             _secure(self._socket, keys)
         try:
@@ -72,18 +85,43 @@ class Router:
             except zmq.Again:
                 return
             peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
-            frames: list[bytes] = []
-            while self._socket.getsockopt(zmq.RCVMORE):
-                frame = self._socket.recv(zmq.NOBLOCK)
-                if len(frames) < MAX_FRAMES:
-                    frames.append(frame)
+            frames, size = self._rest(int(first[zmq.SRCFD]))
+            self._connections.took(int(first[zmq.SRCFD]), size)
             self.counts["received"] += 1
             yield peer, frames
 
+    def _rest(self, fd: int) -> tuple[list[bytes], int]:
+        """Read a message to its end; return its first frames, and its size on the wire."""
+        frames: list[bytes] = []
+        size = count = 0
+        while self._socket.getsockopt(zmq.RCVMORE):
+            frame = self._socket.recv(zmq.NOBLOCK)
+            size += len(frame) + FRAME_OVERHEAD_BYTES
+            count += 1
+            if count <= MAX_FRAMES:
+                frames.append(frame)
+        if count > MAX_FRAMES and self._connections.hang_up(fd):
+            self.counts["cut.frames"] += 1
+        return frames, size
+
+    def look(self, now_ns: int) -> None:
+        """Let go of peers whose messages never end, and of what has left; now and then."""
+        if now_ns < self._look_ns:
+            return
+        self._look_ns = now_ns + LOOK_NS
+        self._backlog.settle()
+        self.counts["cut.endless"] += self._connections.look()
+
     def send(self, peer: Peer, frames: Sequence[bytes]) -> Fate:
         """Send, or say why not: the connection is gone, or too slow and its queue full."""
+        size = len(frames[-1])
         try:
-            self._socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
+            if size < LARGE_BYTES:
+                self._socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
+            elif self._backlog.has_room(peer.route, size):
+                self._send_tracked(peer.route, frames)
+            else:
+                raise zmq.Again
         except zmq.Again:
             self.counts["dropped.slow"] += 1
             return "slow"
@@ -94,6 +132,13 @@ class Router:
             return "gone"
         self.counts["sent"] += 1
         return "sent"
+
+    def _send_tracked(self, route: bytes, frames: Sequence[bytes]) -> None:
+        *small, large = frames
+        frame = zmq.Frame(large, track=True, copy=False, copy_threshold=0)
+        self._socket.send_multipart([route, *small, frame], zmq.NOBLOCK)
+        if frame.tracker is not None:
+            self._backlog.hold(route, len(large), frame.tracker)
 
     def stop_accepting(self) -> None:
         """Take no new connections; those that are there stay."""

@@ -9,13 +9,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from cloud.analysts import Analysts
 from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Config
 from cloud.context import Context
+from cloud.gate import Gate, number_of
 from cloud.jobs import Jobs
 from cloud.ledger import Ledger, LedgerError
 from cloud.mail import Mail
@@ -41,10 +40,6 @@ TIMERS_NS = 100 * MS
 MAX_KEPT_BYTES = {Hello: 64 * 1024, Heartbeat: 1024 * 1024}
 
 
-class _Numbered(msgspec.Struct):
-    number: int = 0
-
-
 class Service:
     """Everything of the cloud but its socket and its threads."""
 
@@ -55,6 +50,7 @@ class Service:
         self._version, self._auth = version, auth
         self._registry = Registry(int(config.lease_s * SECOND))
         self.complaints = Complaints(clock)
+        self._gate = Gate(auth, config.bounds, clock, self.complaints)
         self._waiting = Waiting(config.bounds)
         self._timers_ns = self._prune_ns = 0
         self._tainted = False
@@ -85,8 +81,7 @@ class Service:
 
     def receive(self, peer: Peer, frames: Sequence[bytes]) -> None:
         """Handle one message; whatever it is, the next one is handled too."""
-        if not self._auth.admits(peer):
-            self.complaints.add("revoked key", "a message of %s is ignored", peer)
+        if not self._gate.admits(peer, frames, self._context.mail):
             return
         try:
             self._dispatch(peer, frames)
@@ -196,7 +191,7 @@ class Service:
         self.complaints.add("malformed message", "from peer %s: %s", peer, error)
         if direction(frames) == b"a":
             answer = Rejection(reason="malformed", message=str(error))
-            self._context.mail.reply(peer, _number_of(frames), answer)
+            self._context.mail.reply(peer, number_of(frames), answer)
 
 
 def _check_size(message: FromVehicle, size: int) -> None:
@@ -205,11 +200,3 @@ def _check_size(message: FromVehicle, size: int) -> None:
     if most is not None and size > most:
         kind = type(message).__name__
         raise ProtocolError(f"a {kind} of {size} bytes; at most {most} are allowed")
-
-
-def _number_of(frames: Sequence[bytes]) -> int:
-    """Return the number of a request that otherwise makes no sense; 0 when even that is missing."""
-    try:
-        return msgspec.msgpack.decode(frames[-1], type=_Numbered).number
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return 0

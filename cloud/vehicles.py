@@ -92,17 +92,15 @@ class Vehicles:
         before = None if known is None else known.hello
         was_online = context.registry.is_online(name)
         now_ns, unix_ns = context.clock.monotonic_ns(), context.clock.unix_ns()
-        instead_of = context.registry.vehicle_of(peer)
         if not context.registry.claim(peer, hello, now_ns, unix_ns):
             context.complaints.add(
                 "vehicle id taken",
-                "a second machine claims to be vehicle %s while the first is online; give each "
-                "its own vehicle_id",
+                "connection %s claims to be vehicle %s, and is another already, or another is that "
+                "one and online; give each machine its own vehicle_id",
+                peer,
                 name,
             )
             return
-        if instead_of is not None and instead_of != name:
-            self.lost(instead_of)
         if before is None or before.epoch != hello.epoch:
             context.slots.forget(name)
         context.ledger.fleet.put(hello, unix_ns)
@@ -131,8 +129,14 @@ class Vehicles:
 
     def _welcome(self, peer: Peer, hello: Hello) -> None:
         context = self._context
-        lease_s = context.config.lease_s
-        context.mail.to_peer(peer, Welcome(lease_s=lease_s, cloud_version=self._version))
+        rate = context.config.bounds.vehicle_rate
+        welcome = Welcome(
+            lease_s=context.config.lease_s,
+            cloud_version=self._version,
+            messages_per_s=rate.messages_per_s,
+            mb_per_s=rate.mb_per_s,
+        )
+        context.mail.to_peer(peer, welcome)
         self._ask_for_catalog(peer, hello.dbc_hash)
 
     def _ask_for_catalog(self, peer: Peer, dbc_hash: str) -> None:

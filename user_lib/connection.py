@@ -6,6 +6,7 @@ connection until its time is over. That is how a restart of the cloud looks like
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Self, TypeVar
 
@@ -29,6 +30,8 @@ SHAKE_MS = 50
 """How often a handshake under way is looked at."""
 REFUSED_NS = 1 * SECOND
 """How long a refused connection is tried again before that is an error."""
+TOO_FAST_NS = 500 * MS
+"""How long to wait before asking again what the cloud did not take, for its rate."""
 _BAD_ASSIGNMENT = "invalid"
 _BAD_CODE = "bad_code"
 """The words by which the cloud says what the check at this side would have said."""
@@ -93,6 +96,9 @@ class Connection:
         while self._send(frames, min(deadline_ns, self._now_ns() + timeout_ns)):
             attempt_ns = int(ATTEMPT_S * SECOND) + wait_ns
             answer = self._receive(min(deadline_ns, self._now_ns() + attempt_ns))
+            if _is_too_fast(answer) and self._now_ns() + TOO_FAST_NS < deadline_ns:
+                time.sleep(TOO_FAST_NS / SECOND)
+                continue
             if answer is not None:
                 return answer
             self._drop_socket()
@@ -180,6 +186,10 @@ class Connection:
 
     def _now_ns(self) -> int:
         return self._clock.monotonic_ns()
+
+
+def _is_too_fast(answer: Answer | None) -> bool:
+    return isinstance(answer, Rejection) and answer.reason == "too_fast"
 
 
 def _error_of(rejection: Rejection) -> Exception:

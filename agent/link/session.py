@@ -11,6 +11,9 @@
 Rules. Hello is the first message of a connection. An entry of the outbox is sent once it may be
 (`agent.store.Store.deliverable` is the credit) and again, with back-off, until an Ack names it; a
 new Welcome makes all of them due at once. Whatever is lost on the way heals by repetition.
+
+Welcome also tells how much the cloud takes of a vehicle. What is sent is paid for in time, at most
+`SHARE` of that rate: who was away for days sends what it owes evenly, and is never turned away.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ from msgspec.structs import replace
 
 from agent.store import Entry
 from user_lib.contract.clock import MS, SECOND
+from user_lib.contract.messages import Welcome
 
 __all__ = [
     "Command",
@@ -45,6 +49,10 @@ HELLO_AGAIN_MAX_NS = 10 * SECOND
 SEND_AGAIN_NS = 5 * SECOND
 SEND_AGAIN_MAX_NS = 20 * SECOND
 NUDGE_NS = 200 * MS
+SHARE = 0.8
+"""Of the rate that the cloud told, for entries: the rest is for everything else."""
+PREPAID_NS = 1 * SECOND
+"""So much time's worth may leave at once."""
 BEATS_PER_LEASE = 3
 SHORTEST_LEASE_NS = 300 * MS
 
@@ -64,6 +72,17 @@ class Flight(msgspec.Struct, frozen=True):
     tries: int
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How long an entry takes at the rate that the cloud told: the longer of the two."""
+
+    entry_ns: float = 0.0
+    byte_ns: float = 0.0
+
+    def of(self, entry: Entry) -> int:
+        """Return what sending an entry costs, in ns."""
+        return int(max(self.entry_ns, entry.size * self.byte_ns))
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Where the link stands; times are monotonic ns."""
 
@@ -75,6 +94,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     beat_due_ns: int = 0
     last_beat_ns: int = 0
     flights: Mapping[int, Flight] = {}
+    pace: Pace = Pace()
+    paid_ns: int = 0
+    """When all that was sent so far is paid for."""
 
 
 class SayHello(msgspec.Struct, frozen=True):
@@ -113,12 +135,22 @@ def hello_asked(session: Session, now_ns: int) -> Session:
     return replace(session, state=LinkState.GREETING, hello_due_ns=now_ns, hellos=0)
 
 
-def welcomed(session: Session, lease_s: float, now_ns: int) -> Session:
-    """Take up the lease; everything is due."""
+def welcomed(session: Session, welcome: Welcome, now_ns: int) -> Session:
+    """Take up the lease and the pace; everything is due."""
     if session.state is LinkState.DOWN:
         return session
-    beat_ns = max(int(lease_s * SECOND), SHORTEST_LEASE_NS) // BEATS_PER_LEASE
-    return Session(state=LinkState.UP, beat_ns=beat_ns, beat_due_ns=now_ns)
+    beat_ns = max(int(welcome.lease_s * SECOND), SHORTEST_LEASE_NS) // BEATS_PER_LEASE
+    pace = Pace(
+        SECOND / (welcome.messages_per_s * SHARE) if welcome.messages_per_s > 0 else 0.0,
+        SECOND / (welcome.mb_per_s * 1e6 * SHARE) if welcome.mb_per_s > 0 else 0.0,
+    )
+    return Session(
+        state=LinkState.UP,
+        beat_ns=beat_ns,
+        beat_due_ns=now_ns,
+        pace=pace,
+        paid_ns=session.paid_ns,
+    )
 
 
 def acknowledged(session: Session, seqs: Sequence[int]) -> Session:
@@ -149,14 +181,19 @@ def poll(
         commands.append(SayHeartbeat())
         session = replace(session, beat_due_ns=now_ns + session.beat_ns, last_beat_ns=now_ns)
     flights: dict[int, Flight] = {}
+    paid_ns = max(session.paid_ns, now_ns)
     for entry in deliverable:
         flight = session.flights.get(entry.seq, Flight(now_ns, 0))
         if now_ns >= flight.due_ns:
-            commands.append(SendEntry(entry.seq))
-            wait_ns = min(SEND_AGAIN_NS << min(flight.tries, 10), SEND_AGAIN_MAX_NS)
-            flight = Flight(now_ns + wait_ns, flight.tries + 1)
+            if paid_ns - now_ns > PREPAID_NS:
+                flight = replace(flight, due_ns=paid_ns - PREPAID_NS)
+            else:
+                commands.append(SendEntry(entry.seq))
+                paid_ns += session.pace.of(entry)
+                wait_ns = min(SEND_AGAIN_NS << min(flight.tries, 10), SEND_AGAIN_MAX_NS)
+                flight = Flight(now_ns + wait_ns, flight.tries + 1)
         flights[entry.seq] = flight
-    return replace(session, flights=flights), tuple(commands)
+    return replace(session, flights=flights, paid_ns=paid_ns), tuple(commands)
 
 
 def wake_ns(session: Session) -> int | None:

@@ -53,6 +53,15 @@ def test_the_same_connection_may_begin_a_new_life() -> None:
     assert registry.claim(b"p", hello("a", "e2"), 1, 1)
 
 
+def test_a_connection_stays_the_vehicle_that_it_is() -> None:
+    registry = Registry(LEASE_NS)
+    registry.claim(b"p", hello("a"), 0, 0)
+
+    assert not registry.claim(b"p", hello("b"), 1, 1)
+    assert registry.vehicle_of(b"p") == "a"
+    assert "b" not in registry.vehicles
+
+
 _steps = st.lists(
     st.tuples(
         st.sampled_from(["claim", "speak", "expire", "drop"]),

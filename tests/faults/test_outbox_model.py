@@ -21,12 +21,13 @@ from agent.store import Acknowledge, Enqueue, Store
 from cloud.ledger import AssignmentRow, Ledger
 from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
-from user_lib.contract.messages import Deliver, Losses, Result
+from user_lib.contract.messages import Deliver, Losses, Result, Welcome
 from user_lib.contract.states import JobState
 
 OUTBOX_MB = 0.012
 PRIORITIES = {"low": 1, "high": 8}
 SPEC = parse({"signals": ["Vehicle.Speed"], "window": {"seconds": 1}, "onboard": "mean"})
+WELCOME = Welcome(lease_s=10.0, cloud_version="1", messages_per_s=2, mb_per_s=1)
 PICK = st.integers(0, 1000)
 
 
@@ -73,7 +74,7 @@ class Exchange(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         self.session = link.connected(self.session, self.now_ns)
-        self.session = link.welcomed(self.session, 10.0, self.now_ns)
+        self.session = link.welcomed(self.session, WELCOME, self.now_ns)
 
     @rule()
     def disconnect(self) -> None:

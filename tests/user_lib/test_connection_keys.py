@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from cloud.auth import ENROLLED
+from cloud.config import Bounds
 from cloud.doorman import Doorman
 from cloud.router import Router
 from user_lib.connection import Connection
@@ -28,7 +29,7 @@ def router(tmp_path: Path) -> Iterator[Router]:
     """Return a router with keys that answers every request with a Pong."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doorman = Doorman(context, Keyring(tmp_path, *ENROLLED), SystemClock())
-    router = Router(context, "tcp://127.0.0.1:*", CLOUD, messages_per_peer=100)
+    router = Router(context, "tcp://127.0.0.1:*", CLOUD, Bounds(messages_per_peer=100))
     stop = threading.Event()
 
     def serve() -> None:

@@ -82,7 +82,7 @@ def test_bytes_that_are_no_message_are_counted_and_dropped(
     cloud.until(lambda: cloud.last(Heartbeat))
 
     cloud.send_raw(b"noise")
-    cloud.send_raw(b"OD\x02V", b"\xff" * 100)
+    cloud.send_raw(b"OD\x03V", b"\xff" * 100)
     cloud.send(Ack(seqs=(1,)))
 
     assert wait(dealer, Ack(seqs=(1,))) == [Ack(seqs=(1,))]

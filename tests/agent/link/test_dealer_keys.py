@@ -10,6 +10,7 @@ import zmq
 
 from agent.link.dealer import Change, Dealer
 from cloud.auth import ENROLLED
+from cloud.config import Bounds
 from cloud.doorman import Doorman
 from cloud.router import Router
 from user_lib.contract.clock import SystemClock
@@ -31,7 +32,7 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 def router(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Router]:
     keyring = Keyring(tmp_path, *ENROLLED)
     doorman = Doorman(context, keyring, SystemClock())
-    router = Router(context, "tcp://127.0.0.1:*", CLOUD, messages_per_peer=100)
+    router = Router(context, "tcp://127.0.0.1:*", CLOUD, Bounds(messages_per_peer=100))
     yield router
     router.close()
     doorman.close()

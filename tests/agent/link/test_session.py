@@ -18,12 +18,19 @@ from agent.link.session import (
 )
 from agent.store import Entry
 from user_lib.contract.clock import SECOND
+from user_lib.contract.messages import Welcome
 
 S = SECOND
 
 
+def welcome(lease_s: float, messages_per_s: float = 0, mb_per_s: float = 0) -> Welcome:
+    return Welcome(
+        lease_s=lease_s, cloud_version="1", messages_per_s=messages_per_s, mb_per_s=mb_per_s
+    )
+
+
 def up(now_s: float = 0, lease_s: float = 6) -> Session:
-    session = welcomed(connected(Session(), 0), lease_s, int(now_s * S))
+    session = welcomed(connected(Session(), 0), welcome(lease_s), int(now_s * S))
     return poll(session, [], int(now_s * S))[0]
 
 
@@ -44,7 +51,7 @@ def test_hello_comes_first_and_again_with_back_off() -> None:
 
 
 def test_a_heartbeat_comes_every_third_of_the_lease() -> None:
-    session = welcomed(connected(Session(), 0), 6.0, 0)
+    session = welcomed(connected(Session(), 0), welcome(6.0), 0)
     beats = []
     for tenth in range(100):
         session, commands = poll(session, [], tenth * S // 10)
@@ -77,7 +84,7 @@ def test_an_entry_is_sent_again_with_back_off_until_it_is_acknowledged() -> None
 
 def test_a_welcome_makes_everything_due_at_once() -> None:
     session, _ = poll(up(), [Entry(1, 1), Entry(2, 1)], 0)
-    session = welcomed(hello_asked(session, S), 6.0, S)
+    session = welcomed(hello_asked(session, S), welcome(6.0), S)
 
     assert poll(session, [Entry(1, 1), Entry(2, 1)], S)[1] == (
         SayHeartbeat(),
@@ -97,7 +104,7 @@ def test_what_comes_after_the_connection_is_lost_changes_nothing() -> None:
     down = disconnected(up())
 
     assert hello_asked(down, S) == down
-    assert welcomed(down, 6.0, S) == down
+    assert welcomed(down, welcome(6.0), S) == down
 
 
 def test_a_lease_of_nothing_does_not_flood_the_cloud() -> None:
@@ -119,3 +126,30 @@ def test_at_most_the_deliverable_entries_are_in_flight(data: st.DataObject) -> N
         assert woken is not None
         assert woken > now_ns
         session = acknowledged(session, data.draw(st.lists(st.integers(1, 9), max_size=2)))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 2_000_000), min_size=1, max_size=200),
+    messages_per_s=st.floats(1, 1000),
+    mb_per_s=st.floats(0.5, 100),
+)
+def test_who_was_away_for_days_sends_all_it_owes_below_the_clouds_rate(
+    sizes: list[int], messages_per_s: float, mb_per_s: float
+) -> None:
+    session = welcomed(connected(Session(), 0), welcome(6.0, messages_per_s, mb_per_s), 0)
+    owed = [Entry(seq, size) for seq, size in enumerate(sizes, 1)]
+    now_ns, sent, sent_bytes = 0, 0, 0
+    while owed:
+        session, commands = poll(session, owed[:32], now_ns)
+        gone = [c.seq for c in commands if isinstance(c, SendEntry)]
+        sent += len(gone)
+        sent_bytes += sum(sizes[seq - 1] for seq in gone)
+        prepaid_s = 1 + now_ns / S
+        assert sent - len(gone) <= messages_per_s * prepaid_s
+        assert sent_bytes <= mb_per_s * 1e6 * prepaid_s + 2_000_000
+        session = acknowledged(session, gone)
+        owed = [entry for entry in owed if entry.seq not in gone]
+        now_ns = max(now_ns + 1, wake_ns(session) or 0)
+
+    least_s = max(len(sizes) / messages_per_s, sum(sizes) / (mb_per_s * 1e6))
+    assert now_ns / S <= 3 * least_s + 8
