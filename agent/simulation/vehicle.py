@@ -246,7 +246,7 @@ class LightVehicle:
             dbc_hash=catalog.dbc_hash,
         )
         self.dealer = LightDealer(shared, keys)
-        about = About(hello=hello, catalog=catalog, stats=dict)
+        about = About(hello=hello, catalog=catalog, stats=dict, signer=identity.signer)
         self._due_ns = 0
         self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)
 
