@@ -29,10 +29,9 @@ from dbc import (
 )
 from dbc.pages import has_unknown_page
 from hw import Log, read_log
-from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
 from user_lib.decode_load import BusLoads
-from user_lib.decode_outputs import SUFFIXES, open_output
+from user_lib.decode_outputs import check_output, open_output
 from user_lib.decode_quality import QualityCount, add_frames
 from user_lib.decode_rows import Part
 from user_lib.decode_summary import AbsentSummary, DecodeSummary, MessageSummary
@@ -73,10 +72,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     """
     started_ns = time.monotonic_ns()
     out = Path(out)
-    if out.suffix not in SUFFIXES:
-        raise ConfigError(
-            f"cannot write {out}: the output's name must end in {', '.join(SUFFIXES)}"
-        )
+    check_output(out, names=names)
     catalog = load(databases, mapping=mapping, strict=strict)
     log = read_log(log_path, batch_frames=BATCH_FRAMES)
     tell = progress or (lambda frames, share: None)

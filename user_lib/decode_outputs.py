@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from user_lib.contract.errors import ConfigError
 from user_lib.decode_rows import Kinds, LongRows, Part
 
-__all__ = ["SUFFIXES", "Output", "open_output"]
+__all__ = ["Output", "check_output", "open_output"]
 
-SUFFIXES = (".npz", ".csv", ".parquet")
+_SUFFIXES = (".npz", ".csv", ".parquet")
 
 _HEADINGS = ("time_ns", "channel", "message", "source", "signal", "value", "unit")
 _NAME = "name"
@@ -46,21 +46,35 @@ class Output(Protocol):
         ...
 
 
+def check_output(path: Path, *, names: bool = False) -> None:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Raises: ConfigError, for an unknown suffix, names in a file that has no room for them, a folder
+            that is not there, or ``.parquet`` without pyarrow.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"cannot write {path}: the output's name must end in {', '.join(_SUFFIXES)}"
+        )
+    if names and path.suffix == ".npz":
+        raise ConfigError(f"cannot write names to {path}: .npz holds numbers; use .csv or .parquet")
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder")
+    if path.suffix == ".parquet":
+        _pyarrow()
+
+
 @contextmanager
 def open_output(path: Path, *, names: bool = False) -> Iterator[Output]:
     """Open an output by its suffix; on leaving without an error it gets its final name.
 
     ``names`` adds what the value is called, where the database says.
 
-    Raises: ConfigError, for an unknown suffix, names in a file that has no room for them, a place
-            that cannot be written, or ``.parquet`` without pyarrow.
+    Raises: ConfigError, as `check_output`, or for a place that cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(
-            f"cannot write {path}: the output's name must end in {', '.join(SUFFIXES)}"
-        )
-    if names and path.suffix == ".npz":
-        raise ConfigError(f"cannot write names to {path}: .npz holds numbers; use .csv or .parquet")
+    check_output(path, names=names)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with _opened(path.suffix, partial, names=names) as output:

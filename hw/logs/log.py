@@ -29,7 +29,7 @@ def _starts(*marks: bytes) -> Callable[[bytes], bool]:
 _CANDUMP = _Format("candump", candump.read_candump, candump.EXPECTED, _starts(b"("))
 _ASC = _Format("asc", asc.read_asc, asc.EXPECTED, _starts(b"date ", b"base "))
 _BLF = _Format("blf", blf.read_blf, blf.EXPECTED, _starts(b"logg"))
-_TRC = _Format("trc", trc.read_trc, trc.EXPECTED, _starts(b";$fileversion", b";"))
+_TRC = _Format("trc", trc.read_trc, trc.EXPECTED, _starts(b";$fileversion", b";##########"))
 _GVRET = _Format("gvret", gvret.read_gvret, gvret.EXPECTED, _starts(b"time stamp,"))
 _MDF = _Format("mf4", mdf_apart.read_mdf, mdf.EXPECTED, _starts(b"mdf ", b"unfinmf"))
 
@@ -110,7 +110,8 @@ class Log:
 def read_log(path: Path | str, *, batch_frames: int = BATCH_FRAMES) -> Log:
     """Open a log of any known format: candump, ASC, BLF, TRC, GVRET .csv, MDF 4.
 
-    The format follows the suffix (``.gz`` after it: compressed), else the file's first bytes.
+    The format follows the suffix (``.gz`` after it: compressed), unless the file begins as one of
+    another format does.
     Reading happens on iteration; damaged lines are counted, the first one named in a warning.
 
     Raises: SourceError, when the file is missing or of no known format.
@@ -121,7 +122,7 @@ def read_log(path: Path | str, *, batch_frames: int = BATCH_FRAMES) -> Log:
     suffix = "".join(suffixes[-2:-1] if packed else suffixes[-1:])
     if not path.is_file():
         raise SourceError(f"cannot open log {path}: {_missing(path)}")
-    fmt = FORMATS.get(suffix) or _recognise(path, packed)
+    fmt = _recognise(path, FORMATS.get(suffix))
     if packed and fmt not in _COMPRESSIBLE:
         raise SourceError(f"cannot read {path}: a compressed .{fmt.name} must be unpacked first")
     return Log(path, fmt, batch_frames=batch_frames)
@@ -138,12 +139,16 @@ def _missing(path: Path) -> str:
     return "no such file" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
-def _recognise(path: Path, packed: bool) -> _Format:
-    chunks = Reading(path.with_suffix(path.suffix), Damage(path, "a log")).chunks()
-    head = next(chunks, b"")[:64] if packed or path.is_file() else b""
+def _recognise(path: Path, named: _Format | None) -> _Format:
+    """Return the format that the file begins with, else the one that its name says."""
+    head = next(Reading(path, Damage(path, "a log", told=True)).text_chunks(), b"")[:64]
+    if named is not None and named.begins(head):
+        return named
     for fmt in (_CANDUMP, _ASC, _BLF, _TRC, _GVRET, _MDF):
         if fmt.begins(head):
             return fmt
+    if named is not None:
+        return named
     raise SourceError(
         f"cannot read {path}: not a log of a known format ({', '.join(sorted(FORMATS))}); "
         f"it begins with {head[:24]!r}"

@@ -1,14 +1,15 @@
 """One pass over one log: its bytes, the channels it names, and the damage found on the way."""
 
+import codecs
 import gzip
 import io
+import itertools
 import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from hw.records import FrameRecords
 from user_lib.contract.errors import SourceError
@@ -25,6 +26,7 @@ MAX_CHANNELS = 255
 """Bus indices are one byte; a log that names more is damaged."""
 
 _BLOCK_BYTES = 1 << 19
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST_LINE_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 80
 
@@ -90,7 +92,7 @@ class Reading:
             self.channels.append(channel)
             return len(self.channels) - 1
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """Open the file for its bytes as they are on disk. Raises: SourceError."""
         try:
             return self.path.open("rb")
@@ -100,24 +102,38 @@ class Reading:
     def chunks(self) -> Iterator[bytes]:
         """Yield the file's bytes in pieces, unpacked where its name ends in ``.gz``.
 
-        A compressed file that breaks off is damage.
+        A compressed file that breaks off is damage; what comes before is yielded.
+
+        Raises: SourceError, when it cannot be read or is empty.
         """
         with self.open() as stored:
-            size = max(os.fstat(stored.fileno()).st_size, 1)
+            size = os.fstat(stored.fileno()).st_size
             packed = self.path.suffix.lower() == ".gz"
-            stream = cast("BinaryIO", gzip.GzipFile(fileobj=stored)) if packed else stored
+            stream = gzip.GzipFile(fileobj=stored) if packed else stored
             while True:
                 try:
-                    block = stream.read(_BLOCK_BYTES)
+                    # not read: that would lose what it has unpacked when the rest breaks off
+                    block = stream.read1(_BLOCK_BYTES)
                 except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                     self.damage.report("compressed data", f"{type(error).__name__}: {error}")
                     return
                 except OSError as error:
                     raise SourceError(f"cannot read log {self.path}: {error}") from error
-                self.fraction_read = min(stored.tell() / size, 1.0)
+                self.fraction_read = min(stored.tell() / max(size, 1), 1.0)
                 if not block:
-                    return
+                    break
                 yield block
+            if not stored.tell():
+                raise SourceError(f"cannot read log {self.path}: the file is empty")
+
+    def text_chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of a text log as UTF-8, whatever byte-order mark it begins with."""
+        chunks = self.chunks()
+        head = next(chunks, b"")
+        utf16 = head[:2] in _UTF16
+        reader = codecs.getincrementaldecoder("utf-16")("replace")
+        for chunk in itertools.chain([head.removeprefix(codecs.BOM_UTF8)], chunks):
+            yield reader.decode(chunk).encode() if utf16 else chunk
 
     def blocks(self) -> Iterator[bytes]:
         r"""Yield the file's bytes in pieces of whole lines; every piece ends with ``\n``.
@@ -125,7 +141,7 @@ class Reading:
         A line longer than 64 KiB is no line of any log: it is cut, and its parts count as damage.
         """
         rest = b""
-        for chunk in self.chunks():
+        for chunk in self.text_chunks():
             cut = chunk.rfind(b"\n") + 1
             if cut:
                 yield rest + chunk[:cut]

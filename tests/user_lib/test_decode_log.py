@@ -287,9 +287,21 @@ def test_a_failure_leaves_no_file_behind(drive: Path, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
-def test_an_output_of_another_kind_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\.npz, \.csv, \.parquet"):
-        decode_log(tmp_path / "none.log", [], out=tmp_path / "out.xlsx")
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("out.xlsx", r"must end in \.npz, \.csv, \.parquet"),
+        ("nowhere/out.npz", r"no folder .*nowhere$"),
+        ("folder.csv", "it is a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    out: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+
+    with pytest.raises(ConfigError, match=words):
+        decode_log(tmp_path / "none.log", [], out=tmp_path / out)
 
 
 def run(*arguments: str) -> int:

@@ -141,9 +141,9 @@ def test_a_damaged_log_gives_frames_or_a_clear_error(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(damaged((whole / name).read_bytes(), changes))
-    log = read_log(path)
 
     with contextlib.suppress(SourceError):
+        log = read_log(path)
         for batch in log:
             check(batch, len(log.channels))
 
@@ -178,3 +178,71 @@ def test_a_payload_that_was_cut_off_costs_an_mf4_its_own_frame_only(
 
     assert (log.scan(), log.malformed) == (1814, 1)
     assert log.first_damage.startswith("CAN_DataFrame records 1814 to 1814")
+
+
+def candump_text(frames: int) -> bytes:
+    return b"".join(
+        b"(%d.5) can0 123#%016X\n" % (i, i * 0x9E3779B97F4A7C15 % 2**64) for i in range(frames)
+    )
+
+
+def test_a_compressed_log_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "drive.candump.log.gz"
+    packed = gzip.compress(candump_text(20_000))
+    path.write_bytes(packed[: len(packed) // 2])
+
+    log = read_log(path)
+
+    assert 8_000 < log.scan() < 12_000
+    assert log.malformed == 2  # the line in which it breaks off, and that it does
+    assert "before the end-of-stream marker" in log.first_damage
+
+
+def test_a_compressed_log_may_have_several_members_and_zeros_behind_them(tmp_path: Path) -> None:
+    path = tmp_path / "drive.log.gz"
+    text = candump_text(3_000)
+    path.write_bytes(gzip.compress(text[:40_000]) + gzip.compress(text[40_000:]) + bytes(512))
+
+    log = read_log(path)
+
+    assert (log.scan(), log.malformed) == (3_000, 0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["drive.log", "drive.csv", "drive.asc", "drive.trc"])
+def test_a_byte_order_mark_and_windows_line_ends_cost_nothing(
+    tmp_path: Path, whole: Path, name: str, encoding: str
+) -> None:
+    text = (whole / name).read_text().replace("\n", "\r\n")
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+
+    log = read_log(path)
+
+    assert log.scan() == read_log(whole / name).scan()
+    assert log.malformed == 0
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "drive.mf4", "drive"])
+def test_an_empty_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+
+    with pytest.raises(SourceError, match=rf"{name}: the file is empty"):
+        read_log(path).scan()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("drive.asc", "drive.log"), ("drive.log", "drive.asc"), ("a.csv", "drive.blf")],
+)
+def test_a_log_with_the_suffix_of_another_format_is_read_for_what_it_is(
+    tmp_path: Path, whole: Path, name: str, written: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes((whole / written).read_bytes())
+
+    log = read_log(path)
+
+    assert log.scan() == read_log(whole / written).scan()
+    assert log.format == written.rpartition(".")[2].replace("log", "candump")
