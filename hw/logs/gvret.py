@@ -192,10 +192,14 @@ def _read_row(reading: Reading, directed: bool, line: bytes) -> FrameBatch | Non
 
 
 def _time_ns(text: bytes) -> int:
-    """Return a time in ns: whole numbers are microseconds, others seconds. Raises: ValueError."""
-    whole, dot, decimals = text.partition(b".")
+    """Return a time in ns: whole numbers are microseconds, others seconds. Raises: ValueError.
+
+    It may be negative: SavvyCAN writes what was there before its time began anew.
+    """
+    sign = -1 if text.startswith(b"-") else 1
+    whole, dot, decimals = text.removeprefix(b"-").partition(b".")
     if not whole.isdigit() or (dot and not decimals.isdigit()) or len(whole) > 16:
         raise ValueError(f"not a time: {text!r}")
     if not dot:
-        return int(whole) * _US
-    return int(whole) * 1_000_000_000 + int(decimals[:9].ljust(9, b"0"))
+        return sign * int(whole) * _US
+    return sign * (int(whole) * 1_000_000_000 + int(decimals[:9].ljust(9, b"0")))

@@ -40,6 +40,9 @@ _BITS = {"IDE": EXTENDED, "EDL": FD, "BRS": BRS, "ESI": ESI, "Dir": TX}
 _SLICE_FRAMES = 65_536
 _MOST_FAILURES = 64
 """After so many tries in a group, what cannot be read is not looked at any closer."""
+_LAST_NUMERIC_CONVERSION = 6
+"""The types of conversion are numbered; those behind value range to value lead from or to text."""
+_FD_LENGTHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64])
 _SECOND_NS = 1_000_000_000
 _ID_MASK = 0x1FFF_FFFF
 
@@ -118,6 +121,12 @@ def _stream(reading: Reading) -> Iterator[BinaryIO]:
             yield copy
 
 
+def _is_numeric(channel: Any) -> bool:  # noqa: ANN401 - asammdf is untyped here
+    """Whether a channel's conversion gives numbers, and not the words for them."""
+    conversion = channel.conversion
+    return conversion is not None and conversion.conversion_type <= _LAST_NUMERIC_CONVERSION
+
+
 class _Group:
     """One channel group: all frames of one kind, read a slice at a time."""
 
@@ -125,7 +134,7 @@ class _Group:
         self._mdf, self._index, self._kind, self._reading = mdf, index, kind, reading
         group = mdf.groups[index]
         self.frames = int(group.channel_group.cycles_nr)
-        self._names = {channel.name for channel in group.channels}
+        self._numeric = {channel.name: _is_numeric(channel) for channel in group.channels}
         self._start_ns = int(mdf.header.abs_time)
 
     def slices(self) -> Iterator[FrameBatch]:
@@ -160,7 +169,7 @@ class _Group:
         data = self._data(first, count)
         batch = FrameBatch.zeros(len(seconds), data.shape[1])
         batch.time_ns[:] = self._start_ns + np.rint(seconds * _SECOND_NS).astype(np.int64)
-        batch.can_id[:] = can_id & np.uint32(_ID_MASK)
+        batch.can_id[:] = can_id.astype(np.int64) & _ID_MASK
         batch.flags[:] = _KINDS[self._kind]
         for name, bit in _BITS.items():
             if self._has(name):
@@ -168,27 +177,34 @@ class _Group:
                     np.uint8
                 )
         self._name_buses(batch, first, count)
-        batch.length[:] = self._lengths(first, count, data.shape[1])
+        lengths = self._lengths(first, count, batch.flags)
+        batch.length[:] = np.clip(lengths, 0, data.shape[1])
         batch.data[:] = data
         batch.data[np.arange(data.shape[1]) >= batch.length[:, None]] = 0
         return batch
 
     def _has(self, name: str) -> bool:
-        return f"{self._kind}.{name}" in self._names
+        return f"{self._kind}.{name}" in self._numeric
 
     def _column(self, name: str, first: int, count: int) -> tuple[NDArray[np.float64], Any]:
-        """Return times in seconds and raw values of one part of the frames; zeros if absent."""
+        """Return times in seconds and values of one part of the frames; zeros if absent.
+
+        A column may be stored as it is, or be computed: a table gives the length of a DLC, and a
+        constant is a channel without bits whose conversion ignores the number of the record.
+        """
         wanted = f"{self._kind}.{name}" if self._has(name) else self._kind
         signal = self._mdf.get(
             wanted,
             group=self._index,
-            raw=True,
+            raw=not self._numeric[wanted],
             record_offset=first,
             record_count=count,
             ignore_invalidation_bits=True,
         )
         seconds = np.asarray(signal.timestamps, np.float64)
         samples = signal.samples if self._has(name) else np.zeros(len(seconds), np.uint32)
+        if samples.dtype.kind == "f":
+            samples = np.rint(samples).astype(np.int64)
         return seconds, samples
 
     def _data(self, first: int, count: int) -> NDArray[np.uint8]:
@@ -202,10 +218,11 @@ class _Group:
         data[:, : samples.shape[1]] = samples
         return data
 
-    def _lengths(self, first: int, count: int, stride: int) -> NDArray[np.uint8]:
-        name = "DataLength" if self._has("DataLength") else "DLC"
-        lengths: NDArray[np.int64] = np.asarray(self._column(name, first, count)[1], np.int64)
-        return np.minimum(lengths, stride).astype(np.uint8)
+    def _lengths(self, first: int, count: int, flags: NDArray[np.uint8]) -> NDArray[np.int64]:
+        if self._has("DataLength"):
+            return np.asarray(self._column("DataLength", first, count)[1], np.int64)
+        code = np.asarray(self._column("DLC", first, count)[1], np.int64)
+        return np.where(flags & FD, _FD_LENGTHS[np.clip(code, 0, 15)], code)
 
     def _name_buses(self, batch: FrameBatch, first: int, count: int) -> None:
         """Number the channels in the order in which the frames name them."""

@@ -202,7 +202,7 @@ def test_a_log_too_long_to_keep_is_read_again(tmp_path: Path, clock: Any) -> Non
 
 def test_a_log_without_frames_or_channel_cannot_be_replayed(tmp_path: Path) -> None:
     empty, one = tmp_path / "empty.log", tmp_path / "one.log"
-    empty.write_text("")
+    empty.write_text("\n")
     one.write_text("(1.000000) can0 118#00\n")
 
     with pytest.raises(SourceError, match="holds no frames"):

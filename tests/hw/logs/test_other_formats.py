@@ -125,6 +125,39 @@ def test_mf4_of_python_can_is_read_back(tmp_path: Path) -> None:
     assert abs(steps - np.diff([m.timestamp for m in told]) * 1e9).max() < 1_000
 
 
+def test_mf4_columns_that_are_computed_are_computed(tmp_path: Path) -> None:
+    """As newer CANedges write: a constant bus without bits, lengths by a table of the DLC."""
+    asammdf = pytest.importorskip("asammdf")
+    blocks = pytest.importorskip("asammdf.blocks.v4_blocks")
+    told = [
+        can.Message(timestamp=float(i), arbitration_id=i, is_fd=True, data=bytes(n), channel=1)
+        for i, n in enumerate([8, 12, 64, 3])
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stored = written_by(can.MF4Writer, tmp_path / "stored.mf4", told)
+        with asammdf.MDF(stored) as mdf:
+            columns = {c.name: c for group in mdf.groups for c in group.channels}
+            bus, length = columns["CAN_DataFrame.BusChannel"], columns["CAN_DataFrame.DataLength"]
+            bus.channel_type, bus.bit_count = 6, 0  # virtual data: the number of the record
+            bus.conversion = blocks.ChannelConversion(conversion_type=1, a=0.0, b=7.0)
+            length.byte_offset = columns["CAN_DataFrame.DLC"].byte_offset
+            table = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64]
+            values = {f"raw_{i}": float(i) for i in range(16)}
+            values |= {f"phys_{i}": float(n) for i, n in enumerate(table)}
+            length.conversion = blocks.ChannelConversion(
+                conversion_type=5, links_nr=4, ref_param_nr=0, val_param_nr=32, **values
+            )
+            path = mdf.save(tmp_path / "computed.mf4")
+
+    log = read_log(path)
+    frames = FrameBatch.concatenate(list(log))
+
+    assert log.channels == ("7",)
+    assert frames.length.tolist() == [8, 12, 64, 3]
+    assert log.malformed == 0
+
+
 def test_asc_reads_decimal_relative_and_odd_lines(write: Write) -> None:
     text = """date Sam Sep 30 15:06:13.191 2017
 base dec  timestamps relative
@@ -190,6 +223,7 @@ GVRET_HEADER = "Time Stamp,ID,Extended,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
         ("5,18FEF100,true,0,2,0a,0B,", 5_000, 0x18FEF100, EXTENDED, "0a0b"),
         ("5,18FEF100,1,0,0", 5_000, 0x18FEF100, EXTENDED, ""),
         ("5,109,false,0,0,", 5_000, 0x109, 0, ""),
+        ("-364210,109,false,0,1,AA", -364_210_000, 0x109, 0, "aa"),
         ("5, 0x109, False, 0, 1, A", 5_000, 0x109, 0, "0a"),
         ("1.000005,109,false,0,1,AA", 1_000_005_000, 0x109, 0, "aa"),
         ("1673500000123456,109,false,0,1,AA", 1_673_500_000_123_456_000, 0x109, 0, "aa"),
