@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agent.sandbox import answer, custom
+from agent.sandbox import answer, custom, rlimits
 from agent.sandbox.answer import Answer
 from agent.sandbox.envelope import Header
 from agent.sandbox.job import Half, Job
@@ -20,6 +20,7 @@ from user_lib.contract.window import Window
 __all__ = ["answered", "encoded", "fresh_randomness", "rehearsal", "warm_up"]
 
 DETAIL_CHARS = answer.DETAIL_CHARS
+NO_THREAD = "can't start new thread"
 
 
 def warm_up() -> None:
@@ -82,7 +83,10 @@ def _answered(header: Header, window: Window | None, room: Room) -> Answer:
         detail = f"the code called sys.exit({error.code!r:.80})"
         return Answer(status="error", reason="exit", detail=detail)
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is its answer
-        return Answer(status="error", reason="traceback", detail=_traceback(error))
+        detail = _traceback(error)
+        if type(error) is RuntimeError and NO_THREAD in detail:
+            detail += _thread_limit(header)
+        return Answer(status="error", reason="traceback", detail=detail)
 
 
 def _method(half: Half, method: str) -> Callable[[Header, Window | None], Answer]:
@@ -144,6 +148,14 @@ def _from_output(out: MethodOutput) -> Answer:
 
 def _samples(window: Window) -> float:
     return float(len(window[window.signals[0]])) if len(window) else 0.0
+
+
+def _thread_limit(header: Header) -> str:
+    stack_mb = rlimits.THREAD_STACK_BYTES // rlimits.MB
+    return (
+        f"The sandbox's limit on threads is reached: at most {rlimits.TASKS_APART}, and each takes "
+        f"{stack_mb} MB of the memory limit of {header.limits.memory_mb} MB."
+    )
 
 
 def _out_of_memory(header: Header, trace: str) -> Answer:

@@ -19,6 +19,8 @@ TASKS = 4096
 TASKS_APART = 128
 """Where it counts this worker's alone."""
 CPU_GRAIN_S = 0.2
+THREAD_STACK_BYTES = 2 * MB
+"""Of a thread that code starts: it counts against the memory limit, and 8 MB each leave few."""
 RUNTIME_MB = 64
 """What an external worker's runtime itself may need beyond the assignment's memory."""
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -173,6 +174,7 @@ def _settle(descriptors: Sequence[int]) -> socket.socket:
     os.close(PRINTS)
     linux.close_from(LAST + 1)
     _open_streams()
+    threading.stack_size(rlimits.THREAD_STACK_BYTES)
     os.chdir("/")
     return socket.socket(fileno=CHANNEL)
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from agent.sandbox import Job, Limits, Outcome, Sandbox, SandboxConfig, window_of
-from tests.sandbox.hostile import files, harness, kernel, leaks, network, processes, resources
+from tests.sandbox.hostile import (
+    files,
+    harness,
+    interpreter,
+    kernel,
+    leaks,
+    network,
+    processes,
+    resources,
+)
 from tests.sandbox.hostile.canaries import Canaries
 from tests.sandbox.hostile.case import PRELUDE, Case, met, numbers
 
@@ -16,7 +25,7 @@ BRISK = Limits(cpu_s=60.0, memory_mb=64, wall_s=0.7)
 LEVELS = ("full", "no-namespaces")
 FAMILIES: Mapping[str, tuple[Case, ...]] = {
     module.__name__.rsplit(".", 1)[1]: module.CASES
-    for module in (files, harness, kernel, leaks, network, processes, resources)
+    for module in (files, harness, interpreter, kernel, leaks, network, processes, resources)
 }
 ALL = [(family, case) for family, cases in FAMILIES.items() for case in cases]
 NEEDS_SCRATCH = {
