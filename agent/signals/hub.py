@@ -81,6 +81,7 @@ class SignalHub:
         self._feeds: list[Feed] = []
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+        self._unheard = True
         self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
         self._lag_ms = 0.0
         self.pumped_ns = self._heard_ns
@@ -240,7 +241,7 @@ class SignalHub:
         deliveries: list[tuple[Feed, Delivery]] = []
         with self._lock:
             if len(batch):
-                self._heard_ns = self._clock.monotonic_ns()
+                self._hear()
             if dropped:
                 self._recording.note_dropped(dropped)
             for _ in self._recording.add_in_slices(batch):
@@ -254,6 +255,12 @@ class SignalHub:
         for feed, delivery in deliveries:
             self._deliver(feed, delivery)
         return len(batch) > 0 and not self._intake.live
+
+    def _hear(self) -> None:
+        if self._unheard:
+            self._unheard = False
+            _log.info("first frames, of %s", ", ".join(map(repr, self._intake.channels)))
+        self._heard_ns = self._clock.monotonic_ns()
 
     def _look(self, deliveries: list[tuple[Feed, Delivery]]) -> None:
         for feed in self._feeds:

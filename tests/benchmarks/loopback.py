@@ -82,21 +82,18 @@ def feed(
 ) -> int:
     """Send frame by frame, bus by bus, at the rate of all buses; return how many were sent.
 
-    ``goes_on`` is asked after every burst, with the seconds that have passed.
+    ``goes_on`` is asked after every burst, with the seconds that have passed. Like a bus, this does
+    not notice whether anyone listens.
     """
-    senders = []
-    for port in ports:
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sender.connect(("127.0.0.1", port))
-        senders.append(sender)
+    buses = [("127.0.0.1", port) for port in ports]
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sent, begin, rest = 0, time.monotonic(), threading.Event()
     while goes_on(passed := time.monotonic() - begin):
         for number in range(sent, int(passed * rate_hz)):
-            senders[number % len(senders)].send(frames[number // len(senders) % len(frames)])
+            sender.sendto(frames[number // len(buses) % len(frames)], buses[number % len(buses)])
         sent = int(passed * rate_hz)
         rest.wait(PAUSE_S)
-    for sender in senders:
-        sender.close()
+    sender.close()
     return sent
 
 

@@ -34,6 +34,8 @@ class LocalVehicle:
     sources: Sequence[Mapping[str, Any]] = ()
     """Empty: the profile's own."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    program: str = "agent"
+    """The module that is run as its agent."""
 
 
 def simulated(vehicle_id: str, model: str, *, seed: int, speed: float | str = 1.0) -> LocalVehicle:
@@ -112,7 +114,7 @@ class LocalFleet:
             **vehicle.config,
         }
         path = self._write_config(vehicle_id, {k: v for k, v in config.items() if v != []})
-        self._spawn(vehicle_id, "agent", ["--config", str(path)])
+        self._spawn(vehicle_id, vehicle.program, ["--config", str(path)])
 
     def connect(self, user: str = "demo") -> Fleet:
         """Return an analyst's view of this fleet."""
