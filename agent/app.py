@@ -35,6 +35,7 @@ from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.contract.messages import Catalog, Hello
+from user_lib.wire.audit_log import AuditLog
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import LinkKeys, read_link_keys
 from user_lib.wire.metrics import MetricsServer
@@ -122,8 +123,10 @@ class Agent:
     ) -> tuple[MainLoop, Orders]:
         profile = _cached_profile(config)
         keys = _link_keys(config)
-        store = Store(Path(config.state_dir), outbox_mb=config.outbox_mb)
+        state = Path(config.state_dir)
+        store = Store(state, outbox_mb=config.outbox_mb)
         on_close(store.close)
+        store.note_in(AuditLog(state / "audit", self._clock, limit_mb=config.audit_mb))
         inbox: Inbox[News] = Inbox()
         on_close(inbox.close)
         hub = SignalHub(
@@ -206,6 +209,8 @@ class Agent:
                 self._take_over(self._reread())
             except OodidaError as error:
                 log.error("not reloaded, everything stays as it was: %s", error)
+                now = Now(now_ns, self._clock.unix_ns())
+                self._orders.note("rules_kept", f"not reloaded: {error}", now)
         self._supervision.turned(now_ns)
         self._telemetry.turned(now_ns, self._snapshot)
 

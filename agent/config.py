@@ -47,6 +47,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where frames come from, in place of the profile's own sources."""
     history_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
     outbox_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
+    audit_mb: Annotated[float, msgspec.Meta(ge=1)] = 16.0
+    """Disk for the audit log; beyond it the oldest entries go, and a line says which."""
     tick_ms: Annotated[int, msgspec.Meta(ge=5, le=1000)] = 50
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Iterations that run at the same time."""

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from agent.policy import Held, Policy, Refusal, check_code
-from agent.store import EndTask, Kept, SaveSlot, SaveTask, Store, Tell
+from agent import notes
+from agent.policy import Held, Policy, Refusal, check_code, digest
+from agent.store import EndTask, Kept, Note, SaveSlot, SaveTask, Store, Tell
 from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
 from agent.tasks.code import CodeSlot, arm
@@ -50,10 +51,20 @@ class Orders:
         self._strangers = Strangers()
         self.refused = 0
         """Orders that were not carried out because nobody trusted signed them."""
+        self._cards = rules.trust.cards
         self.table, self.modules = table, modules
+
+    def note(self, event: str, detail: str, now: Now) -> None:
+        """Put the rules in force in the audit log."""
+        entry = notes.rules(event, digest(self._rules.policy), detail, now.unix_ns)
+        self.table.write([Note(entry)], now)
 
     def resume(self, now: Now) -> None:
         """Take up the tasks that the store keeps; those that may no longer run end, saying so."""
+        trusts = ", ".join(f"{c.name} ({c.fingerprint})" for c in self._cards)
+        version = self._identity.agent_version
+        words = f"agent {version} trusts {trusts or 'nobody'}"
+        self.note("started", words if self.trust.keyed else f"agent {version}, INSECURE", now)
         for kept in self._store.tasks:
             self.table.add(kept, self._resumed(kept), now)
         self.table.flush(now)
@@ -63,6 +74,7 @@ class Orders:
     def renew(self, rules: Rules, dbc_hash: str, now: Now) -> None:
         """Take other rules and databases: a task that they do not allow ends, saying so."""
         self._rules = rules
+        self.note("rules", "read again", now)
         self._identity = replace(self._identity, dbc_hash=dbc_hash)
         analysts = dict(self.table.analysts())
         for assignment_id, spec in self.table.specs.items():
@@ -93,10 +105,15 @@ class Orders:
         position = Position(iteration=order.first_iteration)
         if refusal is not None:
             log.info("task %s: refused: %s", assignment_id, refusal.detail)
-            self.table.write([EndTask(self._rejected(order, refusal), spec.priority)], now)
+            note = notes.refused(assignment_id, order.analyst, spec, refusal, now.unix_ns)
+            rejected = self._rejected(order, refusal)
+            self.table.write([EndTask(rejected, spec.priority), Note(note)], now)
             return
         saved = SaveTask(assignment_id, order.analyst, spec, position)
-        if self.table.write([saved], now):  # otherwise the cloud assigns again
+        slot = self.modules.get(order.analyst) if spec.onboard == "custom" else None
+        version = "" if slot is None else slot.to_report().version
+        note = notes.accepted(assignment_id, order.analyst, spec, version, now.unix_ns)
+        if self.table.write([saved, Note(note)], now):  # otherwise the cloud assigns again
             log.info("task %s: accepted from %s", assignment_id, order.analyst)
             self.table.add(Kept(assignment_id, order.analyst, spec, position), None, now)
 
@@ -131,13 +148,14 @@ class Orders:
         try:
             self.trust.check_code(order)
         except Untrusted as error:
-            self._refuse_code(order, error)
+            self._refuse_code(order, error, now)
             return
         slot = arm(before, order, lambda source: self._check_code(order.analyst, source))
         if slot is before:
             self.modules.report(order.analyst)
             return
-        if self.table.write([SaveSlot(slot)], now):  # otherwise the cloud sends it again
+        note = Note(notes.code(slot, now.unix_ns))
+        if self.table.write([SaveSlot(slot), note], now):  # otherwise the cloud sends it again
             self.modules.put(slot)
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
 
@@ -176,6 +194,10 @@ class Orders:
 
     def trust_changed(self, now: Now) -> None:
         """End the tasks of analysts whom the owner no longer trusts."""
+        before, self._cards = self._cards, self.trust.cards
+        changes = notes.trusted(before, self._cards, now.unix_ns)
+        if changes:
+            self.table.write([Note(entry) for entry in changes], now)
         for assignment_id, analyst in self.table.analysts():
             if not self.trust.trusts(analyst):
                 words = f"the owner of this vehicle no longer trusts {analyst}"
@@ -194,11 +216,17 @@ class Orders:
             return
         log.warning("task %s: refused: %s: %s", order.assignment_id, error.reason, error)
         refusal = Refusal(reason=error.reason, detail=str(error))
-        self.table.write([Tell(self._rejected(order, refusal))], now)
+        note = notes.refused(order.assignment_id, order.analyst, None, refusal, now.unix_ns)
+        self.table.write([Tell(self._rejected(order, refusal)), Note(note)], now)
 
-    def _refuse_code(self, order: SetCode, error: Untrusted) -> None:
+    def _refuse_code(self, order: SetCode, error: Untrusted, now: Now) -> None:
         """Tell of code that nobody trusted signed; the slot stays what it was."""
         self.refused += 1
+        if self._strangers.admit(f"code of {order.analyst}", now.monotonic_ns):
+            words = f"generation {order.generation}, version {order.version[:64]}: {error}"
+            refusal = Refusal(reason=error.reason, detail=words)
+            note = notes.refused("", order.analyst, None, refusal, now.unix_ns)
+            self.table.write([Note(note)], now)
         self.modules.refuse(
             CodeReport(
                 analyst=order.analyst,

@@ -9,6 +9,7 @@ import logging
 
 from agent.policy import Analyst
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.card import Card
 from user_lib.contract.errors import OodidaError, SignatureError
 from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import Assign, SetCode, Withdraw
@@ -47,6 +48,18 @@ class Trust:
     def trusts(self, analyst: UserId) -> bool:
         """Whether an analyst's orders are taken as of now."""
         return self._analysts is None or bool(self._analysts.named(analyst))
+
+    @property
+    def keyed(self) -> bool:
+        """Whether orders have to be signed."""
+        return self._analysts is not None
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The cards of whom the owner trusts."""
+        if self._analysts is None:
+            return ()
+        return tuple(sorted(self._analysts.cards, key=lambda c: (c.name, c.fingerprint)))
 
     def fingerprints(self, analyst: UserId) -> tuple[str, ...]:
         """Return the keys that are trusted under a name."""

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 KeysOf = Callable[[UserId], tuple[str, ...]]
 """Returns the fingerprints of the keys that are trusted under a name."""
 SAVED_EVERY_NS = 600 * SECOND
+NOTED_EVERY_NS = 3600 * SECOND
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -48,6 +49,7 @@ class Allowance:
         self._keys_of, self._boot = keys_of, boot_id()
         self._durable = self._account = account or Account()
         self._told: set[str] = set()
+        self._hour = self._account.elapsed_ns // NOTED_EVERY_NS
         self.counts: Counter[str] = Counter()
         """Iterations refused, results withheld, and times that a budget was used up, by word."""
 
@@ -60,17 +62,17 @@ class Allowance:
         at = Moment(self._boot, monotonic_ns, unix_ns, trusted)
         self._account = moved_on(self._account, at)
 
-    def wait_for(self, name: UserId, running: tuple[int, int]) -> str:
-        """Say in words why an iteration has to wait; empty when it may run."""
+    def wait_for(self, name: UserId, running: tuple[int, int]) -> Refusal | None:
+        """Return why an iteration has to wait; None when it may run."""
         refusal = used_up(self.policy, self.analyst(name), self._account, running)
         if refusal is None:
             self._told.discard(name)
-            return ""
+            return None
         if name not in self._told:
             self._told.add(name)
             self.counts["waits"] += 1
             log.warning("tasks of %s wait: %s", name, refusal.detail)
-        return refusal.detail
+        return refusal
 
     def withhold(self, name: UserId, size: int) -> Refusal | None:
         """Return why a result of so many bytes may not leave, None when it may."""
@@ -87,6 +89,17 @@ class Allowance:
     def sent(self, assignment_id: AssignmentId) -> Sent:
         """Return what a task has sent since it began."""
         return self._account.sent.get(assignment_id, Sent())
+
+    def to_note(self) -> dict[AssignmentId, Sent]:
+        """Return what tasks have sent, every hour, if that is more than was noted."""
+        hour = self._account.elapsed_ns // NOTED_EVERY_NS
+        if hour == self._hour:
+            return {}
+        self._hour, account = hour, self._account
+        news = {job: s for job, s in account.sent.items() if s.results > s.noted}
+        noted = {job: msgspec.structs.replace(s, noted=s.results) for job, s in news.items()}
+        self._account = msgspec.structs.replace(account, sent={**account.sent, **noted})
+        return news
 
     def forget(self, assignment_id: AssignmentId) -> None:
         """A task is over: what it sent is no longer counted apart."""

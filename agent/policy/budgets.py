@@ -44,8 +44,11 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
 class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a task has sent since it began."""
 
+    analyst: str = ""
     results: int = 0
     bytes: int = 0
+    noted: int = 0
+    """How many of the results the audit log was told of."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +93,9 @@ def charged(account: Account, analyst: str, assignment_id: AssignmentId, size: i
         spent[name] = msgspec.structs.replace(
             s, in_minute=s.in_minute + 1, results=s.results + 1, bytes=s.bytes + size
         )
-    before = account.sent.get(assignment_id, Sent())
-    sent = {**account.sent, assignment_id: Sent(before.results + 1, before.bytes + size)}
+    before = account.sent.get(assignment_id, Sent(analyst))
+    now = msgspec.structs.replace(before, results=before.results + 1, bytes=before.bytes + size)
+    sent = {**account.sent, assignment_id: now}
     return msgspec.structs.replace(account, spent=spent, sent=sent)
 
 

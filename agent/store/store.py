@@ -16,14 +16,16 @@ from pathlib import Path
 import msgspec
 
 from agent.policy import Account
-from agent.store.database import Database, StateDamaged, is_damage
+from agent.store.database import Database, StateDamaged, StateUnwritable, is_damage
 from agent.store.losses import drop_excess
-from agent.store.writes import ITEM, Write, decode, write_to
+from agent.store.writes import ITEM, Note, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.wire.audit_entry import Entry as AuditEntry
+from user_lib.wire.audit_log import AuditLog
 
 __all__ = [
     "MAX_IN_FLIGHT",
@@ -65,6 +67,7 @@ class Store:
     """
 
     def __init__(self, directory: Path | None, *, outbox_mb: float) -> None:
+        self._audit: AuditLog | None = None
         self._database = Database(directory)
         self._limit_bytes = int(outbox_mb * 1e6)
         self.dropped_results = 0
@@ -75,6 +78,10 @@ class Store:
         except (StateDamaged, sqlite3.DatabaseError) as error:
             self._database.begin_anew(f"does not hold what an agent wrote: {error}")
             self._load()
+
+    def note_in(self, audit: AuditLog) -> None:
+        """Put notes in this log from now on; without one they are dropped."""
+        self._audit = audit
 
     def _load(self) -> None:
         (self.epoch,) = self._rows("SELECT value FROM meta WHERE key = 'epoch'")[0]
@@ -113,8 +120,13 @@ class Store:
     def apply(self, writes: Iterable[Write]) -> None:
         """Write all of it in one transaction, on disk when this returns, or nothing.
 
+        Notes are written first: what was done is in the audit log, and what was to be done and
+        failed may be there too, but nothing is done that is not.
+
         Raises: StateUnwritable.
         """
+        writes = tuple(writes)
+        self._note([write.entry for write in writes if isinstance(write, Note)])
         dropped = 0
         entries, size = self.entries, self.outbox_bytes
         try:
@@ -133,6 +145,17 @@ class Store:
         if dropped:
             self._recount()
             self._tell_of_loss(dropped)
+
+    def _note(self, entries: Sequence[AuditEntry]) -> None:
+        if self._audit is None or not entries:
+            return
+        try:
+            self._audit.append(entries)
+        except OSError as error:
+            raise StateUnwritable(
+                f"{self._audit.directory}: the audit log cannot be written: {error}; tasks go on "
+                "once it can"
+            ) from error
 
     def _tell_of_loss(self, dropped: int) -> None:
         """Log the first loss, and then every `LOSSES_LOGGED`."""
@@ -172,6 +195,8 @@ class Store:
     def close(self) -> None:
         """Let the directory go."""
         self._database.close()
+        if self._audit is not None:
+            self._audit.close()
 
 
 def _account(text: str) -> Account:

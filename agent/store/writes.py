@@ -14,6 +14,7 @@ from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.wire.audit_entry import Entry
 
 __all__ = [
     "ITEM",
@@ -22,6 +23,7 @@ __all__ = [
     "Enqueue",
     "Growth",
     "Kind",
+    "Note",
     "SaveAccount",
     "SavePosition",
     "SaveSlot",
@@ -95,6 +97,12 @@ class SaveAccount(msgspec.Struct, frozen=True):
     account: Account
 
 
+class Note(msgspec.Struct, frozen=True):
+    """Put an entry in the audit log, before all else that is written with it."""
+
+    entry: Entry
+
+
 class Acknowledge(msgspec.Struct, frozen=True):
     """Remove what is in the ledger from the outbox."""
 
@@ -102,7 +110,7 @@ class Acknowledge(msgspec.Struct, frozen=True):
 
 
 Write: TypeAlias = (
-    SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | SaveAccount | Acknowledge
+    SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | SaveAccount | Note | Acknowledge
 )
 
 
@@ -215,5 +223,6 @@ _WRITERS: Mapping[type[Write], Callable[[sqlite3.Connection, Any], Growth]] = {
     Tell: _tell,
     SaveSlot: _save_slot,
     SaveAccount: _save_account,
+    Note: lambda connection, write: _NONE,
     Acknowledge: _acknowledge,
 }

@@ -46,6 +46,8 @@ class Live:
     """The code that its next run gets."""
     rights: dict[str, Right] | None = None
     """How its signals may leave; None until looked up by the rules in force."""
+    held_back: set[str] = field(default_factory=set)
+    """The rules that the audit log was told of, which held an iteration of it back."""
     dbc_hash: str = ""
     """Of the databases by which its window was decoded."""
     run: Run | None = None

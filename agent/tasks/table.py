@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from agent import notes
 from agent.policy import Policy, Refusal, rights_of, too_few
-from agent.store import Kept, SaveAccount, StateDamaged, Write
+from agent.store import Kept, Note, SaveAccount, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
 from agent.tasks.journal import Journal
@@ -142,8 +143,9 @@ class Table:
         allowance.move_on(now.monotonic_ns, now.unix_ns, trusted=now.trusted)
         if self._journal.recovers(now):
             self._go_on(now)
-        elif not self._uncommitted and allowance.to_save is not None and not self.unwritable:
-            self.write((), now)
+        news = [Note(notes.sent(*sent, now.unix_ns)) for sent in allowance.to_note().items()]
+        if (news or allowance.to_save is not None) and not self._uncommitted:
+            self.write(news, now)
         for live in tuple(self._tasks.values()):
             event = to_start(live, self._modules.get(live.task.analyst), now)
             if event is not None:
@@ -289,7 +291,7 @@ class Table:
                 return
             live = self._tasks[task.assignment_id]
             event: Event | None = self._forbidden(live)
-            if event is None and not self._waits(live):
+            if event is None and not self._waits(live, now):
                 event = to_grant(live, self._modules.get(task.analyst), now)
             if event is not None:
                 self._feed(live, event, now)
@@ -307,13 +309,20 @@ class Table:
         if refusal is None:
             return None
         allowance.counts["refused"] += 1
-        return Refused(refusal.reason, refusal.detail)
+        return Refused(refusal.reason, refusal.detail, refusal.rule)
 
-    def _waits(self, live: Live) -> bool:
+    def _waits(self, live: Live, now: Now) -> bool:
         """Whether a budget of the owner's is used up, which the task then says."""
         analyst = live.task.analyst
         runs = [other.task.analyst for other in self._runs.values()]
-        words = self._around.allowance.wait_for(analyst, (len(runs), runs.count(analyst)))
+        refusal = self._around.allowance.wait_for(analyst, (len(runs), runs.count(analyst)))
+        words = "" if refusal is None else refusal.detail
+        if refusal is not None and refusal.rule not in live.held_back:
+            live.held_back.add(refusal.rule)
+            entry = notes.iteration_refused(
+                live.task, refusal.reason, refusal.rule, words, now.unix_ns
+            )
+            self.write([Note(entry)], now)
         if words != live.waits_for:
             self.changes += bool(words) and not live.waits_for
             live.waits_for = words

@@ -174,6 +174,7 @@ class Refused(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
+    rule: str = ""
 
 
 class DataOver(msgspec.Struct, frozen=True):

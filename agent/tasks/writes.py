@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import msgspec
 
+from agent import notes
 from agent.sandbox import Outcome
-from agent.store import EndTask, Enqueue, SavePosition, SaveSlot, Write
+from agent.store import EndTask, Enqueue, Note, SavePosition, SaveSlot, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.live import Cause, Live, Surroundings, refused
 from agent.tasks.ports import Finished
 from agent.tasks.receipt import Run, end_of, result_of
-from agent.tasks.task import Command, Commit, Now, Task
+from agent.tasks.task import Command, Commit, Now, Refused, Task
 from user_lib.contract.messages import Result
 
 __all__ = ["answer_of", "writes_of"]
@@ -37,18 +38,36 @@ def writes_of(
     """Return what must be on disk before a step counts; nothing for most steps."""
     task, commands = stepped
     priority = task.spec.priority
-    writes: list[Write] = [] if slot is None else [SaveSlot(slot)]
+    writes: list[Write] = []
+    if slot is not None:
+        writes += [SaveSlot(slot), Note(notes.code(slot, now.unix_ns))]
     for commit in commands:
         if not isinstance(commit, Commit):
             continue
         if commit.answered:
             run, outcome = answer_of(live, cause, commit, now)
-            writes.append(Enqueue(_allowed(around, run, outcome, now), priority))
+            result = _allowed(around, run, outcome, now)
+            writes.append(Enqueue(result, priority))
+            writes += _held_back(live, cause, result, now)
         if commit.ended:
+            sent = around.allowance.sent(task.assignment_id)
+            writes.append(Note(notes.ended(task, sent, now.unix_ns)))
             writes.append(EndTask(end_of(around.identity, task), priority))
         else:
             writes.append(SavePosition(task.assignment_id, task.position))
     return tuple(writes)
+
+
+def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write]:
+    """Note what a rule held back; of each rule and task once, since the results tell the rest."""
+    name = cause.rule if isinstance(cause, Refused) else ""
+    key = name or f"withheld: {result.reason}"
+    by_rule = isinstance(cause, Refused) or result.reason == "budget"
+    if not by_rule or key in live.held_back:
+        return []
+    live.held_back.add(key)
+    entry = notes.iteration_refused(live.task, result.reason, name, result.detail, now.unix_ns)
+    return [Note(entry)]
 
 
 def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> Result:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 import user_lib
-from user_lib.cli import code, decode, demo, doctor, fleet, jobs, keys, replay
+from user_lib.cli import audit, code, decode, demo, doctor, fleet, jobs, keys, replay
 from user_lib.cli.options import HelpFormatter
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
 from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oodida {user_lib.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (demo, fleet, jobs, doctor, code, keys, decode, replay):
+    for group in (demo, fleet, jobs, doctor, code, keys, audit, decode, replay):
         group.add_parser(subparsers)
     return parser
 

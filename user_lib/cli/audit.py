@@ -1,0 +1,113 @@
+"""``oodida audit``: read and check the audit log of a vehicle or of the cloud, on its machine."""
+
+import argparse
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from user_lib.cli.options import Subparsers, add_command, show, show_json
+from user_lib.cli.status import FAILED, OK
+from user_lib.contract.errors import ConfigError
+from user_lib.wire.audit_entry import Entry
+from user_lib.wire.audit_reading import check, find_log, read
+
+__all__ = ["add_parser"]
+
+_MORE = """\
+The log is on the vehicle (state_dir/audit) and on the cloud's machine (LEDGER.audit),
+readable by the service's own user and root. A line an event: who, which job, what code
+(sha256), which signals, by which rule it was refused, how many results and bytes left.
+
+--check follows the chain of hashes through all lines and shows the newest hash. Kept
+elsewhere, it proves later (--check --noted HASH) that nothing before it was changed.
+Exit code 1: something is missing or was changed."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers, "audit", about="read who did what, on a vehicle or the cloud's machine",
+        example="oodida audit /var/lib/oodida-agent --analyst ada --since 2026-05-01",
+        cloud=False, more=_MORE,
+    )  # fmt: skip
+    parser.add_argument(
+        "directory", type=Path, nargs="?", help="the log, or the state_dir; default: this machine's"
+    )
+    parser.add_argument("--analyst", metavar="NAME", help="whose doing it was, by pattern")
+    parser.add_argument("--job", metavar="ID")
+    parser.add_argument("--vehicle", metavar="ID", help="by pattern")
+    parser.add_argument("--event", metavar="WORD", help="such as accepted, refused, ended")
+    parser.add_argument("--since", metavar="TIME", help="UTC, such as 2026-05-01 or ...T08:00")
+    parser.add_argument("--until", metavar="TIME", help="before that")
+    parser.add_argument("--last", type=int, metavar="N", help="the newest N of them")
+    parser.add_argument("--check", action="store_true", help="look for changed or missing lines")
+    parser.add_argument("--noted", default="", metavar="HASH", help="with --check: a hash of then")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    directory = find_log(args.directory)
+    if args.check:
+        return _check(args, directory)
+    if args.noted:
+        raise ConfigError("--noted goes with --check")
+    found = _wanted(args, directory)
+    if args.last is not None:
+        found = iter(list(found)[-args.last :] if args.last > 0 else [])
+    for entry in found:
+        if args.json:
+            show(msgspec.json.encode(entry).decode())
+        else:
+            show(_words(entry))
+    return OK
+
+
+def _wanted(args: argparse.Namespace, directory: Path) -> Iterator[Entry]:
+    for entry in read(directory):
+        by_name = ((args.analyst, entry.who), (args.job, entry.job), (args.vehicle, entry.vehicle))
+        if any(p is not None and not fnmatchcase(text, p) for p, text in by_name):
+            continue
+        if args.event is not None and entry.event != args.event:
+            continue
+        if args.since is not None and entry.at < args.since:
+            continue
+        if args.until is None or entry.at < args.until:
+            yield entry
+
+
+def _words(entry: Entry) -> str:
+    parts = [entry.at, f"{entry.event:<12}"]
+    named = msgspec.structs.asdict(entry)
+    for key in ("who", "job", "vehicle", "method", "reason", "rule", "results", "bytes"):
+        if named[key]:
+            parts.append(f"{key}={named[key]}")
+    if entry.signals:
+        parts.append(f"signals={','.join(entry.signals)}")
+    parts += [f"{key}={named[key][:12]}" for key in ("code", "policy") if named[key]]
+    if entry.detail:
+        parts.append(" ".join(entry.detail.split()))
+    return " ".join(parts)
+
+
+def _check(args: argparse.Namespace, directory: Path) -> int:
+    found = check(directory, args.noted)
+    problems = list(found.problems)
+    if args.noted and found.noted_at is None:
+        problems.append(f"no entry has the noted hash {args.noted}")
+    if args.json:
+        show_json({**_plain(found), "directory": str(directory), "problems": problems})
+        return FAILED if problems else OK
+    show(f"{directory}: {found.entries} entries, {found.first} to {found.last}")
+    for problem in problems:
+        show(f"  {problem}")
+    if found.noted_at is not None:
+        show(f"entry {found.noted_at} has the noted hash: nothing up to it was changed since")
+    show("something was changed or removed" if problems else f"unbroken; newest hash {found.chain}")
+    return FAILED if problems else OK
+
+
+def _plain(found: object) -> dict[str, object]:
+    plain: dict[str, object] = msgspec.to_builtins(found)
+    return plain
