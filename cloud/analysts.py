@@ -64,6 +64,8 @@ class Analysts:
                 self._park(peer, request)
                 return
         except (Rejected, AssignmentError, CodeError) as error:
+            reason = _rejection(error).reason
+            self._context.audit.refused(request.user, reason, _what(request.ask, error))
             self._refuse(peer, request.number, error)
             return
         self._context.mail.reply(peer, request.number, answer)
@@ -183,6 +185,8 @@ class Analysts:
         self._context.complaints.add(
             "refused user", "connection %s may not ask as %s%s", peer, request.user, known
         )
+        who = "" if card is None else card.name
+        self._context.audit.refused(who, "unknown_user", f"{peer} asked as {request.user}")
         role = card is not None and card.role == "vehicle"
         words = f"the key of this connection is not that of {request.user}{known}"
         error = Rejected(words, reason="forbidden_role" if role else "unknown_user")
@@ -197,7 +201,13 @@ class Analysts:
         job = self._jobs.get(ask.assignment_id)
         if job is not None:
             self._jobs.cancel(job, ask.signed)
+            self._context.audit.note("cancelled", who=user, job=ask.assignment_id)
         return Cancelled(assignment_id=ask.assignment_id, state=row.state)
+
+
+def _what(ask: Ask, error: Exception) -> str:
+    """Say what was asked and why it was refused."""
+    return f"{ask.__struct_config__.tag}: {error}"
 
 
 def _rejection(error: Exception) -> Rejection:

@@ -77,6 +77,7 @@ class App:
         self._ledger = Ledger(config.ledger)
         on_close(self._ledger.close)
         self._service = Service(config, self._ledger, self._clock, version(), self._auth)
+        on_close(self._service.close)
         sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
         self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
         on_close(self._workers.close)
@@ -141,6 +142,7 @@ class App:
         self._router.wait(WAIT_MS)
         began_ns = self._clock.monotonic_ns()
         self._watch_doorman()
+        self._service.turned_away(*self._turned_away)
         try:
             if self._auth.refresh():
                 self._service.keys_changed()
@@ -203,6 +205,11 @@ class App:
                 raise
             except LedgerError as again:
                 complaints.add("ledger", "%s", again)
+
+    @property
+    def _turned_away(self) -> tuple[int, str]:
+        """How many the doorman turned away, and whom last."""
+        return (0, "") if self._doorman is None else self._doorman.turned_away
 
     def _watch_doorman(self) -> None:
         """Without a doorman nobody new gets in: better that they see a closed door."""

@@ -54,6 +54,11 @@ class Auth:
         """Return the card of a peer's key as of now."""
         return None if self._keyring is None else self._keyring.find(peer.key)
 
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """All cards as of now."""
+        return () if self._keyring is None else self._keyring.cards
+
     def cards_of(self, name: str) -> tuple[Card, ...]:
         """Return the cards of a name as of now: two while its keys are rotated."""
         return () if self._keyring is None else self._keyring.named(name)

@@ -28,6 +28,13 @@ def change_code(context: Context, jobs: Jobs, user: UserId, ask: CodeChange) -> 
     changed = _change(context, user, ask)
     if changed is not None:
         context.news.code.add(user)
+        context.audit.note(
+            f"code_{changed.content.action}",
+            who=user,
+            code=changed.content.version,
+            bytes=len(ask.source.encode()) if isinstance(ask, PushCode) else 0,
+            detail=f"{ask.side}, generation {changed.generation}",
+        )
         if ask.side == "onboard":
             for order, vehicles in context.slots.orders(changed):
                 context.mail.to_vehicles(vehicles, order)

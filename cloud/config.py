@@ -73,6 +73,8 @@ class Config(_Part, frozen=True, kw_only=True):
     lease_s: Annotated[float, msgspec.Meta(ge=0.3, le=3600)] = 6.0
     offboard: OffboardConfig = OffboardConfig()
     bounds: Bounds = Bounds()
+    audit_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
+    """Disk for the audit log beside the ledger; beyond it the oldest entries go, with a word."""
     keep_ended_days: Positive | None = None
     """Assignments that ended longer ago are removed with their results; None keeps them all."""
     keys: CloudKeys | None = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cloud.audit import Audit
 from cloud.auth import Auth
 from cloud.complaints import Complaints
 from cloud.config import Config
@@ -39,5 +40,6 @@ class Context:
     mail: Mail
     slots: Slots
     complaints: Complaints
+    audit: Audit
     news: News = field(default_factory=News)
     work: list[Work] = field(default_factory=list)

@@ -35,6 +35,8 @@ class Doorman:
     ) -> None:
         self.complaints = Complaints(clock)
         """Of the thread; others only read the counts."""
+        self.turned_away = (0, "")
+        """How many connections were refused for their key, and which was the last."""
         self._keyring = keyring
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._socket: zmq.Socket[bytes] = context.socket(zmq.REP)
@@ -78,6 +80,7 @@ class Doorman:
         if self._knows(key):
             return [_VERSION, number, b"200", b"OK", key.encode(), b""]
         address = request[3].decode(errors="replace")
+        self.turned_away = (self.turned_away[0] + 1, f"link key {key} from {address[:64]}")
         self.complaints.add(
             "unknown key",
             "from %s: the link key %s is not enrolled, or was revoked; `oodida keys enrol CARD "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud.analysts import Analysts
+from cloud.audit import Audit
 from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Config
@@ -27,6 +28,7 @@ from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.codec import FROM_VEHICLE, REQUEST, direction
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import FromVehicle, Heartbeat, Hello, Rejection
+from user_lib.wire.audit_log import AuditLog
 
 __all__ = ["Service"]
 
@@ -50,6 +52,11 @@ class Service:
         self._version, self._auth = version, auth
         self._registry = Registry(int(config.lease_s * SECOND))
         self.complaints = Complaints(clock)
+        log = AuditLog(config.ledger.with_suffix(".audit"), clock, limit_mb=config.audit_mb)
+        self._audit = Audit(log, clock)
+        self._cards = auth.cards
+        self._turned_away = 0
+        self._audit.note("started", detail=f"cloud {version}, {self._trusts()}")
         self._gate = Gate(auth, config.bounds, clock, self.complaints)
         self._waiting = Waiting(config.bounds)
         self._timers_ns = self._prune_ns = 0
@@ -108,6 +115,7 @@ class Service:
         self._vehicles.expire()
         self._jobs.tick()
         self._analysts.expire()
+        self._audit.tick()
         self._prune(now_ns)
 
     def finish(self) -> tuple[list[tuple[Peer, list[bytes]]], list[Work]]:
@@ -116,6 +124,7 @@ class Service:
         Raises: LedgerError, when the disk does not take it; then call `recover`.
         """
         self._analysts.wake()
+        self._audit.write()
         self._ledger.commit()
         work = list(self._context.work)
         self._context.work.clear()
@@ -130,6 +139,7 @@ class Service:
         Raises: LedgerError, when not even that can be read.
         """
         self._ledger.rollback()
+        self._audit.forget()
         self._build()
 
     def unreachable(self, peer: Peer) -> None:
@@ -141,10 +151,27 @@ class Service:
 
     def keys_changed(self) -> None:
         """Cards came or went: a vehicle whose key was revoked is gone."""
+        before, self._cards = self._cards, self._auth.cards
+        self._audit.enrolled(before, self._cards)
         for name, peer in self._registry.connections():
             if not self._auth.admits(peer):
                 LOG.warning("vehicle %s: its key was revoked", name)
                 self.unreachable(peer)
+
+    def turned_away(self, count: int, latest: str) -> None:
+        """The doorman has turned away so many by now; ``latest`` says whom last."""
+        new, self._turned_away = count - self._turned_away, count
+        if new > 0:
+            self._audit.refused("", "unknown_key", latest, times=new)
+
+    def close(self) -> None:
+        """Let the audit log go."""
+        self._audit.close()
+
+    def _trusts(self) -> str:
+        if self._auth.insecure:
+            return "INSECURE"
+        return f"{len(self._cards)} cards"
 
     def _may_leave(self, peer: Peer) -> bool:
         if self._auth.admits(peer):
@@ -165,6 +192,7 @@ class Service:
             mail=mail,
             slots=slots,
             complaints=self.complaints,
+            audit=self._audit,
         )
         self._jobs = Jobs(self._context)
         self._vehicles = Vehicles(self._context, self._jobs, self._version)

@@ -35,6 +35,16 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
     _check_code(context, user, spec, vehicles)
     row = _new_row(user, ask, spec, context.clock.unix_ns())
     jobs.submit(row, ask.token, vehicles)
+    context.audit.note(
+        "submitted",
+        who=user,
+        job=row.assignment_id,
+        method=f"{spec.onboard}, {spec.offboard}",
+        signals=spec.signals,
+        code=context.slots.get(user, "onboard").content.version if spec.onboard == "custom" else "",
+        bytes=len(ask.signed.body) if ask.signed is not None else 0,
+        detail=f"{len(vehicles)} vehicles",
+    )
     return Submitted(assignment_id=row.assignment_id, vehicles=vehicles)
 
 

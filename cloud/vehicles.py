@@ -118,6 +118,7 @@ class Vehicles:
                 peer,
                 name,
             )
+            context.audit.refused(name, "unknown_vehicle", f"{peer} may not speak for it")
             return False
         most = context.config.bounds.vehicles
         if name not in context.registry.vehicles and len(context.registry.vehicles) >= most:

@@ -208,6 +208,15 @@ class Job:
         row.state, row.reason, row.detail = ended.state, ended.reason, ended.detail
         row.ended_ns = self._context.clock.unix_ns()
         self._context.ledger.assignments.ended(row)
+        self._context.audit.note(
+            "ended",
+            who=row.analyst,
+            job=row.assignment_id,
+            reason=ended.reason,
+            results=row.results,
+            bytes=self._context.ledger.events.size_of(row),
+            detail=ended.detail[:1000],
+        )
         self.stream.job(ended.reason, ended.detail)
         self._context.mail.to_vehicles(self.state.members, withdrawal(row))
 

@@ -28,6 +28,9 @@ class EventPage:
     next_seq: int
 
 
+SUMMED_AT_MOST = 10_000
+
+
 class Events:
     """The ledger's part on events; counters are kept in the `AssignmentRow` until `flush`."""
 
@@ -89,6 +92,18 @@ class Events:
             self._read(row, after_seq, row.last_seq, wanted) if found else (),
             max(after_seq, row.last_seq),
         )
+
+    def size_of(self, row: AssignmentRow) -> int:
+        """Return how many bytes the events of an assignment have; 0 if there are too many to add.
+
+        Adding up a million would hold up the loop for seconds.
+        """
+        if row.last_seq > SUMMED_AT_MOST:
+            return 0
+        size = self._db.read(
+            "SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events WHERE assignment = ?", (row.row,)
+        )[0][0]
+        return int(size)
 
     def results_of(self, row: int, iteration: int) -> list[Result]:
         """Return the results of an iteration that came in time."""

@@ -29,6 +29,7 @@ from user_lib.contract.messages import (
     Vehicles,
 )
 from user_lib.demo.local_keys import LocalKeys
+from user_lib.wire.audit_reading import check, read
 from user_lib.wire.keyring import enrol, revoke
 from user_lib.wire.keys import LinkKeys, create_keys, read_link_keys
 from user_lib.wire.monitor import events
@@ -266,6 +267,27 @@ def test_no_message_that_came_without_a_key_is_ever_handled(cloud: Any) -> None:
     context.term()
     assert cloud.stop() == 0
     assert "received=" not in cloud.log.read_text()
+
+
+def test_who_came_went_and_was_turned_away_is_in_the_audit_log(
+    cloud: Any, keys: LocalKeys, analyst: Make, link: Make, knock: Make
+) -> None:
+    known = link("ada")
+    stranger = LinkKeys(create_keys("eve", "analyst"), known.cloud)
+    for _ in range(3):
+        knock(stranger)
+    ada = analyst("ada", keys=known)
+    ada.ask(Ping())
+    revoke("ada", directory(keys))
+    _until_logged(cloud, "revoked key", lambda: ada.post(Ping()))
+    log = cloud.ledger.with_suffix(".audit")
+
+    assert ("enrolled", "ada") in [(e.event, e.who) for e in read(log)]
+    assert ("revoked", "ada") in [(e.event, e.who) for e in read(log)]
+    (refused,) = [e for e in read(log) if e.event == "refused"]
+    assert refused.reason == "unknown_key"
+    assert stranger.own.card.curve in refused.detail
+    assert check(log).problems == ()
 
 
 def test_secrets_are_in_no_log_and_no_process_list(
