@@ -31,6 +31,7 @@ from agent.tasks.task import Now
 from agent.tasks.workers import Workers
 from agent.telemetry import OldestEntry, Outcomes, Snapshot, Telemetry
 from agent.trust import Trust
+from agent.wall import Wall
 from hw import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
@@ -96,13 +97,15 @@ class Agent:
         self._config, self._reread = config, reread
         self._reload_asked = False
         self._clock = clock or SystemClock()
+        self._wall = Wall(config.trust_clock, self._clock)
         with contextlib.ExitStack() as building:
             self._loop, self._orders = self._build(config, building.callback)
             self._closing = building.pop_all()
 
     def run(self) -> None:
         """Work until `stop`."""
-        self._orders.resume(Now(self._clock.monotonic_ns(), self._clock.unix_ns()))
+        trusted = self._wall.trusted
+        self._orders.resume(Now(self._clock.monotonic_ns(), self._clock.unix_ns(), trusted))
         self._loop.run()
 
     def stop(self) -> None:
@@ -163,7 +166,7 @@ class Agent:
         signals = Gathering(hub)
         modules = Modules(store.slots)
         external = frozenset(config.external_methods)
-        trust = _trust(config, self._clock)
+        trust = _trust(config, self._clock, self._wall)
         allowance = Allowance(config.policy, store.account, trust.fingerprints)
         around = Surroundings(identity, store, signals, workers, allowance, inbox.post)
         rules = Rules(config.policy, external, signals, trust, sandbox.problem)
@@ -178,7 +181,8 @@ class Agent:
         def stats() -> dict[str, float]:
             policy = {f"policy.{word}": float(n) for word, n in allowance.counts.items()}
             slots = {"slots.busy": workers.busy, "slots.total": workers.slots}
-            return {**hub.stats(), **slots, **policy}
+            clock = {"clock.trusted": float(self._wall.trusted)}
+            return {**hub.stats(), **slots, **policy, **clock}
 
         self._supervision = Supervision(
             Notifier(), lambda: hub.pumped_ns, f"{config.vehicle_id}, profile {profile.name}"
@@ -188,6 +192,7 @@ class Agent:
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
             turned=self._turned,
+            clock_trusted=lambda: self._wall.trusted,
             signer=identity.signer,
         )
         _warn_of_idle(config, hub, signals)
@@ -266,12 +271,12 @@ def _link_keys(config: AgentConfig) -> LinkKeys | None:
     return read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
 
 
-def _trust(config: AgentConfig, clock: Clock) -> Trust:
+def _trust(config: AgentConfig, clock: Clock, wall: Wall) -> Trust:
     """Read whom the owner trusts. Raises: ConfigError."""
     if config.keys is None:
-        return Trust(config.vehicle_id, None)
+        return Trust(config.vehicle_id, None, lambda: wall.now_ns)
     analysts = Keyring(Path(config.keys.analysts), "analyst", clock=clock)
-    return Trust(config.vehicle_id, analysts)
+    return Trust(config.vehicle_id, analysts, lambda: wall.now_ns)
 
 
 def _hello(config: AgentConfig, profile: Profile, identity: Identity, problem: str) -> Hello:

@@ -8,6 +8,7 @@ import msgspec
 
 from agent.policy import Policy, check_rules
 from agent.signals.profile import resolve_source
+from agent.wall import TrustClock
 from hw.config import SourceConfig
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.ids import is_name
@@ -63,6 +64,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     metrics_socket: str = ""
     """A unix socket that answers with the metrics; none without it."""
     log_level: LogLevel = "info"
+    trust_clock: TrustClock = "auto"
+    """Whether the wall clock is right: ``auto`` asks the kernel. What expires, expires by that."""
     keys: AgentKeys | None = None
     insecure: bool = False
     """Run without keys, with a cloud on this machine only."""

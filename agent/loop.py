@@ -49,6 +49,8 @@ class About:
     catalog: Catalog
     stats: Callable[[], dict[str, float]]
     """Counters of the parts that the loop does not own."""
+    clock_trusted: Callable[[], bool] = lambda: False
+    """Whether the wall clock is known to be right."""
     turned: Callable[[int], None] = lambda now_ns: None
     """Called after every turn of the loop."""
     signer: Signer | None = None
@@ -119,7 +121,8 @@ class MainLoop:
 
     def turn(self) -> None:
         """Take what has arrived, let time pass, and say what is due; never waits."""
-        now = Now(self._clock.monotonic_ns(), self._clock.unix_ns())
+        trusted = self._about.clock_trusted()
+        now = Now(self._clock.monotonic_ns(), self._clock.unix_ns(), trusted)
         for message in self._dealer.receive():
             self._hear(message, now)
         for news in self._inbox.drain():

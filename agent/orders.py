@@ -134,6 +134,10 @@ class Orders:
             self.refused += 1
             if self._strangers.admit(f"cancel {order.assignment_id}", now.monotonic_ns):
                 log.warning("task %s: goes on: %s: %s", order.assignment_id, error.reason, error)
+                words = f"to cancel it: {error}"
+                refusal = Refusal(reason=error.reason, detail=words)
+                entry = notes.refused(order.assignment_id, analyst, None, refusal, now.unix_ns)
+                self.table.write([Note(entry)], now)
             return
         self.table.give(order.assignment_id, Withdrawn("cancelled"), now)
 

@@ -6,6 +6,7 @@ once; a code generation counts only when it is higher than all before, and that 
 """
 
 import logging
+from collections.abc import Callable
 
 from agent.policy import Analyst
 from user_lib.contract.assignment import Assignment
@@ -15,6 +16,7 @@ from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import Assign, SetCode, Withdraw
 from user_lib.contract.signed import AssignmentOrder, Signed, assignment_id_of
 from user_lib.contract.signing import open_assignment, open_cancel, open_slot
+from user_lib.wire.audit_entry import stamp
 from user_lib.wire.keyring import Keyring
 
 __all__ = ["Trust", "Untrusted"]
@@ -33,8 +35,14 @@ class Untrusted(OodidaError):
 class Trust:
     """Judges orders by the owner's directory of trusted analysts; None is the insecure mode."""
 
-    def __init__(self, vehicle_id: VehicleId, analysts: Keyring | None) -> None:
-        self._vehicle_id, self._analysts = vehicle_id, analysts
+    def __init__(
+        self,
+        vehicle_id: VehicleId,
+        analysts: Keyring | None,
+        wall_ns: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """``wall_ns``: the time, ns since 1970, or None while the clock cannot be trusted."""
+        self._vehicle_id, self._analysts, self._wall_ns = vehicle_id, analysts, wall_ns
         self._seen = 0 if analysts is None else analysts.version
 
     def refresh(self) -> bool:
@@ -79,13 +87,15 @@ class Trust:
         if self._analysts is None:
             if order.spec is None:
                 raise Untrusted("unsigned", "the assignment has neither content nor signature")
+            self._check_expiry(order.spec.not_after_unix_ns, "the assignment")
             return order.spec
         signed = self._signed(order.analyst, order.signed)
         try:
-            inner = open_assignment(signed, self._analysts.named(order.analyst))
+            inner = open_assignment(signed, self._valid(order.analyst))
         except SignatureError as error:
             raise Untrusted("bad_signature", str(error)) from None
         self._check_assignment(order, inner)
+        self._check_expiry(inner.spec.not_after_unix_ns, f"assignment {order.assignment_id}")
         return inner.spec
 
     def check_code(self, order: SetCode) -> None:
@@ -97,9 +107,10 @@ class Trust:
             return
         signed = self._signed(order.analyst, order.signed)
         try:
-            slot = open_slot(signed, self._analysts.named(order.analyst))
+            slot = open_slot(signed, self._valid(order.analyst))
         except SignatureError as error:
             raise Untrusted("bad_signature", str(error)) from None
+        self._check_expiry(slot.not_after_ns, f"code of {order.analyst}")
         if bool(order.version) != bool(order.source):
             raise Untrusted("bad_signature", "the code that was signed came without its source")
         given = (slot.analyst, slot.side, slot.generation, slot.version_for(self._vehicle_id))
@@ -141,6 +152,37 @@ class Trust:
         if signed is None:
             raise Untrusted("unsigned", f"vehicle {self._vehicle_id} takes signed orders only")
         return signed
+
+    def _valid(self, analyst: UserId) -> tuple[Card, ...]:
+        """Return the cards by which new orders of an analyst are taken.
+
+        Raises: Untrusted, when all of them have expired.
+        """
+        cards = () if self._analysts is None else self._analysts.named(analyst)
+        now_ns = self._wall_ns()
+        if now_ns is None:
+            return cards
+        valid = tuple(card for card in cards if not card.expired(now_ns))
+        if cards and not valid:
+            ends = max(card.not_after for card in cards)
+            raise Untrusted(
+                "expired_key",
+                f"the owner of vehicle {self._vehicle_id} trusted {analyst} until {ends}; "
+                "a card that is enrolled anew changes that",
+            )
+        return valid
+
+    def _check_expiry(self, not_after_ns: int | None, what: str) -> None:
+        if not_after_ns is None:
+            return
+        now_ns = self._wall_ns()
+        if now_ns is None:
+            log.warning("%s may expire, but this vehicle's clock cannot be trusted: taken", what)
+        elif now_ns >= not_after_ns:
+            raise Untrusted(
+                "expired",
+                f"{what} was not to begin after {stamp(not_after_ns)}; it is {stamp(now_ns)}",
+            )
 
     def _check_assignment(self, order: Assign, inner: AssignmentOrder) -> None:
         named = assignment_id_of(inner.analyst, inner.token)

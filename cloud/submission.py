@@ -27,6 +27,7 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
         return Submitted(assignment_id=known.assignment_id, vehicles=vehicles)
     spec = parse(ask.spec)
     check_assignment(context.auth, user, ask)
+    _check_expiry(spec, context.clock.unix_ns())
     check_params("onboard", spec.onboard, spec.onboard_params)
     check_params("offboard", spec.offboard, spec.offboard_params)
     _check_room(context, jobs, user)
@@ -46,6 +47,16 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
         detail=f"{len(vehicles)} vehicles",
     )
     return Submitted(assignment_id=row.assignment_id, vehicles=vehicles)
+
+
+def _check_expiry(spec: Assignment, unix_ns: int) -> None:
+    not_after_ns = spec.not_after_unix_ns
+    if not_after_ns is not None and unix_ns >= not_after_ns:
+        raise Rejected(
+            f"not_after: {spec.not_after} has passed by the cloud's clock",
+            reason="expired",
+            path="not_after",
+        )
 
 
 def _check_room(context: Context, jobs: Jobs, user: UserId) -> None:

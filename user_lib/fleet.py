@@ -1,5 +1,6 @@
 """The analyst's view of all vehicles: what they offer, what they are asked, the code they run."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -223,6 +224,7 @@ class Fleet:
         *,
         side: Side = "onboard",
         vehicles: Sequence[str] | None = None,
+        not_after: dt.datetime | None = None,
         wait: bool = True,
         timeout_s: float = 30.0,
     ) -> CodeUpdate:
@@ -231,12 +233,19 @@ class Fleet:
         Running assignments with ``custom`` take it at their next iteration. ``code`` is a file, a
         module's text or a function; ``vehicles`` gives it to those only (A/B), the others keep
         what they have. With ``wait`` the call returns once every vehicle that is online has
-        answered, or after ``timeout_s`` with those still `CodeUpdate.pending`.
+        answered, or after ``timeout_s`` with those still `CodeUpdate.pending`. A vehicle that gets
+        it only after ``not_after`` (with a time zone) refuses it, if its clock can be trusted.
 
         Raises: CodeError, before anything is sent, when the module cannot work; Rejected.
         """
         chosen = None if vehicles is None else tuple(vehicles)
-        ask = PushCode(side=side, source=source_of(code), token=new_id("token"), vehicles=chosen)
+        ask = PushCode(
+            side=side,
+            source=source_of(code),
+            token=new_id("token"),
+            vehicles=chosen,
+            not_after_ns=None if not_after is None else _unix_ns(not_after),
+        )
         return self._change(ask, wait=wait, timeout_s=timeout_s)
 
     def rollback_code(
@@ -310,3 +319,9 @@ class Fleet:
 
     def __repr__(self) -> str:
         return f"<Fleet at {self.cloud} as {self.user}>"
+
+
+def _unix_ns(moment: dt.datetime) -> int:
+    if moment.tzinfo is None:
+        raise ValueError(f"not_after: {moment} has no time zone; such as dt.UTC")
+    return round(moment.timestamp()) * SECOND

@@ -60,6 +60,7 @@ def sign_change(ask: SlotChange, slot: CodeSlot, keys: Keys, now_ns: int) -> Slo
         version=version,
         overrides=overrides,
         created_ns=now_ns,
+        not_after_ns=ask.not_after_ns if isinstance(ask, PushCode) else None,
         previous="" if slot.signed is None else slot.signed.digest,
     )
     return msgspec.structs.replace(ask, signed=seal(order, keys.sign))

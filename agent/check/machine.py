@@ -1,10 +1,8 @@
 """The machine: its clock, its disk, the service, and whether it can confine foreign code."""
 
-import ctypes
 import os
 import shutil
 import sqlite3
-import struct
 import subprocess
 import time
 from pathlib import Path
@@ -13,14 +11,13 @@ from agent.check.finding import Finding
 from agent.config import AgentConfig
 from agent.sandbox import Job, Sandbox, SandboxConfig, SandboxUnavailable, check, window_of
 from agent.store.database import FILE
+from agent.wall import synchronised
 from user_lib.contract.clock import SECOND, Clock
 
 __all__ = ["clock_state", "disk", "sandbox", "service"]
 
 EARLIEST_NS = 1_735_689_600 * SECOND
 """2025-01-01: a clock before this was never set."""
-UNSYNCHRONISED = 0x40
-TIMEX_BYTES, STATUS_AT = 256, 40
 SPARE_MB = 100.0
 SYSTEMCTL_TIMEOUT_S = 5.0
 STATE = Path("/var/lib/oodida")
@@ -36,21 +33,12 @@ def clock_state(clock: Clock) -> Finding:
             "clock", "fail", f"{shown}: was never set",
             "results would carry that time: let systemd-timesyncd, chrony or GPS set it",
         )  # fmt: skip
-    if not _synchronised():
+    if not synchronised():
         return Finding(
             "clock", "warn", f"{shown}, not synchronised",
             "timedatectl set-ntp true, or chrony; windows do not depend on it, time stamps do",
         )  # fmt: skip
     return Finding("clock", "ok", f"{shown}, synchronised")
-
-
-def _synchronised() -> bool:
-    """Ask the kernel whether something keeps the clock; adjtimex(2) with nothing to change."""
-    timex = ctypes.create_string_buffer(TIMEX_BYTES)
-    if ctypes.CDLL(None).adjtimex(timex) < 0:
-        return False
-    (status,) = struct.unpack_from("@i", timex, STATUS_AT)
-    return not status & UNSYNCHRONISED
 
 
 def disk(config: AgentConfig) -> Finding:

@@ -74,6 +74,9 @@ def step(task: Task, event: Event, now: Now) -> Stepped:
 
 def _on_tick(task: Task, _: Tick, now: Now) -> Stepped:
     if task.state is TaskState.PENDING:
+        if _is_expired(task, now):
+            words = f"it was not to begin after {task.spec.not_after}"
+            return _end(task, Ending(TaskState.REJECTED, "expired", words))
         return _start(task, now) if is_due(task, now) else (task, ())
     duration_s = task.spec.duration_s
     if duration_s is None or task.ran_ns(now) < duration_s * SECOND:
@@ -88,6 +91,13 @@ def is_due(task: Task, now: Now) -> bool:
     """Whether the start time has come; a task that once ran does not wait for it again."""
     start_ns = task.spec.start_unix_ns
     return start_ns is None or task.position.ran_ns > 0 or now.unix_ns >= start_ns
+
+
+def _is_expired(task: Task, now: Now) -> bool:
+    """Whether a task that never ran may no longer begin, by a clock that can be trusted."""
+    not_after_ns = task.spec.not_after_unix_ns
+    fresh = not task.position.ran_ns and not task.position.committed
+    return now.trusted and fresh and not_after_ns is not None and now.unix_ns >= not_after_ns
 
 
 def _start(task: Task, now: Now) -> Stepped:

@@ -161,3 +161,53 @@ def test_without_keys_orders_are_taken_as_they_are() -> None:
     assert open_trust.spec_of(assign(signed=None, spec=SPEC)) == SPEC
     open_trust.check_code(code(to={"signed": None}))
     assert not open_trust.refresh()
+
+
+DAY_NS = 86_400 * 1_000_000_000
+MAY_NS = 1_777_593_600_000_000_000  # 2026-05-01
+
+
+def expiring(now_ns: int | None, folder: Path, until: str = "") -> Trust:
+    enrol(replace(ADA.card, not_after=until), folder)
+    return Trust("kona-1", Keyring(folder, "analyst"), lambda: now_ns)
+
+
+def until_may() -> Assign:
+    spec = replace(SPEC, not_after="2026-05-01T00:00:00Z")
+    return replace(assign(), signed=seal(order_of("ada", "t", spec, 1), ADA.sign))
+
+
+def test_an_assignment_is_not_begun_after_its_end_by_a_trusted_clock(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="not to begin after 2026-05-01") as caught:
+        expiring(MAY_NS, tmp_path).spec_of(until_may())
+
+    assert caught.value.reason == "expired"
+    assert expiring(MAY_NS - DAY_NS, tmp_path).spec_of(until_may()).onboard == "mean"
+
+
+def test_by_a_clock_that_cannot_be_trusted_nothing_expires_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trust = expiring(None, tmp_path, until="2020-01-01")
+
+    assert trust.spec_of(until_may()).onboard == "mean"
+    assert "clock cannot be trusted" in caplog.text
+
+
+def test_code_is_not_armed_after_its_end(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="code of ada") as caught:
+        expiring(MAY_NS, tmp_path).check_code(code(not_after_ns=MAY_NS))
+
+    assert caught.value.reason == "expired"
+    expiring(MAY_NS, tmp_path).check_code(code(not_after_ns=MAY_NS + 1))
+
+
+def test_a_key_that_was_trusted_until_a_day_gives_no_new_orders_later(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="until 2026-05-01") as caught:
+        expiring(MAY_NS, tmp_path, until="2026-05-01").spec_of(assign())
+    assert caught.value.reason == "expired_key"
+    with pytest.raises(Untrusted):
+        expiring(MAY_NS, tmp_path, until="2026-05-01").check_code(code())
+
+    assert expiring(MAY_NS, tmp_path, until="2026-06-01").spec_of(assign()).onboard == "mean"
+    assert expiring(MAY_NS, tmp_path).trusts("ada")

@@ -263,3 +263,23 @@ def test_a_start_time_needs_no_quotes_in_yaml() -> None:
     spec = yaml.safe_load("start: 2026-05-01T08:00:00Z")
 
     assert parse({**MINIMAL, **spec}).start_unix_ns == 1777622400 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"not_after": "tomorrow"}, "not a time such as"),
+        ({"not_after": "2026-05-01T08:00:00"}, "has no time zone"),
+        (
+            {"not_after": "2026-05-01T08:00:00Z", "start": "2026-05-02T08:00:00Z"},
+            "is not later than start",
+        ),
+    ],
+)
+def test_an_end_that_cannot_be_is_refused_by_its_key(changes: dict[str, str], words: str) -> None:
+    plain = {"signals": ["a"], "onboard": "mean", "window": {"samples": 1}}
+
+    with pytest.raises(AssignmentError, match=words) as caught:
+        parse({**plain, **changes})
+
+    assert caught.value.path == "not_after"

@@ -65,3 +65,57 @@ def test_help_shows_how_it_goes(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["keys", "--help"])
     assert "oodida keys enrol kona-1.pub --into authorized" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("zone", ["", "+02:00"])
+def test_a_card_can_be_trusted_until_a_day_and_for_longer_later(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], zone: str
+) -> None:
+    told(capfd, "create", "ada", "--role", "analyst", "--dir", tmp_path)
+    for day in ("2027-01-01T00:00:00", "2028-01-01T00:00:00"):
+        until = f"{day}{zone}"
+        told(capfd, "enrol", tmp_path / "ada.pub", "--into", tmp_path / "ring", "--until", until)
+        (listed,) = told(capfd, "list", tmp_path / "ring")
+        assert [card["not_after"] for card in listed] == [f"{day}{zone or '+00:00'}"]
+
+    enrol = ["keys", "enrol", str(tmp_path / "ada.pub"), "--into", str(tmp_path / "ring")]
+    assert main([*enrol, "--until", "soon"]) == 2
+    assert "no date such as" in capfd.readouterr().err
+
+
+def test_no_error_about_a_damaged_secret_file_shows_a_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(["keys", "create", "ada", "--role", "analyst", "--dir", str(tmp_path)])
+    key = tmp_path / "ada.key"
+    text = key.read_text()
+    secrets = [line.split(": ")[1].strip("'") for line in text.splitlines() if "_secret:" in line]
+    assert len(secrets) == 2
+    assert key.stat().st_mode & 0o777 == 0o600
+    wrongs = {
+        "cut": text[:-20],
+        "swapped": text.replace(secrets[0], secrets[1]),
+        "unknown": text + "more: 1\\n",
+        "short": text.replace(secrets[0], secrets[0][:-2]),
+        "unclosed": text.replace(secrets[0], secrets[0] + "' ["),
+        "number": text.replace(secrets[0], "3"),
+    }
+    for name, wrong in wrongs.items():
+        path = tmp_path / f"{name}.key"
+        path.touch(mode=0o600)
+        path.write_text(wrong)
+        for words in (["show"], ["rotate"], ["rotate", "--finish"], ["show", "--json"]):
+            main(["keys", *words, str(path)])
+            said = capfd.readouterr()
+            assert said.out + said.err
+            assert [s for s in secrets if s[:16] in said.out + said.err] == [], (name, words)
+
+
+def test_a_secret_file_that_others_can_read_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(["keys", "create", "ada", "--role", "analyst", "--dir", str(tmp_path)])
+    (tmp_path / "ada.key").chmod(0o644)
+
+    assert main(["keys", "show", str(tmp_path / "ada.key")]) == 2
+    assert "chmod" in capfd.readouterr().err

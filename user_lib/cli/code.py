@@ -1,6 +1,7 @@
 """Active-code replacement: ``oodida code push``, ``status``, ``rollback``, ``remove``, ``try``."""
 
 import argparse
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ def add_parser(subparsers: Subparsers) -> None:
     push.add_argument(
         "--vehicles", type=lambda text: tuple(text.split(",")), metavar="ID,ID",
         help="only these get it (A/B)",
+    )  # fmt: skip
+    push.add_argument(
+        "--not-after", type=dt.datetime.fromisoformat, metavar="TIME",
+        help="no vehicle that gets it later arms it: 2026-05-01T08:00+02:00",
     )  # fmt: skip
     push.set_defaults(run=_push)
     status = add_command(
@@ -86,9 +91,18 @@ def _numbers(text: str) -> list[float]:
 def _push(args: argparse.Namespace) -> int:
     with open_fleet(args) as fleet:
         update = fleet.update_code(
-            args.file, side=args.side, vehicles=args.vehicles, timeout_s=args.wait
+            args.file,
+            side=args.side,
+            vehicles=args.vehicles,
+            not_after=_with_zone(args.not_after),
+            timeout_s=args.wait,
         )
     return _show_update(update, as_json=args.json)
+
+
+def _with_zone(moment: dt.datetime | None) -> dt.datetime | None:
+    """Return a time that was written without a zone as this machine's own."""
+    return moment.astimezone() if moment is not None and moment.tzinfo is None else moment
 
 
 def _rollback(args: argparse.Namespace) -> int:

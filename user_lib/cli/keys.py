@@ -1,6 +1,7 @@
 """Keys on this machine: ``oodida keys create | show | enrol | revoke | rotate | list``."""
 
 import argparse
+import datetime as dt
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from user_lib.cli.options import HelpFormatter, Subparsers, add_command, show, show_json
 from user_lib.cli.status import OK
 from user_lib.contract.card import ROLES, Card
+from user_lib.contract.errors import ConfigError
 from user_lib.wire.key_rotation import finish_rotation, start_rotation
 from user_lib.wire.keyring import Keyring, enrol, revoke
 from user_lib.wire.keys import create_keys, load_card, load_keys, write_keys
@@ -77,6 +79,9 @@ def _add_directory(commands: Subparsers) -> None:
     )  # fmt: skip
     enrolled.add_argument("cards", type=Path, nargs="+", metavar="CARD", help="a .pub file")
     enrolled.add_argument("--into", type=Path, required=True, metavar="DIR")
+    enrolled.add_argument(
+        "--until", metavar="DATE", help="a vehicle takes no new orders by it later: 2027-01-01"
+    )
     enrolled.set_defaults(run=_enrol)
     revoked = add_command(
         commands, "revoke", about="shut out a name, or one of its keys, at once", cloud=False,
@@ -120,10 +125,21 @@ def _rotate(args: argparse.Namespace) -> int:
 
 
 def _enrol(args: argparse.Namespace) -> int:
+    until = "" if args.until is None else _date(args.until)
     for card in [load_card(path) for path in args.cards]:
+        card = msgspec.structs.replace(card, not_after=until)
         path = enrol(card, args.into)
         _tell(args, card, f"enrolled in {path}", path)
     return OK
+
+
+def _date(text: str) -> str:
+    """Return a time with its zone, UTC by default. Raises: ConfigError."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--until: {text!r} is no date such as 2027-01-01") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).isoformat()
 
 
 def _revoke(args: argparse.Namespace) -> int:
@@ -138,7 +154,8 @@ def _list(args: argparse.Namespace) -> int:
         show_json([_plain(card) for card in cards])
         return OK
     for card in cards:
-        show(f"{card.name:<24} {card.role:<9} {card.fingerprint}")
+        until = f" until {card.not_after}" if card.not_after else ""
+        show(f"{card.name:<24} {card.role:<9} {card.fingerprint}{until}")
     return OK
 
 

@@ -125,6 +125,8 @@ class Assignment(_Part, frozen=True, kw_only=True):
     feedback: bool = False
     until: str | None = None
     start: str = "now"
+    not_after: str | None = None
+    """ISO 8601: a vehicle that gets it later, or has not begun by then, does not begin."""
     duration_s: Positive | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] = 5
     quorum: Fraction = 1.0
@@ -159,6 +161,11 @@ class Assignment(_Part, frozen=True, kw_only=True):
         return None if self.start == "now" else _parse_time(self.start)
 
     @property
+    def not_after_unix_ns(self) -> int | None:
+        """When it may no longer begin, ns since the Unix epoch; None for never."""
+        return None if self.not_after is None else _parse_time(self.not_after, "not_after")
+
+    @property
     def has_rounds(self) -> bool:
         """Whether iterations of the vehicles belong together; with ``when`` they do not."""
         return self.when is None
@@ -183,8 +190,9 @@ def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
         spec = spec.to_dict()
     _refuse_unknown_keys(spec)
     spec = dict(spec)
-    if isinstance(spec.get("start"), dt.date):  # what YAML makes of a time without quotes
-        spec["start"] = spec["start"].isoformat()
+    for key in ("start", "not_after"):
+        if isinstance(spec.get(key), dt.date):  # what YAML makes of a time without quotes
+            spec[key] = spec[key].isoformat()
     try:
         assignment = msgspec.convert(spec, Assignment)
     except msgspec.ValidationError as error:
@@ -348,7 +356,9 @@ def _check_flow(a: Assignment) -> None:
                 raise AssignmentError(
                     "an assignment with when has no rounds, so not this", path=key
                 )
-    _ = a.start_unix_ns  # raises when it is not a time
+    start_ns, not_after_ns = a.start_unix_ns, a.not_after_unix_ns  # raise if they are no times
+    if start_ns is not None and not_after_ns is not None and not_after_ns <= start_ns:
+        raise AssignmentError("is not later than start: it could never begin", path="not_after")
 
 
 def _check_expressions(a: Assignment) -> None:
@@ -359,14 +369,16 @@ def _check_expressions(a: Assignment) -> None:
         parse_condition(a.vehicles.where, path="vehicles.where")
 
 
-def _parse_time(text: str) -> int:
+def _parse_time(text: str, path: str = "start") -> int:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise AssignmentError(
-            f"{text!r} is neither now nor a time such as 2026-05-01T08:00:00Z", path="start"
+            f"{text!r} is {'neither now nor' if path == 'start' else 'not'} a time such as "
+            "2026-05-01T08:00:00Z",
+            path=path,
         ) from None
     if moment.tzinfo is None:
-        raise AssignmentError(f"{text!r} has no time zone; end it with Z or +02:00", path="start")
+        raise AssignmentError(f"{text!r} has no time zone; end it with Z or +02:00", path=path)
     since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000

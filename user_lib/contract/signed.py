@@ -49,7 +49,7 @@ class AssignmentOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     analyst: UserId
     token: str
     created_ns: int
-    """The analyst's clock, for a person who reads it; nothing expires by it."""
+    """The analyst's clock, for a person who reads it; what expires is in ``spec``."""
     spec: Assignment
     """With ``vehicles: all`` in place of a list of ids."""
     audience: bytes | None = None
@@ -74,6 +74,8 @@ class SlotOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The default version; empty for none."""
     overrides: dict[VehicleId, str] = {}
     created_ns: int
+    not_after_ns: int | None = None
+    """A vehicle with a trusted clock does not arm it later; ns since the Unix epoch."""
     previous: str = ""
     """The digest of the content before; empty for the first."""
 

@@ -143,6 +143,21 @@ def test_a_rule_that_matches_nothing_is_told_of(owner: Owner) -> None:
     assert "Vehicle.Sped matches no signal of this vehicle" in owner.agent.log
 
 
+def test_a_vehicle_that_was_away_does_not_begin_what_has_expired(
+    cloud: Any, start_agent: Callable[..., Any]
+) -> None:
+    start_agent(trust_clock="always")
+    cloud.until(lambda: cloud.last(Hello))
+    for name, not_after in (("old", "2020-01-01T00:00:00Z"), ("young", "2120-01-01T00:00:00Z")):
+        spec = parse({**SPEED, "not_after": not_after})
+        cloud.send(Assign(assignment_id=name, analyst="ada", spec=spec))
+
+    old = cloud.until(lambda: cloud.end("old"))
+
+    assert (old.state, old.reason) == (TaskState.REJECTED, "expired")
+    assert cloud.until(lambda: cloud.end("young")).state is TaskState.FINISHED
+
+
 def test_the_example_is_a_policy() -> None:
     from agent.policy import Policy, check_rules
     from user_lib.wire.config import load_config

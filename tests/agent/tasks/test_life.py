@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent.tasks.code import Answered, Exhausted, RolledBack
 from agent.tasks.life import step
@@ -363,3 +364,25 @@ def test_a_running_iteration_keeps_its_number(task: MakeTask, at: At) -> None:
     running, _ = run(task(iterations=9), Tick(), WindowArrived(), Granted(), now=at(1))
 
     assert run(running, RoundsPassed(7), now=at(2))[0].iteration == 1
+
+
+def test_what_has_not_begun_by_its_end_is_refused_by_a_trusted_clock_only(
+    task: MakeTask, at: At
+) -> None:
+    waiting = task(start="2027-01-16T08:00:00Z", not_after="2027-01-17T08:00:00Z")
+    late = at(3 * 86_400)
+
+    doubtful, _ = step(waiting, Tick(), late)
+    refused, _ = step(waiting, Tick(), replace(late, trusted=True))
+
+    assert doubtful.state is TaskState.GATHERING
+    assert (refused.state, refused.reason) == (TaskState.REJECTED, "expired")
+
+
+def test_what_began_in_time_goes_on_after_its_end(task: MakeTask, at: At) -> None:
+    began = task(not_after="2027-01-17T08:00:00Z")
+    began = replace(began, position=replace(began.position, ran_ns=1))
+
+    resumed, _ = step(began, Tick(), replace(at(3 * 86_400), trusted=True))
+
+    assert resumed.state is TaskState.GATHERING

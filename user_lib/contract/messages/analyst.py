@@ -88,6 +88,8 @@ class PushCode(Message, frozen=True, kw_only=True, tag="push_code"):
     source: str
     token: str
     vehicles: tuple[VehicleId, ...] | None = None
+    not_after_ns: Int64 | None = None
+    """A vehicle with a trusted clock does not arm it later; ns since the Unix epoch."""
     signed: Signed | None = None
     """The `SlotOrder` with what the slot will hold; needed where there are keys."""
 
