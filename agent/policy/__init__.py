@@ -13,7 +13,7 @@ from agent.policy.budgets import Account
 from agent.policy.checking import check_rules, digest, idle_patterns
 from agent.policy.rights import Analyst, Right
 from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule
-from agent.policy.samples import too_few
+from agent.policy.samples import held_back
 
 __all__ = [
     "Account",
@@ -31,8 +31,8 @@ __all__ = [
     "check_code",
     "check_rules",
     "digest",
+    "held_back",
     "idle_patterns",
     "rights_of",
-    "too_few",
     "trigger_names",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from agent import notes
-from agent.policy import Policy, Refusal, rights_of, too_few
+from agent.policy import Policy, Refusal, held_back, rights_of
 from agent.store import Kept, Note, SaveAccount, StateDamaged, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
@@ -305,7 +305,7 @@ class Table:
             analyst = allowance.analyst(task.analyst)
             aliases = self._around.signals.aliases
             live.rights = rights_of(allowance.policy, analyst, task.spec, aliases)
-        refusal = too_few(live.rights, live.window)
+        refusal = held_back(live.rights, task.spec.onboard, live.window)
         if refusal is None:
             return None
         allowance.counts["refused"] += 1

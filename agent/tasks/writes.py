@@ -46,6 +46,9 @@ def writes_of(
             continue
         if commit.answered:
             run, outcome = answer_of(live, cause, commit, now)
+            leaving = live.task.leaving
+            if leaving is not None and leaving.rule:  # forbidden while it was being computed
+                outcome = refused(leaving.reason, leaving.detail)
             result = _allowed(around, run, outcome, now)
             writes.append(Enqueue(result, priority))
             writes += _held_back(live, cause, result, now)

@@ -129,13 +129,50 @@ def test_new_rules_end_a_task_with_the_name_of_the_rule(
     assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "mine")
 
 
-def test_new_rules_hold_for_the_window_that_is_there_already(vehicle: Vehicle) -> None:
+def test_new_rules_hold_for_the_next_window(vehicle: Vehicle) -> None:
     vehicle.assign(window={"seconds": 10})
+    arrive(vehicle, np.arange(4.0))
+    vehicle.finish()
     vehicle.renew(Policy(signals=(SUMS,)))
 
     arrive(vehicle, np.arange(4.0))
 
-    assert [r.reason for r in vehicle.results()] == ["too_few_samples"]
+    assert [r.reason for r in vehicle.results()] == ["", "too_few_samples"]
+
+
+FORBIDDING = SignalRule(rule="mine", match=("Vehicle.Speed",), may="nothing")
+
+
+def test_a_value_that_became_forbidden_while_it_was_computed_does_not_leave(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign()
+    vehicle.window()
+
+    vehicle.renew(Policy(signals=(FORBIDDING,)))
+    vehicle.finish()
+
+    (result,) = vehicle.results()
+    assert (result.status, result.reason, result.value) == ("refused", "signal_forbidden", None)
+    assert vehicle.end().rule == "mine"
+
+
+@pytest.mark.parametrize("rule", [FORBIDDING, SUMS])
+def test_a_window_that_became_forbidden_while_it_waited_is_not_computed_on(
+    make: Callable[..., Vehicle], rule: SignalRule
+) -> None:
+    vehicle = make(slots=1)
+    vehicle.assign("job-0")
+    vehicle.window("job-0")
+    vehicle.assign("job-1", onboard="max", window={"samples": 50})
+    arrive(vehicle, np.arange(50.0))
+
+    vehicle.renew(Policy(signals=(rule,)))
+    vehicle.finish()
+
+    (result,) = vehicle.results("job-1")
+    assert (result.status, result.value) == ("refused", None)
+    assert vehicle.slots.jobs == {}
 
 
 def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:
