@@ -146,10 +146,10 @@ class App:
         try:
             if self._auth.refresh():
                 self._service.keys_changed()
-            self._receive(began_ns + LONGEST_RECEIVE_NS)
+            caught_up = self._receive(began_ns + LONGEST_RECEIVE_NS)
             for done in self._workers.take():
                 self._service.aggregated(done)
-            self._service.timers()
+            self._service.timers(caught_up=caught_up)
             mail, works = self._service.finish()
         except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
             self._recover(error)
@@ -172,12 +172,18 @@ class App:
             self._metrics_ns = now_ns + METRICS_NS
             self._log_counts()
 
-    def _receive(self, until_ns: int) -> None:
-        """Handle what has arrived; what takes long waits, so that others are answered meanwhile."""
+    def _receive(self, until_ns: int) -> bool:
+        """Handle what has arrived; what takes long waits, so that others are answered meanwhile.
+
+        False when there may be more.
+        """
+        handled = 0
         for peer, frames in self._router.receive(MESSAGES_A_TICK):
             self._service.receive(peer, frames)
+            handled += 1
             if self._clock.monotonic_ns() >= until_ns:
-                return
+                return False
+        return handled < MESSAGES_A_TICK
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:

@@ -37,6 +37,8 @@ DAY_NS = 24 * 3600 * SECOND
 PRUNE_NS = 600 * SECOND
 TIMERS_NS = 100 * MS
 """How often leases, deadlines and waiting requests are looked at."""
+CATCH_UP_NS = 2 * SECOND
+"""How much later that may be while there is more to hear."""
 
 
 MAX_KEPT_BYTES = {Hello: 64 * 1024, Heartbeat: 1024 * 1024}
@@ -106,10 +108,14 @@ class Service:
         """Take a round back from the off-board method."""
         self._jobs.aggregated(done)
 
-    def timers(self) -> None:
-        """Do what time has made due."""
+    def timers(self, *, caught_up: bool = True) -> None:
+        """Do what time has made due.
+
+        While messages still wait that came before (not ``caught_up``), nobody is found silent or
+        late who is not; but not for long, since there may be no end to them.
+        """
         now_ns = self._clock.monotonic_ns()
-        if now_ns < self._timers_ns:
+        if now_ns < self._timers_ns + (0 if caught_up else CATCH_UP_NS):
             return
         self._timers_ns = now_ns + TIMERS_NS
         self._vehicles.expire()

@@ -40,6 +40,8 @@ from user_lib.contract.states import JobState
 
 __all__ = ["Job", "withdrawal"]
 
+RAN_KEPT_NS = 10 * SECOND
+"""How often the running time of an assignment with a duration is kept."""
 END_GRACE_NS = 2 * SECOND
 """Vehicles end a task at its duration by themselves; the cloud waits a little for their word."""
 
@@ -65,6 +67,8 @@ class Job:
         self._memory = Memory(context, row, generation)
         self._stamps = dict(stamps or {})
         self._expires_ns: int | None = None
+        self._kept_ns = 0
+        """When its running time was last kept, on the monotonic clock."""
         self._told_until = False
 
     @property
@@ -78,7 +82,7 @@ class Job:
         if self.state.closing:
             self._carry_out([Aggregate(self.state.closing[0])])
         if self.row.started_ns is not None:
-            self._run_since(self.row.started_ns)
+            self._run()
         self.tick()
 
     def tick(self) -> None:
@@ -90,13 +94,16 @@ class Job:
         if self._expires_ns is not None and clock.monotonic_ns() >= self._expires_ns:
             self._expires_ns = None
             self.apply(Expired())
+        elif self._expires_ns is not None and clock.monotonic_ns() >= self._kept_ns + RAN_KEPT_NS:
+            self._keep_ran()
         self.apply(Tick())
 
     def is_due(self, now_ns: int) -> bool:
         """Whether `tick` may find something to do."""
         if self.row.started_ns is None:
             return True
-        dues = (due_ns(self.state), self._expires_ns)
+        kept_ns = None if self._expires_ns is None else self._kept_ns + RAN_KEPT_NS
+        dues = (due_ns(self.state), self._expires_ns, kept_ns)
         return any(due is not None and due <= now_ns for due in dues)
 
     def start(self) -> None:
@@ -107,7 +114,7 @@ class Job:
         self.row.started_ns, self.row.state = now_ns, JobState.RUNNING
         self._context.ledger.assignments.started(self.row.row, now_ns)
         self.stream.job("started")
-        self._run_since(now_ns)
+        self._run()
 
     def expect(self) -> None:
         """Take over which code version each vehicle should run."""
@@ -176,6 +183,9 @@ class Job:
         now_ns = self._context.clock.unix_ns()
         self._stamps.setdefault(closing.number, Stamps(now_ns)).closed_ns = now_ns
         self._context.ledger.rounds.closed(self.row.row, closing, now_ns)
+        if closing.parts and not self.row.fruitful:
+            self.row.fruitful = True
+            self._context.ledger.assignments.fruitful(self.row)
         members = self.state.members
         standings = [(v, 1 + members[v].away) for v in closing.missing if v in members]
         self._context.ledger.assignments.standing(self.row.row, standings)
@@ -222,13 +232,23 @@ class Job:
 
     # --- parts -----------------------------------------------------------------------------------
 
-    def _run_since(self, started_ns: int) -> None:
-        """Begin the rounds, and the clock of the duration as if since then."""
+    def _run(self) -> None:
+        """Begin the rounds, and go on with the clock of the duration.
+
+        As on the vehicles, time in which nobody was there does not count: the wall clock that would
+        tell how long that was may have been set meanwhile.
+        """
         if self.row.spec.duration_s is not None:
-            passed_ns = max(0, self._context.clock.unix_ns() - started_ns)
-            left_ns = max(0, int(self.row.spec.duration_s * SECOND) - passed_ns)
-            self._expires_ns = self._context.clock.monotonic_ns() + left_ns + END_GRACE_NS
+            self._kept_ns = self._context.clock.monotonic_ns()
+            left_ns = max(0, int(self.row.spec.duration_s * SECOND) - self.row.ran_ns)
+            self._expires_ns = self._kept_ns + left_ns + END_GRACE_NS
         self.apply(Started())
+
+    def _keep_ran(self) -> None:
+        now_ns = self._context.clock.monotonic_ns()
+        self.row.ran_ns += now_ns - self._kept_ns
+        self._kept_ns = now_ns
+        self._context.ledger.assignments.ran(self.row)
 
     def _version_of(self, vehicle: VehicleId) -> str:
         member = self.state.members.get(vehicle)

@@ -31,6 +31,7 @@ def restore(context: Context, row: AssignmentRow) -> Job:
     """Build the handler of an assignment that has not ended; all vehicles are offline in it."""
     members = context.ledger.assignments.members(row.row)
     state = Rounds(rules_of(row.spec), {m.vehicle_id: _member(m) for m in _living(members)})
+    state.fruitful = row.fruitful
     for member in members:
         _count_end(state, member)
     state.newest = context.ledger.rounds.newest(row.row)

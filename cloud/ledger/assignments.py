@@ -18,7 +18,7 @@ __all__ = ["AssignmentRow", "Assignments", "MemberRow"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
-    " last_seq, results, rounds_closed, signed, cancelled"
+    " last_seq, results, rounds_closed, ran_ns, fruitful, signed, cancelled"
 )
 _MEMBER_COLUMNS = (
     "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
@@ -45,6 +45,10 @@ class AssignmentRow:
     last_seq: int
     results: int
     rounds_closed: int
+    ran_ns: int = 0
+    """How long it has run while a cloud was there, as it was last kept."""
+    fruitful: bool = False
+    """A round had an answer that was no failure."""
     signed: Signed | None = None
     """The analyst's order, as the vehicles get it; None in insecure mode."""
     cancelled: Signed | None = None
@@ -134,6 +138,14 @@ class Assignments:
             "UPDATE assignments SET state = ?, started_ns = ? WHERE id = ?",
             (JobState.RUNNING, started_ns, row),
         )
+
+    def ran(self, row: AssignmentRow) -> None:
+        """Keep how long an assignment has run."""
+        self._db.write("UPDATE assignments SET ran_ns = ? WHERE id = ?", (row.ran_ns, row.row))
+
+    def fruitful(self, row: AssignmentRow) -> None:
+        """Keep that a round of an assignment had a success."""
+        self._db.write("UPDATE assignments SET fruitful = 1 WHERE id = ?", (row.row,))
 
     def ended(self, row: AssignmentRow) -> None:
         """Keep how an assignment ended."""
@@ -313,6 +325,7 @@ class Assignments:
         except UNREADABLE:
             return None
         values[4] = JobState(columns[4])
+        values[-3] = bool(columns[-3])
         return AssignmentRow(*values)
 
 

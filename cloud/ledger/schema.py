@@ -158,7 +158,13 @@ ALTER TABLE assignments ADD COLUMN cancelled BLOB;
 ALTER TABLE members ADD COLUMN ended BLOB;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID)
+_RUN = """
+ALTER TABLE assignments ADD COLUMN ran_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE assignments ADD COLUMN fruitful INTEGER NOT NULL DEFAULT 0;
+UPDATE assignments SET fruitful = results > 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

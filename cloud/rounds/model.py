@@ -143,6 +143,10 @@ class Rounds:
     """How the assignment ends once the closed rounds have their values."""
     ended: bool = False
     overrun: bool = False
+    fruitful: bool = False
+    """A round had an answer that was no failure."""
+    in_vain: dict[VehicleId, str] = field(default_factory=dict)
+    """The failures of the last round that had any."""
     finished_tasks: int = 0
     failures: dict[VehicleId, str] = field(default_factory=dict)
 

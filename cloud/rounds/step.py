@@ -14,13 +14,15 @@ Rules, in the order in which they apply:
   that had to drop its answer.
 - It closes as complete once every member answered. At its deadline it closes as complete with a
   quorum, else short. The deadline counts from the first answer to this or a later round, or from
-  the moment the last pending member went offline, whichever is first.
+  the moment the last pending member went offline, whichever is first. Only time itself (`Tick`)
+  closes by it, which passes once everything was heard that had come: a cloud that stood still
+  holds that against nobody.
 - An answer to a closed round, or to one that the vehicle is no member of, is late: it changes
   nothing. So is one that is more than `MAX_OPEN` rounds ahead: one vehicle cannot drag the others.
 - Closed rounds get their off-board value one after the other.
 - The assignment ends with the last round's value, at its duration, when `until` is met, when it is
   cancelled, when a feedback round is short, or when no vehicle holds a task any more. It has failed
-  when no task came to a good end, or when its only round holds nothing but failures.
+  when no task came to a good end, or when all its rounds together hold nothing but failures.
 """
 
 from cloud.rounds.model import (
@@ -70,7 +72,7 @@ def step(state: Rounds, event: Event, now_ns: int) -> list[Command]:
     commands: list[Command] = []
     _apply(state, event, now_ns, commands)
     if not state.ended:
-        close_due(state, now_ns, commands)
+        close_due(state, now_ns if isinstance(event, Tick) else None, commands)
         open_next(state, now_ns, commands)
         _end_if_over(state, commands)
     return commands
@@ -142,7 +144,7 @@ def _assignment_changed(state: Rounds, event: Event, now_ns: int, commands: list
             for vehicle, member in state.members.items():
                 member.expected = (versions or {}).get(vehicle, "")
         case Expired():
-            _expire(state, now_ns, commands)
+            _expire(state, commands)
         case Cancelled():
             _end(state, Ended(JobState.CANCELLED, "cancelled"), commands)
         case _:
@@ -239,12 +241,12 @@ def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> No
     if not state.closing or state.closing[0].number != event.number:
         return
     closing = state.closing.popleft()
+    state.fruitful |= bool(closing.parts)
+    state.in_vain = closing.failed or state.in_vain
     if event.until_met:
         _end(state, Ended(JobState.FINISHED, "until", "the stop criterion is met"), commands)
     elif _too_short(state, closing):
         _end(state, Ended(JobState.FAILED, "quorum_not_met", shortfall(state, closing)), commands)
-    elif _all_in_vain(state, closing):
-        _end(state, _no_result(closing), commands)
     elif state.closing:
         commands.append(Aggregate(state.closing[0]))
 
@@ -254,21 +256,19 @@ def _too_short(state: Rounds, closing: Closing) -> bool:
     return state.rules.feedback and closing.state is RoundState.SHORT and state.ending is None
 
 
-def _no_result(closing: Closing) -> Ended:
-    said = f"{failures(closing.failed)}; job.results() holds the whole of each error"
+def _well(state: Rounds, ended: Ended) -> Ended:
+    """Return a good end, unless all there ever was is failures."""
+    if state.fruitful or not state.in_vain:
+        return ended
+    said = f"{failures(state.in_vain)}; job.results() holds the whole of each error"
     return Ended(JobState.FAILED, "no_result", said)
 
 
-def _all_in_vain(state: Rounds, closing: Closing) -> bool:
-    """Whether the only round of an assignment holds nothing but failures."""
-    return state.rules.last_round == 1 and not closing.parts and bool(closing.failed)
-
-
-def _expire(state: Rounds, now_ns: int, commands: list[Command]) -> None:
+def _expire(state: Rounds, commands: list[Command]) -> None:
     """Close what has answers, and end once it has its value."""
     for round_ in list(state.open.values()):
         if round_.answers:
-            close_round(state, round_, now_ns, commands)
+            close_round(state, round_, commands)
     state.open.clear()
     state.ending = Ended(JobState.FINISHED, "duration", "its duration is over")
 
@@ -281,14 +281,14 @@ def _end_if_over(state: Rounds, commands: list[Command]) -> None:
         return
     last = state.rules.last_round
     if state.ending is not None:
-        _end(state, state.ending, commands)
+        _end(state, _well(state, state.ending), commands)
     elif not state.members and not state.finished_tasks:
         _end(state, Ended(JobState.FAILED, "no_task_left", failures(state.failures)), commands)
     elif not state.rules.stream and last is not None and state.newest >= last:
-        _end(state, Ended(JobState.FINISHED, "iterations"), commands)
+        _end(state, _well(state, Ended(JobState.FINISHED, "iterations")), commands)
     elif not state.members:
         tasks_ended = Ended(JobState.FINISHED, "tasks_ended", "every vehicle's task has ended")
-        _end(state, tasks_ended, commands)
+        _end(state, _well(state, tasks_ended), commands)
 
 
 def _end(state: Rounds, ended: Ended, commands: list[Command]) -> None:

@@ -72,7 +72,7 @@ def open_round(state: Rounds, number: int, now_ns: int, commands: list[Command])
     commands.append(Opened(number, frozenset(members)))
     if len(state.open) > MAX_OPEN:
         oldest = next(iter(state.open.values()))
-        closing = close_round(state, oldest, now_ns, commands)
+        closing = close_round(state, oldest, commands)
         if not state.overrun:
             state.overrun = True
             commands.append(Overrun(closing.number, closing.missing))
@@ -86,18 +86,19 @@ def due_of(state: Rounds, round_: Round) -> int | None:
     return None if heard_ns is None else heard_ns + state.rules.deadline_ns
 
 
-def close_due(state: Rounds, now_ns: int, commands: list[Command]) -> None:
-    """Close the rounds that everybody answered, or whose deadline has come."""
-    ready = []
-    for round_ in state.open.values():
-        due = due_of(state, round_)
-        if not round_.pending or (due is not None and due <= now_ns):
-            ready.append(round_)
+def close_due(state: Rounds, now_ns: int | None, commands: list[Command]) -> None:
+    """Close the rounds that everybody answered, or whose deadline has come by ``now_ns``."""
+    ready = [r for r in state.open.values() if not r.pending or _is_over(state, r, now_ns)]
     for round_ in ready:
-        close_round(state, round_, now_ns, commands)
+        close_round(state, round_, commands)
 
 
-def close_round(state: Rounds, round_: Round, now_ns: int, commands: list[Command]) -> Closing:
+def _is_over(state: Rounds, round_: Round, now_ns: int | None) -> bool:
+    due = None if now_ns is None else due_of(state, round_)
+    return due is not None and now_ns is not None and due <= now_ns
+
+
+def close_round(state: Rounds, round_: Round, commands: list[Command]) -> Closing:
     """Close a round with what it has, and queue it for its value."""
     closing = close(state, round_)
     del state.open[round_.number]

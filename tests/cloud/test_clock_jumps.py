@@ -50,9 +50,18 @@ class Cloud:
     """The whole service on two clocks, with vehicles and an analyst that are played."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.clock = TwoClocks()
-        self.ledger = Ledger(folder / "cloud.db")
+        self.start()
+
+    def start(self) -> None:
+        self.ledger = Ledger(self.folder / "cloud.db")
         self.service = Service(Config(lease_s=10), self.ledger, self.clock, "test", Auth(None))
+
+    def restart(self) -> None:
+        """End as a power cut would, and begin again with what is on disk."""
+        self.ledger.close()
+        self.start()
 
     def say(self, vehicle: str, message: Any) -> None:
         self.service.receive(Peer(vehicle.encode()), FROM_VEHICLE.encode(message))
@@ -120,3 +129,31 @@ def test_a_jump_ends_no_lease_no_round_and_no_job(cloud: Cloud, jump_ns: int) ->
     assert not result.late
     cloud.pass_time(DURATION_S)
     assert cloud.ask(Explain(assignment_id=job)).open_rounds == ()
+
+
+@pytest.mark.parametrize("jump_ns", [5 * HOUR_NS, -5 * HOUR_NS, 0])
+def test_a_jump_across_a_restart_ends_no_job_early_and_none_never(
+    cloud: Cloud, jump_ns: int
+) -> None:
+    hello = Hello(vehicle_id="kona", epoch="e", agent_version="1", dbc_hash="d")
+    cloud.say("kona", hello)
+    spec = parse(
+        {
+            "signals": ["Vehicle.Speed"],
+            "onboard": "mean",
+            "window": {"seconds": 1},
+            "iterations": "forever",
+            "duration_s": DURATION_S,
+        }
+    )
+    job = cloud.ask(Submit(spec=spec, token="t")).assignment_id
+    cloud.pass_time(30)
+
+    cloud.clock.unix += jump_ns
+    cloud.restart()
+    cloud.say("kona", hello)
+    cloud.pass_time(20)
+    assert cloud.ask(Explain(assignment_id=job)).job.state is JobState.RUNNING
+
+    cloud.pass_time(25)
+    assert cloud.ask(Explain(assignment_id=job)).job.state is JobState.FINISHED

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,27 @@ def test_a_report_that_was_lost_is_given_again(vehicle: Make, analyst: Make) -> 
     kona.until(lambda: ada.ask(CodeStatus()).onboard.vehicles[0].swap_ms)
 
     assert ada.ask(CodeStatus()).onboard.vehicles[0].state == "armed"
+
+
+def test_a_cloud_that_stood_still_holds_it_against_nobody(
+    make_cloud: Make, vehicle: Make, analyst: Make
+) -> None:
+    cloud = make_cloud(lease_s=1.5)
+    cars = [vehicle(f"v{i}", endpoint=cloud.endpoint) for i in range(3)]
+    ada = analyst(endpoint=cloud.endpoint)
+    job = ada.submit(iterations=1, deadline_s=1.0, feedback=True).assignment_id
+    for car in cars:
+        car.until(lambda car=car: job in car.tasks)
+    cars[0].answer(job, 1, 1.0)
+    cars[0].until(lambda: not cars[0].outbox)
+
+    os.kill(cloud.process.pid, signal.SIGSTOP)
+    for car in cars[1:]:
+        car.answer(job, 1, 1.0)
+    time.sleep(2.5)  # longer than lease and deadline
+    os.kill(cloud.process.pid, signal.SIGCONT)
+
+    items = ada.to_end(job)
+    (closed,) = [i for i in items if type(i).__name__ == "RoundClosed"]
+    assert (closed.state, closed.missing) == ("complete", ())
+    assert not [i for i in items if getattr(i, "late", False)]

@@ -502,3 +502,36 @@ def test_one_success_is_enough_for_a_single_round_to_finish() -> None:
     play.aggregated()
 
     assert play.end().state is JobState.FINISHED
+
+
+def test_an_assignment_of_which_every_round_holds_nothing_but_failures_has_failed() -> None:
+    play = Play("a", "b", rules=Rules(last_round=3))
+    for number in (1, 2, 3):
+        play.answer(number, "a", "b", ok=False)
+        play.aggregated()
+
+    assert (play.end().state, play.end().reason) == (JobState.FAILED, "no_result")
+    assert "a, b: " in play.end().detail
+
+
+def test_one_success_in_any_round_is_enough_to_finish() -> None:
+    play = Play("a", "b", rules=Rules(last_round=3))
+    for number in (1, 2, 3):
+        play.answer(number, "a", ok=False)
+        play.answer(number, "b", ok=number == 1)
+        play.aggregated()
+
+    assert (play.end().state, play.end().reason) == (JobState.FINISHED, "iterations")
+
+
+def test_answers_that_waited_while_the_cloud_stood_still_are_not_late() -> None:
+    play = Play("a", "b", "c", rules=Rules(feedback=True, deadline_ns=60 * SECOND))
+    play.answer(1, "a")
+
+    play.now_ns += 90 * SECOND  # nothing was heard meanwhile
+    play.answer(1, "b")
+    play.answer(1, "c")
+    play(Tick())
+
+    (closing,) = play.closed()
+    assert (closing.state, closing.missing) == (RoundState.COMPLETE, ())
