@@ -50,7 +50,7 @@ class Gate:
         if allowance.take(who, sum(map(len, frames)), now_ns):
             return True
         self._complaints.add("too fast", "%s sends more than its rate allows", self._name(peer))
-        if allowance is self._askers and self._told.take(who, 0, now_ns):
+        if direction(frames) == b"a" and self._told.take(who, 0, now_ns):
             self._tell(peer, frames, allowance.wait_s(who, now_ns), mail)
         return False
 

@@ -110,7 +110,8 @@ class Router:
             return
         self._look_ns = now_ns + LOOK_NS
         self._backlog.settle()
-        self.counts["cut.endless"] += self._connections.look()
+        if cut := self._connections.look():
+            self.counts["cut.endless"] += cut
 
     def send(self, peer: Peer, frames: Sequence[bytes]) -> Fate:
         """Send, or say why not: the connection is gone, or too slow and its queue full."""

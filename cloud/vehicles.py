@@ -160,6 +160,11 @@ class Vehicles:
 
     def _item(self, vehicle: Vehicle, item: Result | Losses | TaskEnded) -> None:
         name = vehicle.hello.vehicle_id  # whose it is, the connection says, not the item
+        if item.epoch != vehicle.hello.epoch:
+            self._context.complaints.add(
+                "other epoch", "vehicle %s sent something of an epoch that is not its own", name
+            )
+            return
         match item:
             case Result():
                 self._jobs.result(msgspec.structs.replace(item, vehicle_id=name))

@@ -306,6 +306,10 @@ class Analyst(Peer):
         return answer
 
     def try_submit(self, **spec: Any) -> Submitted | Rejection:
+        return self.ask(self.signed_submit(**spec))
+
+    def signed_submit(self, **spec: Any) -> Submit:
+        """Return the question, signed if there are keys."""
         plain: dict[str, Any] = {
             "signals": ["Vehicle.Speed"],
             "onboard": "mean",
@@ -316,8 +320,8 @@ class Analyst(Peer):
         token = plain.pop("token", None) or new_id("token")
         assignment = msgspec.convert(plain, Assignment)
         if self.keys is not None:
-            return self.ask(sign_submit(assignment, token, self.keys.own, 1))
-        return self.ask(Submit(spec=assignment, token=token))
+            return sign_submit(assignment, token, self.keys.own, 1)
+        return Submit(spec=assignment, token=token)
 
     def events(self, job: str) -> list[Event]:
         """Return all events so far."""
