@@ -1,7 +1,9 @@
 """A fleet of real processes that bad things happen to: seeded, for as long as one likes.
 
 Vehicles speak through a relay of bytes and one of messages, the analyst through the first kind.
-What a vehicle commits is read from its own state file all the time, beside the agent.
+With ``keys`` nobody can look into a message, so there is no relay of those; in exchange the analyst
+verifies everything in the end. What a vehicle commits is read from its own state file all the time,
+beside the agent.
 """
 
 import logging
@@ -22,17 +24,21 @@ from typing import Any, Self
 import msgspec
 
 from tests.faults.byte_link import ByteLink
+from tests.faults.damage import damage_header, damage_page
 from tests.faults.message_link import MessageLink, Mood
-from user_lib.contract.errors import OodidaError
+from user_lib.contract.errors import LinkError, OodidaError
 from user_lib.contract.messages import Result
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 from user_lib.job import Job
+from user_lib.verification import Verification
 
 __all__ = ["Campaign"]
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
+CLOCK = Path(__file__).parent / "set_clock"
+MOST_DAMAGED = 3
 VEHICLES = ("compact-1", "wagon-1", "wagon-2")
 SETTLE_S = 120.0
 MEAN = {
@@ -52,21 +58,29 @@ FEEDBACK = {"feedback": True, "deadline_s": 20, "onboard": "mean", "offboard": "
 class Campaign:
     """Three agents, a cloud, an analyst that reads three jobs; `trouble`, then `settle`."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, *, keys: bool = False) -> None:
+        self.folder, self.random, self.keys = folder, random.Random(seed), keys
         folder.mkdir(parents=True, exist_ok=True)
+        self._environ = {"OODIDA_FAULTS_CLOCKS": str(folder), "PYTHONPATH": str(CLOCK)}
+        self._environ_before = {name: os.environ.get(name) for name in self._environ}
+        os.environ.update(self._environ)
         self.happened: Counter[str] = Counter()
         self.seen: set[tuple[str, str, str, int]] = set()
         """(assignment, vehicle, epoch, iteration) of every result that was seen in an outbox."""
+        self.destroyed: set[tuple[str, str]] = set()
+        """(vehicle, epoch) of every state file that was damaged: what it owed is gone with it."""
         self._down: dict[str, float] = {}
-        self.local = LocalFleet(folder, [], cloud_config={"lease_s": 2.0}, insecure=True)
+        self.local = LocalFleet(folder, [], cloud_config={"lease_s": 2.0}, insecure=not keys)
         self.local.start_cloud()
         self.messages = MessageLink(self.local.endpoint, seed)
-        self.bytes = ByteLink(self.messages.endpoint, seed + 1)
+        relayed = self.local.endpoint if keys else self.messages.endpoint
+        self.bytes = ByteLink(relayed, seed + 1)
         self.desk = ByteLink(self.local.endpoint, seed + 2)
         for number, name in enumerate(VEHICLES):
             self._add(name, number + seed)
         self.jobs: list[Job] = []
+        self.verified: dict[str, Verification] = {}
+        """With keys: what the analyst could verify in the end, by job."""
         self.readers: dict[str, subprocess.Popen[bytes]] = {}
         self._fleet = self.local.connect("tester")
 
@@ -85,6 +99,11 @@ class Campaign:
             reader.kill()
             reader.wait()
         self._fleet.close()
+        for variable, value in self._environ_before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
         for name in (*VEHICLES, "cloud"):
             with suppress(ProcessLookupError):
                 self._signal(name, signal.SIGCONT)
@@ -116,11 +135,19 @@ class Campaign:
         return self.folder / f"{vehicle}.state" / "state.db"
 
     def _read(self, job_id: str) -> None:
-        command = [sys.executable, "-m", "tests.faults.reader", self.desk.endpoint, job_id]
+        command = [sys.executable, "-m", "tests.faults.reader", job_id, str(self.kept(job_id))]
         with (self.folder / "readers.log").open("ab") as errors:
             self.readers[job_id] = subprocess.Popen(
-                [*command, str(self.kept(job_id))], cwd=ROOT, stderr=errors
+                command, cwd=ROOT, stderr=errors, env={**os.environ, **self._reading_as()}
             )
+
+    def _reading_as(self) -> dict[str, str]:
+        """Return the variables by which a reader connects, through its own bad link."""
+        if self.local.keys is None:
+            insecure = {"OODIDA_USER": "tester", "OODIDA_INSECURE": "1"}
+            return {"OODIDA_CLOUD": self.desk.endpoint, **insecure}
+        config = self.local.keys.write_config("tester", self.desk.endpoint)
+        return {"OODIDA_CONFIG": str(config)}
 
     # --- the trouble -----------------------------------------------------------------------------
 
@@ -134,6 +161,11 @@ class Campaign:
             self._kill_cloud,
             self._stop_cloud,
             self._kill_reader,
+            self._stop_reader,
+            self._set_clock,
+            self._set_clock,
+            self._damage_outbox,
+            self._damage_ledger,
             self._bad_link,
             self._bad_link,
             self._tunnel,
@@ -153,12 +185,20 @@ class Campaign:
             for name in VEHICLES:
                 self._note(name)
             self._start_due()
+            self._start_damaged()
             time.sleep(0.05)
 
     def _start_due(self) -> None:
         for name, due in list(self._down.items()):
             if time.monotonic() >= due:
                 del self._down[name]
+                self._start(name)
+
+    def _start_damaged(self) -> None:
+        """Start an agent again that found the damage only as it ran, as a service manager does."""
+        for name in {vehicle for vehicle, _ in self.destroyed} - self._down.keys():
+            if not self.local.is_running(name):
+                log.info("%s ended, finding its state damaged", name)
                 self._start(name)
 
     def _start(self, name: str) -> None:
@@ -205,6 +245,55 @@ class Campaign:
         self._pass(self.random.uniform(0.2, 4.0))
         self._signal(name, signal.SIGCONT)
 
+    def _stop_reader(self) -> None:
+        """Stop the analyst amid what it reads, longer than the cloud holds a question at times."""
+        job_id = self.random.choice(list(self.readers))
+        reader = self.readers[job_id]
+        if job_id in self._down or reader.poll() is not None:
+            return
+        reader.send_signal(signal.SIGSTOP)
+        self._pass(self.random.uniform(0.2, 6.0))
+        reader.send_signal(signal.SIGCONT)
+
+    def _set_clock(self) -> None:
+        """Set the wall clock of a machine hours off, while it runs or is being restarted."""
+        name = self.random.choice((*VEHICLES, "cloud"))
+        hours = self.random.choice([-30, -5, -1, 0, 1, 5, 30])
+        (self.folder / f"{name}.clock").write_text(str(hours * 3600))
+
+    def _damage_outbox(self) -> None:
+        """Cut a vehicle's power and damage a page of its state: it begins a new epoch."""
+        name = self._any_vehicle()
+        if name in self._down or self.happened["damage_outbox"] > MOST_DAMAGED:
+            return
+        self.local.kill(name)
+        self._note(name)
+        with closing(_reading(self.state_of(name))) as db:
+            (epoch,) = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        self.destroyed.add((name, epoch))
+        damage_page(self.state_of(name), self.random)
+        self._down[name] = time.monotonic()
+
+    def _damage_ledger(self) -> None:
+        """Cut the cloud's power and damage its ledger: it must not start before that is mended."""
+        if "cloud" in self._down or not self.local.is_running("cloud"):
+            return
+        self.local.kill("cloud")
+        ledger = self.folder / "ledger.sqlite"
+        kept = {path: path.read_bytes() for path in self.folder.glob("ledger.sqlite*")}
+        damage_header(ledger, self.random)
+        try:
+            self.local.start_cloud()
+        except LinkError:
+            self.happened["refused_damaged_ledger"] += 1
+        else:
+            raise AssertionError("the cloud started with a damaged ledger")
+        for path in self.folder.glob("ledger.sqlite*"):
+            path.unlink()
+        for path, content in kept.items():
+            path.write_bytes(content)
+        self._down["cloud"] = time.monotonic()
+
     def _signal(self, name: str, number: signal.Signals) -> None:
         if self.local.is_running(name):
             os.kill(self.local.pid(name), number)
@@ -230,7 +319,8 @@ class Campaign:
         if name in self._down or not self.local.is_running(name):
             return
         pid, limits = self.local.pid(name), resource.RLIM_INFINITY
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, limits))
+        most = self.random.choice([200_000, 0])  # 0: nothing at all can be written
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, limits))
         self._pass(self.random.uniform(0.5, 3.0))
         if self.local.is_running(name):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits, limits))
@@ -256,6 +346,8 @@ class Campaign:
         self._eventually(self._nothing_owed, "every outbox is empty and every task has ended")
         for job_id, reader in self.readers.items():
             self._eventually(lambda r=reader: r.poll() is not None, f"{job_id} was read to its end")
+        if self.keys:
+            self.verified = {job.id: job.verify() for job in self.jobs}
         for name in VEHICLES:
             self.local.stop(name)
         self.local.stop("cloud")
@@ -269,6 +361,7 @@ class Campaign:
     def _eventually(self, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + SETTLE_S
         while not self._holds(happened):
+            self._start_damaged()
             dead = [n for n in (*VEHICLES, "cloud") if not self.local.is_running(n)]
             if dead or time.monotonic() > until:
                 tails = "\n".join(self.local.log_tail(n) for n in dead or (*VEHICLES, "cloud"))

@@ -1,6 +1,6 @@
 """An analyst as a process: follows a job and keeps each event, to go on where it was when killed.
 
-python -m tests.faults.reader CLOUD JOB FILE
+python -m tests.faults.reader JOB FILE, with the cloud in the environment
 """
 
 import sys
@@ -26,12 +26,12 @@ def read_kept(path: Path) -> list[Event]:
 
 
 def main() -> None:
-    cloud, job_id, name = sys.argv[1:]
+    job_id, name = sys.argv[1:]
     path = Path(name)
     kept = read_kept(path)
     after = kept[-1].seq if kept else 0
     with (
-        connect(cloud, "tester", timeout_s=60, insecure=True) as fleet,
+        connect(timeout_s=60) as fleet,
         path.open("ab", buffering=0) as file,
     ):
         for event in fleet.job(job_id).events(after_seq=after):
