@@ -53,7 +53,10 @@ SHARE = 0.8
 """Of the rate that the cloud told, for entries: the rest is for everything else."""
 PREPAID_NS = 1 * SECOND
 """So much time's worth may leave at once."""
+LONGEST_ENTRY_NS = 60 * SECOND
+"""However slow the rate that a cloud tells, an entry a minute leaves."""
 BEATS_PER_LEASE = 3
+LONGEST_LEASE_S = 3600.0
 SHORTEST_LEASE_NS = 300 * MS
 
 
@@ -80,7 +83,7 @@ class Pace(msgspec.Struct, frozen=True):
 
     def of(self, entry: Entry) -> int:
         """Return what sending an entry costs, in ns."""
-        return int(max(self.entry_ns, entry.size * self.byte_ns))
+        return int(min(max(self.entry_ns, entry.size * self.byte_ns), LONGEST_ENTRY_NS))
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +142,9 @@ def welcomed(session: Session, welcome: Welcome, now_ns: int) -> Session:
     """Take up the lease and the pace; everything is due."""
     if session.state is LinkState.DOWN:
         return session
-    beat_ns = max(int(welcome.lease_s * SECOND), SHORTEST_LEASE_NS) // BEATS_PER_LEASE
+    believable = 0 <= welcome.lease_s <= LONGEST_LEASE_S
+    lease_s = welcome.lease_s if believable else LONGEST_LEASE_S
+    beat_ns = max(int(lease_s * SECOND), SHORTEST_LEASE_NS) // BEATS_PER_LEASE
     pace = Pace(
         SECOND / (welcome.messages_per_s * SHARE) if welcome.messages_per_s > 0 else 0.0,
         SECOND / (welcome.mb_per_s * 1e6 * SHARE) if welcome.mb_per_s > 0 else 0.0,

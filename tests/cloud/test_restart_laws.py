@@ -97,7 +97,7 @@ class CloudMachine(RuleBasedStateMachine):
                 continue
             message = TO_VEHICLE.decode(frames)
             if isinstance(message, Ack):
-                self.acked.update((peer.decode(), seq) for seq in message.seqs)
+                self.acked.update((peer.route.decode(), seq) for seq in message.seqs)
         return answers
 
     def ask(self, ask: Any) -> Any:
@@ -108,7 +108,7 @@ class CloudMachine(RuleBasedStateMachine):
         return answer
 
     def say(self, vehicle: str, message: Any) -> None:
-        self.service.receive(vehicle.encode(), FROM_VEHICLE.encode(message))
+        self.service.receive(Peer(vehicle.encode()), FROM_VEHICLE.encode(message))
 
     def hello(self, vehicle: str) -> None:
         hello = Hello(vehicle_id=vehicle, epoch="e", agent_version="1", dbc_hash="d")

@@ -286,6 +286,7 @@ class Campaign:
             self.local.start_cloud()
         except LinkError:
             self.happened["refused_damaged_ledger"] += 1
+            self.local.stop("cloud")
         else:
             raise AssertionError("the cloud started with a damaged ledger")
         for path in self.folder.glob("ledger.sqlite*"):

@@ -111,6 +111,22 @@ def test_a_lease_of_nothing_does_not_flood_the_cloud() -> None:
     assert up(lease_s=0).beat_ns >= S // 10
 
 
+@given(lease_s=st.floats(), messages_per_s=st.floats(), mb_per_s=st.floats())
+def test_no_welcome_however_odd_stops_a_vehicle_from_speaking(
+    lease_s: float, messages_per_s: float, mb_per_s: float
+) -> None:
+    told = welcome(lease_s, messages_per_s, mb_per_s)
+    session = welcomed(connected(Session(), 0), told, 0)
+    sent: list[int] = []
+    now_ns = 0
+    while now_ns < 200 * S:
+        session, commands = poll(session, [Entry(1, 10), Entry(2, 10**7)], now_ns)
+        sent += [c.seq for c in commands if isinstance(c, SendEntry)]
+        now_ns = max(now_ns + S // 10, min(wake_ns(session) or 0, now_ns + 10 * S))
+
+    assert {1, 2} <= set(sent)
+
+
 @given(st.data())
 def test_at_most_the_deliverable_entries_are_in_flight(data: st.DataObject) -> None:
     session, now_ns = up(), 0
