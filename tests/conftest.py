@@ -3,6 +3,10 @@
 import signal
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # a busy machine proves nothing
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz [TARGET …]``: coverage-guided fuzzing of everything that reads a file.
+"""``python -m tests.fuzz [TARGET …]``: coverage-guided fuzzing of what reads files and messages.
 
 Each target gets its own process, corpus and time; a crash, a hang of 20 s or 1 GiB of memory ends
 it and leaves the input in the corpus folder. Needs ``pip install atheris`` (Linux, Python 3.11+).
@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from tempfile import gettempdir
 
+from tests.fuzz.links import LINK_TARGETS
 from tests.fuzz.seeds import write_seeds
 from tests.fuzz.targets import TARGETS
 
+ALL = (*TARGETS, *LINK_TARGETS)
 HANG_S = 20
 MEMORY_MB = 1024
 
@@ -20,13 +22,13 @@ MEMORY_MB = 1024
 def main() -> int:
     """Fuzz the targets one after another; 1, if one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(ALL)}")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
     parser.add_argument("--corpus", type=Path, default=Path(gettempdir()) / "oodida-fuzz")
     args = parser.parse_args()
-    if unknown := set(args.targets) - set(TARGETS):
-        parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-    failed = [t for t in args.targets or TARGETS if not fuzzed(t, args.seconds, args.corpus / t)]
+    if unknown := set(args.targets) - set(ALL):
+        parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    failed = [t for t in args.targets or ALL if not fuzzed(t, args.seconds, args.corpus / t)]
     sys.stdout.write(f"failed: {', '.join(failed)}\n" if failed else "no target failed\n")
     return 1 if failed else 0
 

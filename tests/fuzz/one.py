@@ -5,13 +5,14 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["dbc", "hw", "user_lib"]):
+with atheris.instrument_imports(include=["agent", "cloud", "dbc", "hw", "user_lib"]):
+    from tests.fuzz.links import LINK_TARGETS
     from tests.fuzz.targets import TARGETS
 
 
 def main() -> None:
     """Hand the process over to the fuzzer."""
-    target = TARGETS[sys.argv[1]]
+    target = {**TARGETS, **LINK_TARGETS}[sys.argv[1]]
     logging.disable(logging.CRITICAL)
 
     def run(content: bytes) -> None:
