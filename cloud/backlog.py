@@ -1,18 +1,18 @@
 """Bytes that ZeroMQ still holds for peers that do not read: bounded a peer and in all.
 
-ZeroMQ bounds a peer's queue by messages, which may be of any size. A large one is handed over with
-a tracker that tells when its bytes were written to the network; small ones are bounded well enough
-by their number.
+ZeroMQ bounds a connection's queue by messages, which may be of any size, and a peer may have many
+connections. So replies to analysts, and large messages to vehicles, are handed over with a tracker
+that tells when their bytes were written to the network; what else vehicles get is bounded well
+enough by its number.
 """
 
-from collections import deque
 from collections.abc import Hashable
 from typing import Protocol
 
 __all__ = ["LARGE_BYTES", "Backlog", "Tracker"]
 
 LARGE_BYTES = 32 * 1024
-"""From here on a message is tracked, which costs some 20 µs."""
+"""From here on a message to a vehicle is tracked, which costs some 20 µs."""
 
 
 class Tracker(Protocol):
@@ -25,16 +25,16 @@ class Tracker(Protocol):
 
 
 class Backlog:
-    """Large messages on their way, by peer. A peer that holds nothing may always have one."""
+    """What is on its way, by peer. A peer that holds nothing may always have one message."""
 
     def __init__(self, *, peer_bytes: int, total_bytes: int) -> None:
         self._peer_bytes, self._total_bytes = peer_bytes, total_bytes
-        self._held: dict[Hashable, deque[tuple[int, Tracker]]] = {}
+        self._held: dict[Hashable, list[tuple[int, Tracker]]] = {}
         self._bytes: dict[Hashable, int] = {}
         self.held_bytes = 0
 
     def has_room(self, peer: Hashable, size: int) -> bool:
-        """Whether a large message may be queued for a peer as of now."""
+        """Whether a message may be queued for a peer as of now."""
         self._settle(peer)
         mine = self._bytes.get(peer, 0)
         if not mine:
@@ -46,7 +46,7 @@ class Backlog:
 
     def hold(self, peer: Hashable, size: int, tracker: Tracker) -> None:
         """Note a message that was queued."""
-        self._held.setdefault(peer, deque()).append((size, tracker))
+        self._held.setdefault(peer, []).append((size, tracker))
         self._bytes[peer] = self._bytes.get(peer, 0) + size
         self.held_bytes += size
 
@@ -56,11 +56,10 @@ class Backlog:
             self._settle(peer)
 
     def _settle(self, peer: Hashable) -> None:
-        """Forget what has left; a peer's messages leave in order."""
-        held = self._held.get(peer)
-        while held and held[0][1].done:
-            size, _ = held.popleft()
-            self._bytes[peer] -= size
-            self.held_bytes -= size
-        if held is not None and not held:
-            del self._held[peer], self._bytes[peer]
+        """Forget what has left."""
+        held = self._held.pop(peer, ())
+        left = [(size, tracker) for size, tracker in held if not tracker.done]
+        before, after = self._bytes.pop(peer, 0), sum(size for size, _ in left)
+        self.held_bytes += after - before
+        if left:
+            self._held[peer], self._bytes[peer] = left, after

@@ -47,7 +47,7 @@ class Bounds(_Part, frozen=True, kw_only=True):
     messages_per_peer: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 256
     """Messages queued for a peer that does not read; beyond it they are dropped and counted."""
     queued_mb_per_peer: Positive = 32.0
-    """Of large messages; one is always allowed."""
+    """Of replies and large messages, over all its connections; one is always allowed."""
     queued_mb: Positive = 512.0
     """Of large messages, for all peers that do not read."""
     vehicle_rate: Rate = Rate(messages_per_s=500, mb_per_s=16)

@@ -13,7 +13,7 @@ from cloud.config import Bounds
 from cloud.connections import Connections
 from cloud.doorman import DOMAIN
 from user_lib.contract.clock import SECOND
-from user_lib.contract.codec import MAX_BODY_BYTES
+from user_lib.contract.codec import MAX_BODY_BYTES, direction
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
 
@@ -85,8 +85,9 @@ class Router:
             except zmq.Again:
                 return
             peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
-            frames, size = self._rest(int(first[zmq.SRCFD]))
-            self._connections.took(int(first[zmq.SRCFD]), size)
+            fd = int(first[zmq.SRCFD])
+            frames, size = self._rest(fd)
+            self._connections.took(fd, size)
             self.counts["received"] += 1
             yield peer, frames
 
@@ -117,10 +118,10 @@ class Router:
         """Send, or say why not: the connection is gone, or too slow and its queue full."""
         size = len(frames[-1])
         try:
-            if size < LARGE_BYTES:
+            if size < LARGE_BYTES and direction(frames) != b"A":
                 self._socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
-            elif self._backlog.has_room(peer.route, size):
-                self._send_tracked(peer.route, frames)
+            elif self._backlog.has_room(peer.key or peer.route, size):
+                self._send_tracked(peer, frames)
             else:
                 raise zmq.Again
         except zmq.Again:
@@ -134,12 +135,12 @@ class Router:
         self.counts["sent"] += 1
         return "sent"
 
-    def _send_tracked(self, route: bytes, frames: Sequence[bytes]) -> None:
+    def _send_tracked(self, peer: Peer, frames: Sequence[bytes]) -> None:
         *small, large = frames
         frame = zmq.Frame(large, track=True, copy=False, copy_threshold=0)
-        self._socket.send_multipart([route, *small, frame], zmq.NOBLOCK)
+        self._socket.send_multipart([peer.route, *small, frame], zmq.NOBLOCK)
         if frame.tracker is not None:
-            self._backlog.hold(route, len(large), frame.tracker)
+            self._backlog.hold(peer.key or peer.route, len(large), frame.tracker)
 
     def stop_accepting(self) -> None:
         """Take no new connections; those that are there stay."""

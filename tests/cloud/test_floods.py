@@ -137,6 +137,34 @@ def test_a_peer_that_never_reads_holds_a_bounded_number_of_bytes(
     assert "dropped.slow=" in cloud.log.read_text()
 
 
+def test_many_connections_of_one_peer_have_one_backlog(
+    make_cloud: Make, keys: Any, link: Make, vehicle: Make, analyst: Make
+) -> None:
+    fast = {"messages_per_s": 5000, "mb_per_s": 100}
+    cloud = make_cloud(
+        keys=dict(keys.for_cloud()),
+        bounds={"queued_mb_per_peer": 8, "vehicle_rate": fast, "analyst_rate": fast},
+    )
+    kona = vehicle(endpoint=cloud.endpoint, keys=link("kona-1", "vehicle"))
+    ada = analyst(endpoint=cloud.endpoint, keys=link("ada"))
+    job = ada.submit(iterations="forever", onboard="collect", offboard="collect").assignment_id
+    kona.until(lambda: job in kona.tasks)
+    for i in range(1, 5):
+        kona.answer(job, i, "x" * 900_000)
+    kona.until(lambda: not kona.outbox)
+    before = resident_mb(cloud)
+
+    greedy = [analyst("ada", cloud.endpoint, link("ada")) for _ in range(60)]
+    for each in greedy:  # 3.6 MB are asked for by each, and nothing is read
+        each.post(ReadEvents(assignment_id=job, kinds=("result",)))
+    bob = analyst("bob", cloud.endpoint, link("bob"))
+    assert isinstance(bob.ask(Ping()), Pong)
+
+    assert resident_mb(cloud) - before < 120
+    cloud.stop()
+    assert "dropped.slow=" in cloud.log.read_text()
+
+
 def test_connections_that_never_shake_hands_are_closed_and_cost_no_service(
     cloud: Any, analyst: Make
 ) -> None:
