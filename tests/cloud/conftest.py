@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.card import Role
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST, TO_VEHICLE
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
@@ -48,8 +49,9 @@ from user_lib.contract.messages import (
     Withdraw,
 )
 from user_lib.contract.states import TaskState
+from user_lib.demo.local_keys import LocalKeys
 from user_lib.signed_orders import sign_submit
-from user_lib.wire.keys import LinkKeys
+from user_lib.wire.keys import LinkKeys, read_link_keys
 from user_lib.wire.socket import dealer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,6 +355,22 @@ class Analyst(Peer):
             if page.ended:
                 return found
             assert time.monotonic() < deadline, found
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> LocalKeys:
+    return LocalKeys(tmp_path / "keys")
+
+
+@pytest.fixture
+def link(keys: LocalKeys) -> Callable[..., LinkKeys]:
+    """Return the keys of a peer of a cloud that has these ``keys``."""
+
+    def link(name: str, role: Role = "analyst") -> LinkKeys:
+        paths = keys.for_vehicle(name) if role == "vehicle" else keys.for_user(name, role)
+        return read_link_keys(Path(paths["own"]), Path(paths["cloud"]))
+
+    return link
 
 
 @pytest.fixture

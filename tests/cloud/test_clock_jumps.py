@@ -27,6 +27,16 @@ from user_lib.contract.states import JobState
 
 HOUR_NS = 3600 * SECOND
 DURATION_S = 60
+SPEC = parse(
+    {
+        "signals": ["Vehicle.Speed"],
+        "onboard": "mean",
+        "window": {"seconds": 1},
+        "iterations": "forever",
+        "duration_s": DURATION_S,
+        "deadline_s": 20,
+    }
+)
 
 
 class TwoClocks:
@@ -102,17 +112,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 def test_a_jump_ends_no_lease_no_round_and_no_job(cloud: Cloud, jump_ns: int) -> None:
     for vehicle in ("kona", "leaf"):
         cloud.say(vehicle, Hello(vehicle_id=vehicle, epoch="e", agent_version="1", dbc_hash="d"))
-    spec = parse(
-        {
-            "signals": ["Vehicle.Speed"],
-            "onboard": "mean",
-            "window": {"seconds": 1},
-            "iterations": "forever",
-            "duration_s": DURATION_S,
-            "deadline_s": 20,
-        }
-    )
-    job = cloud.ask(Submit(spec=spec, token="t")).assignment_id
+    job = cloud.ask(Submit(spec=SPEC, token="t")).assignment_id
     cloud.pass_time(5)
     cloud.answer("kona", job, 1)
 
@@ -137,16 +137,7 @@ def test_a_jump_across_a_restart_ends_no_job_early_and_none_never(
 ) -> None:
     hello = Hello(vehicle_id="kona", epoch="e", agent_version="1", dbc_hash="d")
     cloud.say("kona", hello)
-    spec = parse(
-        {
-            "signals": ["Vehicle.Speed"],
-            "onboard": "mean",
-            "window": {"seconds": 1},
-            "iterations": "forever",
-            "duration_s": DURATION_S,
-        }
-    )
-    job = cloud.ask(Submit(spec=spec, token="t")).assignment_id
+    job = cloud.ask(Submit(spec=SPEC, token="t")).assignment_id
     cloud.pass_time(30)
 
     cloud.clock.unix += jump_ns

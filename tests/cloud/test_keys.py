@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import zmq
 
-from user_lib.contract.card import Role
 from user_lib.contract.codec import REQUEST
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
@@ -31,7 +30,7 @@ from user_lib.contract.messages import (
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.audit_reading import check, read
 from user_lib.wire.keyring import enrol, revoke
-from user_lib.wire.keys import LinkKeys, create_keys, read_link_keys
+from user_lib.wire.keys import LinkKeys, create_keys
 from user_lib.wire.monitor import events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal
 
@@ -40,22 +39,8 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> LocalKeys:
-    return LocalKeys(tmp_path / "keys")
-
-
-@pytest.fixture
 def cloud(make_cloud: Make, keys: LocalKeys) -> Any:
     return make_cloud(keys=dict(keys.for_cloud()))
-
-
-@pytest.fixture
-def link(keys: LocalKeys) -> Callable[..., LinkKeys]:
-    def link(name: str, role: Role = "analyst") -> LinkKeys:
-        paths = keys.for_vehicle(name) if role == "vehicle" else keys.for_user(name, role)
-        return read_link_keys(Path(paths["own"]), Path(paths["cloud"]))
-
-    return link
 
 
 @pytest.fixture

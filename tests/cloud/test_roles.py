@@ -4,7 +4,6 @@ Against the real router with real keys. A new kind of message has to be put into
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -15,7 +14,7 @@ from user_lib.contract.codec import TO_VEHICLE
 from user_lib.contract.states import TaskState
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.signed_orders import sign_cancel, sign_change
-from user_lib.wire.keys import LinkKeys, read_link_keys
+from user_lib.wire.keys import LinkKeys
 
 Make = Callable[..., Any]
 SOURCE = "def custom(xs):\n    return 1\n"
@@ -29,23 +28,13 @@ ROLES: dict[str, Role] = {
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> LocalKeys:
-    return LocalKeys(tmp_path / "keys")
-
-
-@pytest.fixture
 def cloud(make_cloud: Make, keys: LocalKeys) -> Any:
     return make_cloud(keys=dict(keys.for_cloud()))
 
 
 @pytest.fixture
-def link(keys: LocalKeys) -> Callable[[str], LinkKeys]:
-    def link(name: str) -> LinkKeys:
-        role = ROLES.get(name, "vehicle")
-        paths = keys.for_vehicle(name) if role == "vehicle" else keys.for_user(name, role)
-        return read_link_keys(Path(paths["own"]), Path(paths["cloud"]))
-
-    return link
+def keyed(link: Make) -> Callable[[str], LinkKeys]:
+    return lambda name: link(name, ROLES.get(name, "vehicle"))
 
 
 NOBODY = "forbidden_role"
@@ -73,12 +62,12 @@ ASKS: dict[type[Any], dict[str, str]] = {
 
 
 def test_every_question_is_answered_to_those_it_is_for_and_to_nobody_else(
-    vehicle: Make, analyst: Make, link: Make
+    vehicle: Make, analyst: Make, keyed: Make
 ) -> None:
-    kona = vehicle("kona-1", keys=link("kona-1"))
+    kona = vehicle("kona-1", keys=keyed("kona-1"))
     kona.beat()
     kona.until(lambda: any(isinstance(x, m.SendCatalog) for x in kona.heard))
-    peers = {name: analyst(name, keys=link(name)) for name in ROLES}
+    peers = {name: analyst(name, keys=keyed(name)) for name in ROLES}
     job = peers["ada"].submit(vehicles=["kona-1"]).assignment_id
     adas = peers["ada"].keys.own
 
@@ -115,10 +104,10 @@ def question(kind: type[Any], job: str, ada: Any, adas: Any) -> Any:
 
 
 def test_a_vehicle_answers_only_tasks_that_it_was_given_and_in_its_own_epoch(
-    cloud: Any, vehicle: Make, analyst: Make, link: Make
+    cloud: Any, vehicle: Make, analyst: Make, keyed: Make
 ) -> None:
-    kona, other = (vehicle(name, keys=link(name), epoch="e1") for name in ("kona-1", "kona-2"))
-    ada = analyst("ada", keys=link("ada"))
+    kona, other = (vehicle(name, keys=keyed(name), epoch="e1") for name in ("kona-1", "kona-2"))
+    ada = analyst("ada", keys=keyed("ada"))
     job = ada.submit(vehicles=["kona-1"], iterations=2).assignment_id
     kona.until(lambda: job in kona.tasks)
 
@@ -159,10 +148,10 @@ VEHICLES_SAY: dict[type[Any], Any] = {
 
 @pytest.mark.parametrize("name", ["ada", "erin", "oscar"])
 def test_who_is_no_vehicle_says_nothing_as_one(
-    cloud: Any, vehicle: Make, analyst: Make, link: Make, name: str
+    cloud: Any, vehicle: Make, analyst: Make, keyed: Make, name: str
 ) -> None:
-    kona = vehicle("kona-1", keys=link("kona-1"))
-    liar = type(kona)(cloud.endpoint, name, keys=link(name))
+    kona = vehicle("kona-1", keys=keyed("kona-1"))
+    liar = type(kona)(cloud.endpoint, name, keys=keyed(name))
 
     assert VEHICLES_SAY.keys() <= set(get_args(m.FromVehicle))
     for message in VEHICLES_SAY.values():
@@ -172,6 +161,6 @@ def test_who_is_no_vehicle_says_nothing_as_one(
         heard.append(TO_VEHICLE.decode(frames))
 
     assert {type(message) for message in heard} == {m.SendHello}
-    listed = analyst("eve", keys=link("eve")).ask(m.ListVehicles()).vehicles
+    listed = analyst("eve", keys=keyed("eve")).ask(m.ListVehicles()).vehicles
     assert [v.vehicle_id for v in listed] == ["kona-1"]
     liar.close()

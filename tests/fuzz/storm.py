@@ -1,9 +1,9 @@
 """``python -m tests.fuzz.storm --minutes 3``: a real cloud and a real vehicle under hostile fire.
 
-Peers with keys of their own send hostile messages as fast as they can, connections without keys
-come and go, and the whole time an analyst asks and a job runs. Told in the end: how long the
-analyst waited with and without the fire, and by how much memory and descriptors of the cloud grew.
-Ends with 1 when something crashed, was handled wrongly, or grew without end.
+Peers with keys of their own send hostile messages as fast as they can, connections with unknown
+keys and without any come and go, and the whole time an analyst asks and a job runs. Told in the
+end: how long the analyst waited with and without the fire, and by how much memory and descriptors
+of the cloud grew. Ends with 1 when something crashed, was handled wrongly, or grew without end.
 """
 
 import argparse
@@ -20,9 +20,10 @@ from pathlib import Path
 import zmq
 
 from tests.fuzz.messages import hostile_frames
+from user_lib.contract.card import Card
 from user_lib.demo.local_fleet import LocalFleet, simulated
 from user_lib.fleet import Fleet
-from user_lib.wire.keys import read_link_keys
+from user_lib.wire.keys import LinkKeys, create_keys, load_card, read_link_keys
 from user_lib.wire.socket import dealer
 
 CALM_S = 10.0
@@ -42,10 +43,14 @@ class Fire:
     """Attackers on threads of their own until stopped."""
 
     def __init__(self, local: LocalFleet) -> None:
-        self.sent = 0
+        self.sent = self.knocked = 0
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._strangers, args=(local.endpoint,))]
         assert local.keys is not None
+        cloud = load_card(Path(local.keys.for_user("ada")["cloud"]))
+        self._threads = [
+            threading.Thread(target=self._strangers, args=(local.endpoint,)),
+            threading.Thread(target=self._unknown, args=(local.endpoint, cloud)),
+        ]
         for number, (name, role) in enumerate(ATTACKERS):
             keys = local.keys
             paths = keys.for_vehicle(name) if role == "vehicle" else keys.for_user(name)
@@ -82,6 +87,15 @@ class Fire:
                 self.sent += 1
             except zmq.Again:
                 attacker.poll(100, zmq.POLLOUT)
+
+    def _unknown(self, endpoint: str, cloud: Card) -> None:
+        """Shake hands with keys that nobody enrolled, again and again."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        while not self._stop.wait(0.01):
+            with dealer(context, endpoint, LinkKeys(create_keys("ada", "analyst"), cloud)) as own:
+                own.poll(20, zmq.POLLOUT)
+                self.knocked += 1
+        context.term()
 
     def _strangers(self, endpoint: str) -> None:
         """Connect without keys: say nothing, or noise, and hang up at some time."""
@@ -152,7 +166,8 @@ def storm(local: LocalFleet, fleet: Fleet, minutes: float) -> int:
     verified = job.verify()
     log = (local.folder / "cloud.log").read_text()
     sys.stdout.write(
-        f"{told('calm', calm)}\n{told('under fire', fired)}\n{fire.sent} hostile messages; "
+        f"{told('calm', calm)}\n{told('under fire', fired)}\n{fire.sent} hostile messages, "
+        f"{fire.knocked} handshakes; "
         f"the job gave {more} results meanwhile; cloud {before_mb:.0f} to {most_mb:.0f} MB, "
         f"{before_fds} to {most_fds} descriptors\n"
     )
