@@ -53,7 +53,7 @@ SHARE = 0.8
 """Of the rate that the cloud told, for entries: the rest is for everything else."""
 PREPAID_NS = 1 * SECOND
 """So much time's worth may leave at once."""
-LONGEST_ENTRY_NS = 1 * SECOND
+LONGEST_ENTRY_NS = 10 * SECOND
 """However slow the rate that a cloud tells: slower, repeats would hold up all that is new."""
 BEATS_PER_LEASE = 3
 LONGEST_LEASE_S = 3600.0
