@@ -1,5 +1,7 @@
 """What is wrong with a job before any worker sees it: a decision without a process."""
 
+import functools
+
 import msgspec
 
 from agent.sandbox.job import Job, Limits, Outcome, refused
@@ -23,6 +25,7 @@ def unfit(job: Job) -> Outcome | None:
     return None
 
 
+@functools.lru_cache(maxsize=64)
 def _limits_problem(limits: Limits) -> str:
     """Check what `Limits` allows; a struct that was made in Python was never checked."""
     try:

@@ -20,6 +20,7 @@ MODULE = "custom_code"
 BYTE_ORDER_MARK = "\ufeff"
 """What some editors put before the first line; in a file, Python skips it as well."""
 BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+TAKES_ANY = inspect.CO_VARARGS
 PARSER_KB = 8 * 1024
 """What the parser may have taken when it gave up at its own limit, and not at the memory's."""
 
@@ -137,6 +138,9 @@ def _arguments(custom: Callable[..., object]) -> tuple[int, bool, int]:
 
     Raises: BadModule, for what does not say, or needs an argument by name.
     """
+    if isinstance(custom, types.FunctionType) and _is_plain(custom):
+        code = custom.__code__
+        return code.co_argcount, False, code.co_argcount - len(custom.__defaults__ or ())
     try:
         parameters = inspect.signature(custom).parameters.values()
     except (TypeError, ValueError):
@@ -151,6 +155,12 @@ def _arguments(custom: Callable[..., object]) -> tuple[int, bool, int]:
             )
     any_number = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
     return len(by_place), any_number, sum(p.default is p.empty for p in by_place)
+
+
+def _is_plain(custom: types.FunctionType) -> bool:
+    """Whether a function's own code tells all about its arguments; asking it is much cheaper."""
+    code = custom.__code__
+    return not (code.co_kwonlyargcount or code.co_flags & TAKES_ANY or custom.__dict__)
 
 
 def _short(data: Window | RoundValues) -> Any:  # noqa: ANN401 - an array or a list of values

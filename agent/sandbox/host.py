@@ -196,7 +196,10 @@ class Sandbox:
 
     def run(self, job: Job) -> Outcome:
         """Run one job to its end; blocks. What a job does, however bad, is in the outcome."""
-        unfit = admission.unfit(job)
+        try:
+            unfit = admission.unfit(job)
+        except TypeError as error:
+            return refused("params", f"the limits are out of range: {error}")
         if unfit is not None:
             return unfit
         name = external.name_of(job.method)

@@ -109,13 +109,14 @@ class Watch:
                 self._lost = True
         if self._lost:
             return
-        self._meter = Meter(self._pidfd)
         with socket.socket(fileno=self._channel_fd) as channel:
             self._channel_fd = -1
             try:
                 socket.send_fds(channel, [control.JOB], [job_fd])
             except OSError:
+                self._meter = Meter(self._pidfd)
                 return  # the worker ended while idle; its status says so
+        self._meter = Meter(self._pidfd)  # while the worker begins
         self._seen.started = True
 
     def follow(self, limits: Limits) -> Observed:
