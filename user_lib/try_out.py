@@ -1,16 +1,22 @@
 """Trying custom code on the analyst's own machine, in the sandbox that a vehicle would use."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from agent.sandbox import Limits, Outcome, run
+from agent.signals import run_on_log
+from dbc import DatabaseRef, load
+from hw import read_log
+from user_lib.contract.assignment import Assignment, WindowSpec
 from user_lib.contract.errors import CodeError
+from user_lib.contract.window import Window
 from user_lib.custom_source import Code, source_of
 
-__all__ = ["try_code"]
+__all__ = ["try_code", "windows_on_log"]
 
 
 Samples = Iterable[float] | Mapping[str, Iterable[float]]
@@ -22,20 +28,45 @@ def try_code(
     samples: Samples,
     limits: Limits | None = None,
     params: Mapping[str, Any] | None = None,
+    state: Any = None,  # noqa: ANN401 - whatever the module returned as its state
+    iteration: int = 1,
 ) -> Outcome:
     """Run a custom module once on ``samples``, as its window, and tell what came.
 
     Nothing is raised for what the code does: see ``status``, ``value``, ``detail`` and ``prints``.
-    ``params`` is what ``onboard_params`` would hold. Samples are taken to be 1 ms apart.
+    ``params`` is what ``onboard_params`` would hold, ``state`` what the iteration before returned.
+    Samples are taken to be 1 ms apart; windows of a recorded log come from `windows_on_log`.
 
     Raises: CodeError, when the module would be refused before it runs, or samples are no numbers.
     """
     source = source_of(code)
-    if isinstance(samples, Mapping):
+    given: Mapping[str, npt.NDArray[np.float64]]
+    if isinstance(samples, Window):
+        given = samples
+    elif isinstance(samples, Mapping):
         given = {str(name): _numbers(values, str(name)) for name, values in samples.items()}
     else:
         given = {"samples": _numbers(samples, "samples")}
-    return run(source, given, limits or Limits(), params)
+    return run(source, given, limits or Limits(), params, state, iteration)
+
+
+def windows_on_log(
+    log: Path,
+    databases: Sequence[DatabaseRef],
+    signals: Sequence[str],
+    window: WindowSpec,
+    mapping: Path | None = None,
+) -> Iterator[Window]:
+    """Yield the windows that custom code would get on a vehicle that saw this recorded log.
+
+    Raises: SourceError, for the log; DatabaseError; UnknownSignal, with the nearest that there is.
+    """
+    catalog = load(databases, mapping=mapping)
+    recorded = read_log(log)
+    for _ in recorded:  # once through, for the channels
+        pass
+    spec = Assignment(signals=tuple(signals), onboard="custom", window=window)
+    yield from run_on_log(spec, catalog, recorded, recorded.channels)
 
 
 def _numbers(values: Iterable[float], name: str) -> npt.NDArray[np.float64]:

@@ -1,5 +1,15 @@
 """The sandbox: each iteration of a method runs in a process that can harm only itself.
 
+The way to try custom code is one call::
+
+    from agent.sandbox import Limits, run
+
+    limits = Limits(cpu_s=2, memory_mb=256, wall_s=10)
+    outcome = run("def custom(xs): return xs.mean()", samples, limits)
+    outcome.status  # ok, error, killed or refused
+    outcome.reason  # wall, cpu, memory, syscall, crash, exit, output, result, protocol, traceback
+    outcome.value, outcome.detail, outcome.prints
+
 `Sandbox` runs jobs for the agent (on-board half) and the cloud (off-board half); `run` tries custom
 code on an array, the way an analyst does at home. `describe` and `check_params` speak for the
 built-in methods without running any.

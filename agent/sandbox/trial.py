@@ -25,6 +25,8 @@ def run(
     samples: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     limits: Limits | Mapping[str, Json] | None = None,
     params: Mapping[str, Json] | None = None,
+    state: Json = None,
+    iteration: int = 1,
 ) -> Outcome:
     """Run a custom module on samples, in the vehicle's sandbox, and say what became of it.
 
@@ -34,7 +36,7 @@ def run(
     ``source`` defines ``custom(xs)`` or ``custom(data, params)``; ``limits`` are a `Limits`, or its
     fields by name, such as ``{"cpu_s": 2, "memory_mb": 256, "wall_s": 10}``.
     Shapes: samples (n,), a signal named ``samples``; (n, k), signals ``samples0``, ``samples1``...;
-            or a mapping of each signal's own (n,); n and k may be 0.
+            or a mapping of each signal's own (n,); n and k may be 0. A `Window` is taken as it is.
     Units:  the samples are taken to be 1 ms apart.
     """
     try:
@@ -44,6 +46,8 @@ def run(
             source=source,
             window=window_of(samples),
             params=dict(params or {}),
+            state=state,
+            iteration=iteration,
             limits=limits if isinstance(limits, Limits) else _limits_of(limits or {}),
             vehicle="trial",
         )
@@ -57,6 +61,8 @@ def window_of(samples: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Window:
 
     Raises: ValueError, for what is not made of real numbers or has more than two dimensions.
     """
+    if isinstance(samples, Window):
+        return samples
     if isinstance(samples, Mapping):
         return _window({str(s): _numbers(v, str(s), 1).ravel() for s, v in samples.items()})
     array = _numbers(samples, "samples", 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import dbc
 from user_lib.cli.entry import build_parser
 from user_lib.contract.messages import Cancel, Cancelled, ReadEvents, Submit
 from user_lib.contract.states import JobState
@@ -234,6 +235,72 @@ def test_custom_code_is_tried_here(tmp_path: Path) -> None:
     done = oodida("code", "try", path, "--json")
     assert done.returncode == 1
     assert "ZeroDivisionError" in json.loads(done.stdout)["detail"]
+
+
+STATEFUL = """
+from user_lib import Result
+def custom(data, params):
+    seen = (params.state or 0) + len(data["EngineData.EngineSpeed"])
+    print(params.iteration, list(data))
+    return Result(float(data["EngineData.EngineSpeed"].mean()), seen)
+"""
+DATABASE = Path(dbc.__file__).with_name("files") / "compact_powertrain.dbc"
+
+
+def recorded(tmp_path: Path, frames: int) -> Path:
+    log = tmp_path / "drive.log"
+    speeds = (4 * (1000 + i) for i in range(frames))
+    lines = [
+        f"({1000 + i / 100:.6f}) can0 100#{speed.to_bytes(2, 'little').hex()}000000000000"
+        for i, speed in enumerate(speeds)
+    ]
+    log.write_text("\n".join(lines) + "\n")
+    return log
+
+
+def test_code_is_tried_on_the_windows_of_a_log_and_state_is_passed_on(tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text(STATEFUL)
+    on = ("--on", recorded(tmp_path, 25), "--dbc", DATABASE, "--signals", "EngineData.EngineSpeed")
+
+    done = oodida("code", "try", module, *on, "--window", "10", "--iterations", "2")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "1 ['EngineData.EngineSpeed']", "1004.5", "2 ['EngineData.EngineSpeed']", "1014.5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--window", "100"), "ends before the first window is full"),
+        (("--signals", "EngineData.EngineSped"), "EngineSpeed"),
+        (("--signals", ""), "no signal"),
+        (("--window", "soon"), "neither 100 nor 2.5s"),
+    ],
+)
+def test_a_log_that_cannot_be_tried_on_says_why(
+    tmp_path: Path, more: tuple[str, str], says: str
+) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text(GOOD)
+    on = ("--on", recorded(tmp_path, 25), "--dbc", DATABASE, "--signals", "EngineData.EngineSpeed")
+
+    done = oodida("code", "try", module, *on, *more)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_log_without_databases_asks_for_them(tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text(GOOD)
+
+    done = oodida("code", "try", module, "--on", recorded(tmp_path, 3))
+
+    assert done.returncode == 2
+    assert "name its --dbc and the --signals" in done.stderr
 
 
 def test_the_schema_describes_the_grammar() -> None:

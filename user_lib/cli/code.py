@@ -2,9 +2,12 @@
 
 import argparse
 import datetime as dt
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from user_lib.cli.decode import database
 from user_lib.cli.options import (
     HelpFormatter,
     Subparsers,
@@ -14,9 +17,13 @@ from user_lib.cli.options import (
     show_json,
 )
 from user_lib.cli.status import FAILED, OK
+from user_lib.contract.errors import ConfigError
 
 if TYPE_CHECKING:
+    from agent.sandbox import Outcome
     from user_lib.code_slots import CodeUpdate
+    from user_lib.contract.assignment import WindowSpec
+    from user_lib.contract.window import Window
 
 __all__ = ["add_parser"]
 
@@ -70,15 +77,46 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _add_try(commands: Subparsers) -> None:
     command = add_command(
-        commands, "try", about="run a module here, in the vehicle's sandbox, on given samples",
-        example="oodida code try my_code.py --samples 50,61.5,72", cloud=False,
+        commands, "try", about="run a module here, in the vehicle's sandbox, on samples or a log",
+        example="oodida code try my_code.py --samples 50,61.5,72\n"
+        "  oodida code try my_code.py --on drive.log --dbc car.dbc --signals Brakes.Pressure",
+        cloud=False,
     )  # fmt: skip
     command.add_argument("file", type=Path, help="module that defines custom")
     command.add_argument(
         "--samples", type=_numbers, default=None, metavar="X,X,…",
         help="what custom receives (the numbers 0 to 99)",
     )  # fmt: skip
+    command.add_argument("--on", type=Path, metavar="LOG", help="a recorded log, as for decode")
+    command.add_argument(
+        "--dbc", action="append", type=database, metavar="[CHANNEL=]FILE",
+        help="with --on: a database, for one channel or for all; repeatable",
+    )  # fmt: skip
+    command.add_argument("--mapping", type=Path, metavar="FILE", help="with --on: VSS mapping")
+    command.add_argument(
+        "--signals", type=lambda text: text.split(","), metavar="A,B",
+        help="with --on: what the window holds",
+    )  # fmt: skip
+    command.add_argument(
+        "--window", type=_window, default=None, metavar="N|SECONDSs",
+        help="with --on: samples of the first signal (100), or seconds as in 2.5s",
+    )  # fmt: skip
+    command.add_argument(
+        "--iterations", type=int, default=1, metavar="N",
+        help="with --on: so many windows, state passed on (1)",
+    )  # fmt: skip
     command.set_defaults(run=_try)
+
+
+def _window(text: str) -> "WindowSpec":
+    from user_lib.contract.assignment import WindowSpec
+
+    try:
+        if text.endswith("s"):
+            return WindowSpec(seconds=float(text[:-1]))
+        return WindowSpec(samples=int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 100 nor 2.5s") from None
 
 
 def _numbers(text: str) -> list[float]:
@@ -127,7 +165,32 @@ def _status(args: argparse.Namespace) -> int:
 def _try(args: argparse.Namespace) -> int:
     from user_lib.try_out import try_code  # loads the sandbox
 
-    outcome = try_code(args.file, args.samples if args.samples else range(100))
+    if args.on is None:
+        return _show_outcome(try_code(args.file, args.samples or range(100)), args)
+    state, status, tried = None, OK, 0
+    for window in itertools.islice(_windows(args), args.iterations):
+        tried += 1
+        outcome = try_code(args.file, window, state=state, iteration=tried)
+        state = outcome.state
+        status = max(status, _show_outcome(outcome, args))
+    if not tried:
+        raise ConfigError(f"{args.on} ends before the first window is full; try a smaller --window")
+    return status
+
+
+def _windows(args: argparse.Namespace) -> "Iterator[Window]":
+    from dbc import DatabaseRef
+    from user_lib.contract.assignment import WindowSpec
+    from user_lib.try_out import windows_on_log
+
+    if not args.dbc or not args.signals:
+        raise ConfigError(f"to read {args.on}, name its --dbc and the --signals that custom gets")
+    databases = [DatabaseRef(path=path, channel=channel) for channel, path in args.dbc]
+    window = args.window or WindowSpec(samples=100)
+    return windows_on_log(args.on, databases, args.signals, window, args.mapping)
+
+
+def _show_outcome(outcome: "Outcome", args: argparse.Namespace) -> int:
     if args.json:
         show_json(outcome)
     else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.signals.frame_time import Bitrate
     from user_lib.decode import DecodeSummary, MessageSummary
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "database", "run"]
 
 _SHOWN_WARNINGS = 10
 _PROGRESS_FROM_FRAMES = 500_000
@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="candump .log, .asc, .blf, .trc, GVRET .csv, .mf4; text formats also with .gz",
     )  # fmt: skip
     command.add_argument(
-        "--dbc", action="append", required=True, type=_database, metavar="[CHANNEL=]FILE",
+        "--dbc", action="append", required=True, type=database, metavar="[CHANNEL=]FILE",
         help="a DBC, KCD or SYM file, for one channel as the log names it or for all; repeatable",
     )  # fmt: skip
     command.add_argument(
@@ -88,7 +88,7 @@ def add_parser(subparsers: Subparsers) -> None:
     command.set_defaults(run=run)
 
 
-def _database(text: str) -> tuple[str | None, Path]:
+def database(text: str) -> tuple[str | None, Path]:
     """Read ``[CHANNEL=]FILE``; a file whose own name has an equals sign is taken as it is."""
     channel, equals, file = text.partition("=")
     if not equals or Path(text).is_file():
