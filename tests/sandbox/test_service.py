@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -113,6 +114,16 @@ def test_a_zygote_that_dies_is_asked_for_again(service: Service) -> None:
         sandbox.run(count)  # it may have been given to a worker that was about to end
         assert sandbox.run(count).status == "ok"
         assert sandbox.restarts == 1
+
+
+def test_a_stopped_zygote_ends_with_its_connection(service: Service) -> None:
+    with Sandbox(SandboxConfig(socket=service.path, level="limits")) as sandbox:
+        sandbox.start()
+        (keeper,) = service.zygotes
+        children = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text()
+        os.kill(int(children), signal.SIGSTOP)
+
+    assert keeper.wait(10) == 0
 
 
 def test_without_a_listener_the_socket_is_named(tmp_path: Path) -> None:
