@@ -10,7 +10,7 @@ import os
 import msgspec
 
 from agent.sandbox.job import Status
-from agent.sandbox.plain import NotPlain, plain
+from agent.sandbox.plain import MAX_CONTAINERS, NotPlain, plain
 from user_lib.contract.assignment import Json
 from user_lib.contract.errors import ProtocolError
 
@@ -32,6 +32,9 @@ PREFIX_BYTES = 8
 DETAIL_CHARS = 16_000
 OVERHEAD_BYTES = 6 * DETAIL_CHARS + 4096
 """What a frame may hold besides value, partial and state: a detail of escapes, and its keys."""
+
+MOST_BRACKETS = 3 * MAX_CONTAINERS // 2
+"""Looked at before anything is decoded, in text as well; more would cost the agent its memory."""
 
 REASONS = frozenset(
     {"", "traceback", "exit", "result", "output", "memory", "code", "params", "sandbox"}
@@ -92,6 +95,9 @@ def parse(frame: bytes) -> Answer:
 
     Raises: ProtocolError, for whatever a worker of ours would not have written.
     """
+    brackets = frame.count(b"[") + frame.count(b"{")
+    if brackets > MOST_BRACKETS:
+        raise ProtocolError(f"the worker's answer has {brackets} brackets; {MOST_BRACKETS} may be")
     try:
         answer = msgspec.json.decode(frame[PREFIX_BYTES:], type=Answer)
         checked = msgspec.structs.replace(

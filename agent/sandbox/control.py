@@ -62,6 +62,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
     threads: int
     problem: str = ""
+    bounded: tuple[str, ...] = ()
+    """The controllers of the cgroup that each worker gets; none where none is delegated."""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +87,8 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     status: int
     cpu_s: float
     max_rss_mb: float
+    out_of_memory: bool = False
+    """The kernel killed it because its cgroup was full."""
 
 
 Message = Setup | Hello | Started | NotMade | Exited

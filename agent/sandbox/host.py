@@ -25,7 +25,7 @@ __all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
 
 log = logging.getLogger(__name__)
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 ATTEMPTS = 3
 
 
@@ -131,6 +131,7 @@ class _Zygote:
         self._control.settimeout(None)
         if not isinstance(hello, Hello) or hello.threads != 1:
             raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
+        self.bounded = hello.bounded
         return hello.problem
 
 
@@ -167,6 +168,12 @@ class Sandbox:
     def problem(self) -> str:
         """What keeps this machine from the configured level; custom code is refused with it."""
         return self._problem
+
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """The cgroup controllers that bound each worker; empty where none is delegated."""
+        zygote = self._zygote
+        return zygote.bounded if zygote else ()
 
     @property
     def running(self) -> int:

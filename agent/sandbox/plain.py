@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from user_lib.contract.assignment import Json
 
-__all__ = ["MAX_DEPTH", "MAX_ITEMS", "NotPlain", "plain"]
+__all__ = ["MAX_CONTAINERS", "MAX_DEPTH", "MAX_ITEMS", "NotPlain", "plain"]
 
 MAX_DEPTH = 32
 MAX_ITEMS = 1_000_000
+MAX_CONTAINERS = 100_000
+"""Lists and dicts: an empty one is two bytes on the way and thirty times that in the agent."""
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 PLACE_CHARS = 200
 ALLOWED = "Allowed are numbers, strings, booleans, lists, dicts and numpy arrays of them"
@@ -31,7 +33,7 @@ def plain(value: object, *, allow_none: bool = False, path: str = "value") -> Js
     Numpy scalars and arrays become numbers and lists, tuples become lists. ``allow_none`` is for
     state and for built-in methods, which write None where a signal had no samples.
     Raises: NotPlain, for any other type, a number that is not finite, a dict key that is no string,
-            more than MAX_DEPTH levels or MAX_ITEMS values.
+            more than MAX_DEPTH levels, MAX_ITEMS values or MAX_CONTAINERS lists and dicts.
     """
     try:
         return _Plainer(allow_none).convert(value, 0)
@@ -55,6 +57,7 @@ class _Plainer:
     def __init__(self, allow_none: bool) -> None:
         self._allow_none = allow_none
         self._items = 0
+        self._containers = 0
 
     def convert(self, value: object, depth: int) -> Json:
         kind = type(value)
@@ -106,7 +109,7 @@ class _Plainer:
             raise _Bad(f"is nested deeper than {MAX_DEPTH} levels")
         if array.dtype.kind not in "biuf":
             return self.convert(array.tolist(), depth + 1)
-        self._count(array.size)
+        self._count(array.size, _rows(array))
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             flat = np.atleast_1d(array)
             where = np.argwhere(~np.isfinite(flat))[0]
@@ -115,10 +118,18 @@ class _Plainer:
             raise bad
         return array.tolist()
 
-    def _count(self, items: int) -> None:
+    def _count(self, items: int, containers: int = 1) -> None:
         self._items += items
+        self._containers += containers
+        if self._containers > MAX_CONTAINERS:
+            raise _Bad(f"brings the lists and dicts to more than {MAX_CONTAINERS}")
         if self._items > MAX_ITEMS:
             raise _Bad(f"brings the values to more than {MAX_ITEMS}")
+
+
+def _rows(array: NDArray[Any]) -> int:
+    """Return how many lists an array becomes."""
+    return 1 + sum(math.prod(array.shape[:i]) for i in range(1, array.ndim))
 
 
 def _scalar(value: object) -> Json:

@@ -25,6 +25,11 @@ RUNTIME_MB = 64
 """What an external worker's runtime itself may need beyond the assignment's memory."""
 
 
+def cgroup_bytes(limits: Limits, scratch_mb: int) -> int:
+    """Return what a worker's cgroup may hold: its memory, its scratch, what it was made with."""
+    return (limits.memory_mb + scratch_mb + RUNTIME_MB) * MB
+
+
 class Room:
     """Address space that can be given back, so that running out of memory can still be told."""
 

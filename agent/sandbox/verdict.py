@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 from agent.sandbox import answer
 from agent.sandbox.answer import Answer
@@ -16,6 +17,8 @@ from user_lib.contract.errors import ProtocolError
 __all__ = ["judge"]
 
 TAIL_CHARS = 2000
+_ONE_AT_A_TIME = threading.Lock()
+"""Many large answers at once would take the agent's memory, and its interpreter's turns."""
 CPU_NEARLY = 0.7
 """The kernel's limit counts whole ticks, its bookkeeping does not: the two differ under load."""
 
@@ -66,7 +69,8 @@ def _said(seen: Observed, external: bool) -> Answer | None:
         length = answer.frame_length(seen.answer, len(seen.answer))
         if length is None or len(seen.answer) < length:
             return None
-        return answer.parse(bytes(seen.answer[:length]))
+        with _ONE_AT_A_TIME:
+            return answer.parse(bytes(seen.answer[:length]))
     except ProtocolError as error:
         return Answer(status="error", reason="protocol", detail=str(error))
 
@@ -76,7 +80,8 @@ def _line(seen: Observed) -> Answer | None:
     failed = seen.exited is None or (seen.exited.status != 0 and seen.stopped != "done")
     if failed or not seen.answer.strip():
         return None
-    return answer.parse_line(bytes(seen.answer))
+    with _ONE_AT_A_TIME:
+        return answer.parse_line(bytes(seen.answer))
 
 
 def _ended(seen: Observed, limits: Limits) -> Answer:
@@ -108,6 +113,9 @@ def _ended(seen: Observed, limits: Limits) -> Answer:
 
 
 def _signalled(number: int, exited: Exited, limits: Limits) -> Answer:
+    if exited.out_of_memory:
+        detail = f"memory limit {limits.memory_mb} MB reached, by all of its processes together"
+        return Answer(status="killed", reason="memory", detail=detail)
     if number in (signal.SIGKILL, signal.SIGXCPU) and exited.cpu_s >= limits.cpu_s * CPU_NEARLY:
         # The kernel's limit counts whole ticks, so it can come before its own sum of the use.
         return _out_of_time(limits)

@@ -4,6 +4,7 @@ While idle it makes itself ready; then it takes one job, limits itself, runs it,
 and ends. How it ended is never taken from its own word: the zygote, its parent, reports that.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -37,8 +38,8 @@ EXIT_BROKEN = 119
 """The worker itself failed, before or beside the code that it ran."""
 EXIT_NO_ANSWER = 120
 """The answer could not be written: the code closed the worker's descriptors."""
-CHANNEL, ANSWER, PRINTS, REHEARSAL = 3, 4, 5, 6
-LAST = REHEARSAL
+CHANNEL, ANSWER, PRINTS, REHEARSAL, MEMORY = 3, 4, 5, 6, 7
+LAST = MEMORY
 NICE = 10
 DETAIL_CHARS = answer.DETAIL_CHARS
 
@@ -54,14 +55,23 @@ class Ground:
     scratch_mb: int
 
 
-def main(descriptors: Sequence[int], profile: Profile, ground: Ground) -> NoReturn:
+def main(
+    descriptors: Sequence[int],
+    profile: Profile,
+    ground: Ground,
+    cgroup: tuple[int, int] | None = None,
+) -> NoReturn:
     """Live a worker's whole life; the process ends here, whatever happens.
 
-    ``descriptors`` are its channel and the pipes of its answer and its prints.
+    ``descriptors`` are its channel and the pipes of its answer and its prints; ``cgroup``, where it
+    joins its own and where it sets the memory of that.
     """
     status = EXIT_BROKEN
     try:
-        channel = _settle((*descriptors, ground.rehearsal_fd))
+        if cgroup is not None:
+            os.write(cgroup[0], b"0")
+        bound = () if cgroup is None else cgroup[1:]
+        channel = _settle((*descriptors, ground.rehearsal_fd, *bound))
         live = _live if profile == "python" else _live_external
         status = live(channel, ground)
     except BaseException:  # noqa: BLE001 - the last words of a process, whatever ended it
@@ -81,6 +91,7 @@ def _live(channel: socket.socket, ground: Ground) -> int:
     if taken is None:
         return 0
     header, window, size = taken
+    _bound_memory(header, ground)
     rlimits.apply(
         header.limits,
         in_use_bytes=ground.baseline_bytes + size + room.size,
@@ -106,6 +117,7 @@ def _live_external(channel: socket.socket, ground: Ground) -> int:
     if taken is None:
         return 0
     header, window, _ = taken
+    _bound_memory(header, ground)
     external.place(external.request_line(header, window), ANSWER)
     problem = _lock("external", ground)
     if problem:
@@ -131,6 +143,16 @@ def _lock(profile: Profile, ground: Ground) -> str:
         os.chdir(scratch)
         os.environ.update(HOME=scratch, TMPDIR=scratch)
     return ""
+
+
+def _bound_memory(header: Header, ground: Ground) -> None:
+    """Tell this worker's cgroup, if it has one, what the job may use; then close the way there."""
+    try:
+        os.write(MEMORY, str(rlimits.cgroup_bytes(header.limits, ground.scratch_mb)).encode())
+        os.close(MEMORY)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
 
 
 def rehearse(job_fd: int) -> None:
@@ -166,13 +188,14 @@ def _settle(descriptors: Sequence[int]) -> socket.socket:
     linux.die_with_parent()
     above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LAST + 1) for fd in descriptors]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd, place in zip(above, (CHANNEL, ANSWER, PRINTS, REHEARSAL), strict=True):
+    places = (CHANNEL, ANSWER, PRINTS, REHEARSAL, MEMORY)[: len(above)]
+    for fd, place in zip(above, places, strict=True):
         os.dup2(fd, place, inheritable=False)
     os.dup2(null, 0)
     for place in (1, 2):
         os.dup2(PRINTS, place)
     os.close(PRINTS)
-    linux.close_from(LAST + 1)
+    linux.close_from(places[-1] + 1)
     _open_streams()
     threading.stack_size(rlimits.THREAD_STACK_BYTES)
     os.chdir("/")

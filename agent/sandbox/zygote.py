@@ -18,6 +18,7 @@ from typing import NoReturn
 from agent.sandbox import control, envelope, execution, linux, rlimits, worker
 from agent.sandbox.control import Exited, Hello, NotMade, Setup, Started
 from agent.sandbox.lockdown import namespaces
+from agent.sandbox.lockdown.cgroups import Delegated, Leaf
 from agent.sandbox.lockdown.confinement import Confinement, enter
 from agent.sandbox.lockdown.policy import Profile
 from agent.sandbox.worker import Ground
@@ -51,14 +52,17 @@ class _Worker:
     pid: int
     told: socket.socket
     """Where the agent listens for this worker's end."""
+    leaf: Leaf | None
+    """Its cgroup, where there is one."""
 
 
 class _Zygote:
     """Forks workers, reaps them, and tells the agent of each one's start and end."""
 
-    def __init__(self, agent: socket.socket, ground: Ground) -> None:
+    def __init__(self, agent: socket.socket, ground: Ground, delegated: Delegated | None) -> None:
         self._agent = agent
         self._ground = ground
+        self._delegated = delegated
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._workers: dict[int, _Worker] = {}
         self._watched: dict[int, int] = {}
@@ -126,10 +130,16 @@ class _Zygote:
     def _make(self, order: _Order) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         told = order.told
+        leaf = self._delegated.take() if self._delegated else None
         with ours, theirs:
-            pid = self._fork(order.profile, (theirs.fileno(), *order.given))
+            try:
+                pid = self._fork(order.profile, (theirs.fileno(), *order.given), leaf)
+            except OSError:
+                if leaf is not None and self._delegated is not None:
+                    self._delegated.give_back(leaf)
+                raise
             pidfd = os.pidfd_open(pid)
-            self._workers[pidfd] = _Worker(pid, told)
+            self._workers[pidfd] = _Worker(pid, told, leaf)
             self._poll.register(pidfd, select.POLLIN)
             self._watched[told.fileno()] = pidfd
             try:
@@ -138,15 +148,17 @@ class _Zygote:
             except OSError:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # the agent gave this one up
 
-    def _fork(self, profile: Profile, descriptors: tuple[int, ...]) -> int:
+    def _fork(self, profile: Profile, descriptors: tuple[int, ...], leaf: Leaf | None) -> int:
+        cgroup = leaf.prepare() if leaf else None
         apart = self._ground.confinement.level == "full"
         if apart:
             namespaces.next_child_is_first()
         try:
             pid = os.fork()
             if pid == 0:
-                worker.main(descriptors, profile, self._ground)
+                worker.main(descriptors, profile, self._ground, cgroup)
         finally:
+            control.close_all(list(cgroup or ()))
             if apart:
                 namespaces.undo_next(self._own_pidfd)
         return pid
@@ -173,7 +185,11 @@ class _Zygote:
         _, status, used = os.wait4(dead.pid, 0)
         os.close(pidfd)
         self._kill_strays()
-        ended = Exited(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        full = False
+        if dead.leaf is not None and self._delegated is not None:
+            full = dead.leaf.clear()
+            self._delegated.give_back(dead.leaf)
+        ended = Exited(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, full)
         with dead.told:
             try:
                 dead.told.send(control.encode(ended))
@@ -234,23 +250,25 @@ def main(control_fd: int) -> None:
     threads = _threads()
     gc.collect()
     gc.freeze()
+    delegated = Delegated.claim(rlimits.TASKS_APART)
+    claimed = delegated if isinstance(delegated, Delegated) else None
     try:
-        _move(setup.confinement, agent)
+        _move(setup.confinement, agent, sees_cgroups=claimed is not None)
     except OSError as error:
         agent.send(control.encode(Hello(threads, f"this machine refuses a layer: {error}")))
         return
     linux.reap_orphans()
-    agent.send(control.encode(Hello(threads)))
-    _Zygote(agent, ground).serve()
+    agent.send(control.encode(Hello(threads, bounded=claimed.controllers if claimed else ())))
+    _Zygote(agent, ground, claimed).serve()
 
 
-def _move(confinement: Confinement, agent: socket.socket) -> None:
+def _move(confinement: Confinement, agent: socket.socket, *, sees_cgroups: bool) -> None:
     """Go where the workers live, in a child; this process stays behind as its keeper.
 
     Whoever returns is the zygote. At level full it is the first process of its own process
     namespace, so that its end, however it comes, is the end of everything in it.
     """
-    enter(confinement)
+    enter(confinement, sees_cgroups=sees_cgroups)
     linux.die_with_parent()
     pid = os.fork()
     if pid:

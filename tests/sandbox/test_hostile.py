@@ -28,9 +28,6 @@ FAMILIES: Mapping[str, tuple[Case, ...]] = {
     for module in (files, harness, interpreter, kernel, leaks, network, processes, resources)
 }
 ALL = [(family, case) for family, cases in FAMILIES.items() for case in cases]
-NEEDS_SCRATCH = {
-    "scratch_works_and_is_small", "map_code_from_scratch", "setuid_file", "scratch_inodes",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=LEVELS)
@@ -62,10 +59,7 @@ def test_hostile_code_meets_a_wall(
     sandboxed: tuple[str, Sandbox], canaries: Canaries, family: str, case: Case
 ) -> None:
     level, sandbox = sandboxed
-    if level != "full" and case.name in NEEDS_SCRATCH:
-        expected = "denied"
-    else:
-        expected = case.expected_at(level)
+    expected = case.expected_at(level)
 
     out = attack(sandbox, case, canaries)
 

@@ -1,11 +1,13 @@
 """A throwaway guest machine with a real vcan0, where the laboratory for it is at hand."""
 
+import compileall
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 from packaging.requirements import Requirement
@@ -51,9 +53,13 @@ def guest_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in PRODUCT:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, job / package, ignore=ignored)
+    shutil.copytree(ROOT / "tests/sandbox/hostile", job / "tests/sandbox/hostile")
+    shutil.copytree(ROOT / "systemd/units", job / "units")
     for script in Path(__file__).parent.glob("*_guest.py"):
         shutil.copy(script, job)
     _copy_packages(job / "packages")
+    # An emulated guest takes minutes to compile what it imports.
+    compileall.compile_dir(job, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return job
 
 

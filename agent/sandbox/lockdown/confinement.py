@@ -89,8 +89,10 @@ def _scratch_beside(paths: Iterable[str]) -> str:
     return SCRATCHES[1] if taken else SCRATCHES[0]
 
 
-def enter(confinement: Confinement) -> None:
+def enter(confinement: Confinement, *, sees_cgroups: bool) -> None:
     """Take the zygote where its workers live; at level full it then has to fork once.
+
+    ``sees_cgroups``: it has workers to put into cgroups, and keeps the view for that.
 
     Raises: OSError, at the first step that the machine refuses; the process is unfit then.
     """
@@ -98,7 +100,7 @@ def enter(confinement: Confinement) -> None:
     if confinement.level != "limits" and landlock.abi() < landlock.MIN_ABI:
         raise OSError(errno.ENOSYS, "this kernel has no Landlock (Linux 5.13, lsm=landlock)")
     if confinement.level == "full":
-        namespaces.enter(shown, confinement.scratch)
+        namespaces.enter(shown, confinement.scratch, sees_cgroups=sees_cgroups)
 
 
 def lock(confinement: Confinement, profile: Profile, scratch_mb: int) -> None:

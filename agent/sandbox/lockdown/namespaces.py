@@ -44,7 +44,7 @@ SCRATCH_INODES = 1024
 HOST_NAME = b"sandbox"
 
 
-def enter(readable: Iterable[str], scratch: str) -> None:
+def enter(readable: Iterable[str], scratch: str, *, sees_cgroups: bool = False) -> None:
     """Move this process, which has one thread, into a root of its own; then into a user namespace.
 
     ``readable`` are the files and directories that exist in the new root, read-only; ``scratch`` is
@@ -63,7 +63,7 @@ def enter(readable: Iterable[str], scratch: str) -> None:
         become_nobody()
         _enter_user_namespace(proc, NEWNS)
     os.close(proc)
-    _unshare(NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP)
+    _unshare(NEWPID | NEWNET | NEWIPC | NEWUTS | (0 if sees_cgroups else NEWCGROUP))
 
 
 def try_user_namespace() -> None:

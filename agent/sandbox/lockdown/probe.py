@@ -19,7 +19,7 @@ from agent.sandbox.lockdown.confinement import Confinement, Level
 
 __all__ = ["Layer", "check", "main", "strongest"]
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys
