@@ -41,7 +41,9 @@ def parse_dbc(text: str, file: str) -> tuple[tuple[MessageDef, ...], tuple[Repai
     repairs = sorted(reader.found.repairs)
     if not messages and not reader.found.sections & {"VERSION", "NS_", "BS_", "BU_"}:
         damage = next((str(r) for r in repairs if "unreadable" in r.what), f"{file}:1: no message")
-        raise DatabaseError(f"{damage}; the file holds no message that can be read; is it a DBC?")
+        raise DatabaseError(
+            f"{damage}; the file holds no message that can be read; is it a DBC, KCD or SYM?"
+        )
     return tuple(messages), tuple(repairs)
 
 

@@ -234,7 +234,10 @@ def _math(text: Any) -> Expression | None:  # noqa: ANN401 - a YAML scalar
     unknown = [name for name in expression.names if name != "x" and name not in _CONSTANTS]
     if unknown:
         raise DatabaseError(f"transform.math reads {unknown[0]!r}; it has only x")
-    expression.evaluate({"x": np.zeros(1), **_CONSTANTS})
+    try:
+        np.asarray(expression.evaluate({"x": np.zeros(1), **_CONSTANTS}), np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatabaseError(f"transform.math {text!r} gives no number") from error
     return expression
 
 

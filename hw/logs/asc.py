@@ -6,7 +6,8 @@
     base hex  timestamps absolute
        0.083540 0  594   Rx   d 8 34 21 34 21 A0 62 01 20          classic; channel 0, id 594
        3.098426 1  18EBFF00x       Rx d 8 01 A0 0F A6 60 3B D1 40    Length = ...       29 bits
-       2.584921 4 300 Tx r 8                                       remote
+       4.876870 1  EngineData Tx d 1 00 Length = 240000 BitCount = 145 ID = 100     by its name
+   2.584921 4 300 Tx r 8                                       remote
        2.501000 1 ErrorFrame
       30.005071 CANFD   2 Rx   300  Name   1 0 8  8 01 02 03 04 05 06 07 08   102203 ...
 
@@ -18,7 +19,7 @@ summed up. Other events (statistics, bus status, J1939TP, markers) hold no frame
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hw.logs.reading import Reading
+from hw.logs.reading import MAX_TIME_NS, Reading
 from hw.records import FrameRecords
 from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX, FrameBatch
 
@@ -59,7 +60,10 @@ def _fill(reading: Reading, records: FrameRecords) -> Iterator[None]:
         if not words or _is_header(words, state):
             continue
         try:
-            state.now_ns = _time_ns(words[0]) + (state.now_ns if state.relative else 0)
+            now_ns = _time_ns(words[0]) + (state.now_ns if state.relative else 0)
+            if now_ns > MAX_TIME_NS:
+                raise ValueError(f"no log lasts until {words[0]}")
+            state.now_ns = now_ns
             event = _event(words[1:], state.base)
             if event is None:
                 continue
@@ -121,6 +125,17 @@ def _identifier(text: str, base: int) -> tuple[int, int]:
     return can_id, EXTENDED if extended else 0
 
 
+def _named_identifier(words: list[str]) -> tuple[int, int] | None:
+    """Return the identifier that stands, in decimal, behind a frame that may have a name instead.
+
+    Raises: ValueError or IndexError, if there is none behind its mark.
+    """
+    if "ID" not in words:
+        return None
+    mark = words.index("ID", 1)
+    return _identifier(words[mark + 2], 10) if words[mark + 1] == "=" else None
+
+
 def _direction(text: str) -> int:
     if text.lower() not in ("rx", "tx"):
         raise ValueError(f"neither Rx nor Tx: {text!r}")
@@ -134,7 +149,7 @@ def _payload(words: list[str], length: int, base: int) -> bytes:
 
 
 def _classic_frame(words: list[str], base: int) -> _Frame:
-    can_id, flags = _identifier(words[0], base)
+    can_id, flags = _named_identifier(words) or _identifier(words[0], base)
     flags |= _direction(words[1])
     kind = words[2].lower()
     if kind == "r":

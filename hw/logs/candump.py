@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.logs.digits import decimal, first_characters, fraction_ns, hex_bytes, hexadecimal
-from hw.logs.reading import Reading
+from hw.logs.reading import MAX_TIME_NS, Reading
 from hw.logs.text import Lines, Positions, in_pieces, reread
 from user_lib.contract.frames import (
     BRS,
@@ -42,6 +42,7 @@ EXPECTED = "a candump line such as '(1597243084.254287) can0 118#500385181780000
 _ERROR_BIT = 0x2000_0000
 _ID_MASK = 0x1FFF_FFFF
 _SECOND_NS = 1_000_000_000
+_MOST_SECONDS = MAX_TIME_NS // _SECOND_NS
 _LONGEST_NAME = 16
 _FD_LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
 _IS_FD_LENGTH = np.isin(np.arange(MAX_PAYLOAD + 1), _FD_LENGTHS)
@@ -118,6 +119,7 @@ class _Block:
         seconds, ok = decimal(text, dot, dot - start - 1)
         fraction, good = fraction_ns(text, dot + 1, close - dot - 1)
         ok &= good & (dot - start <= 11) & (text.bytes[start] == ord("("))
+        ok &= seconds < _MOST_SECONDS
         batch.time_ns[:] = np.where(ok, seconds, 0) * _SECOND_NS + fraction
 
         wide = text.bytes[hash_at - 4] != ord(" ")
@@ -212,6 +214,8 @@ def _read_line(reading: Reading, line: bytes) -> FrameBatch | None:
     can_id, wide = int(id_text, 16), len(id_text) > 3
     payload = bytes.fromhex((part["data"] or part["plain"] or b"").replace(b".", b"").decode())
     length = _length_of(part, payload)
+    if int(part["s"]) >= _MOST_SECONDS:
+        return None
     if length is None or (not wide and can_id > 0x7FF):
         return None
     try:

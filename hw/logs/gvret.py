@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.logs.digits import decimal, hexadecimal
-from hw.logs.reading import Reading
+from hw.logs.reading import MAX_TIME_NS, Reading
 from hw.logs.text import Lines, Positions, in_pieces, reread
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import EXTENDED, FD, MAX_PAYLOAD, TX, FrameBatch
@@ -57,8 +57,9 @@ def _has_direction(header: bytes, reading: Reading) -> bool:
     text = header.decode("utf-8-sig", "replace").strip().lower().replace(", ", ",")
     if not text.startswith(_HEADER):
         raise SourceError(
-            f"cannot read {reading.path}: expected a GVRET .csv that begins with "
-            f"'Time Stamp,ID,Extended,Bus,LEN,D1', found {text[:60]!r}"
+            f"cannot read {reading.path}: expected a .csv that begins with 'Time Stamp,ID,Extended,"
+            f"Bus,LEN,D1' (GVRET), 'timestamp,arbitration_id,' (python-can) or 'TimestampEpoch;' "
+            f"(CANedge), found {text[:60]!r}"
         )
     return ",dir," in text
 
@@ -100,6 +101,7 @@ class _Rows:
     def _read_head(self, batch: FrameBatch, length_field: int) -> NDArray[np.bool_]:
         text = self.text
         time_us, ok = self._decimal(0)
+        ok &= time_us <= MAX_TIME_NS // _US
         batch.time_ns[:] = time_us * _US
         stop = self._comma(1)
         batch.can_id[:], good = hexadecimal(text, stop, stop - self._start(1))
@@ -196,10 +198,12 @@ def _time_ns(text: bytes) -> int:
 
     It may be negative: SavvyCAN writes what was there before its time began anew.
     """
-    sign = -1 if text.startswith(b"-") else 1
     whole, dot, decimals = text.removeprefix(b"-").partition(b".")
     if not whole.isdigit() or (dot and not decimals.isdigit()) or len(whole) > 16:
         raise ValueError(f"not a time: {text!r}")
-    if not dot:
-        return sign * int(whole) * _US
-    return sign * (int(whole) * 1_000_000_000 + int(decimals[:9].ljust(9, b"0")))
+    time_ns = int(whole) * _US
+    if dot:
+        time_ns = int(whole) * 1_000_000_000 + int(decimals[:9].ljust(9, b"0"))
+    if time_ns > MAX_TIME_NS:
+        raise ValueError(f"not a time: {text!r}")
+    return -time_ns if text.startswith(b"-") else time_ns

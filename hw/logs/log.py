@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.logs import asc, blf, candump, gvret, mdf, mdf_apart, trc
+from hw.logs import asc, blf, candump, gvret, mdf, mdf_apart, tables, trc
 from hw.logs.reading import BATCH_FRAMES, Damage, LogReader, Reading
 from user_lib.contract.errors import SourceError, nearest
 from user_lib.contract.frames import FrameBatch
@@ -31,6 +31,12 @@ _ASC = _Format("asc", asc.read_asc, asc.EXPECTED, _starts(b"date ", b"base "))
 _BLF = _Format("blf", blf.read_blf, blf.EXPECTED, _starts(b"logg"))
 _TRC = _Format("trc", trc.read_trc, trc.EXPECTED, _starts(b";$fileversion", b";##########"))
 _GVRET = _Format("gvret", gvret.read_gvret, gvret.EXPECTED, _starts(b"time stamp,"))
+_TABLE = _Format(
+    "table",
+    tables.read_table,
+    tables.EXPECTED,
+    _starts(tables.PYTHON_CAN_HEADER.encode(), tables.CANEDGE_HEADER.encode()),
+)
 _MDF = _Format("mf4", mdf_apart.read_mdf, mdf.EXPECTED, _starts(b"mdf ", b"unfinmf"))
 
 FORMATS = {
@@ -44,7 +50,7 @@ FORMATS = {
 }
 """Formats by the suffix of a log's name; text formats may be compressed (``.gz`` after it)."""
 
-_COMPRESSIBLE = (_CANDUMP, _ASC, _TRC, _GVRET, _BLF)
+_COMPRESSIBLE = (_CANDUMP, _ASC, _TRC, _GVRET, _TABLE, _BLF)
 
 
 class Log:
@@ -108,7 +114,7 @@ class Log:
 
 
 def read_log(path: Path | str, *, batch_frames: int = BATCH_FRAMES) -> Log:
-    """Open a log of any known format: candump, ASC, BLF, TRC, GVRET .csv, MDF 4.
+    """Open a log of any known format: candump, ASC, BLF, TRC, three kinds of .csv, MDF 4.
 
     The format follows the suffix (``.gz`` after it: compressed), unless the file begins as one of
     another format does.
@@ -144,7 +150,7 @@ def _recognise(path: Path, named: _Format | None) -> _Format:
     head = next(Reading(path, Damage(path, "a log", told=True)).text_chunks(), b"")[:64]
     if named is not None and named.begins(head):
         return named
-    for fmt in (_CANDUMP, _ASC, _BLF, _TRC, _GVRET, _MDF):
+    for fmt in (_CANDUMP, _ASC, _BLF, _TRC, _GVRET, _TABLE, _MDF):
         if fmt.begins(head):
             return fmt
     if named is not None:

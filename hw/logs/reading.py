@@ -15,12 +15,15 @@ from hw.records import FrameRecords
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import FrameBatch
 
-__all__ = ["BATCH_FRAMES", "MAX_CHANNELS", "Damage", "LogReader", "Reading"]
+__all__ = ["BATCH_FRAMES", "MAX_CHANNELS", "MAX_TIME_NS", "Damage", "LogReader", "Reading"]
 
 log = logging.getLogger("hw.logs")
 
 BATCH_FRAMES = 8192
 """Most frames of one batch of a log."""
+
+MAX_TIME_NS = (1 << 63) - 1
+"""Times are int64."""
 
 MAX_CHANNELS = 255
 """Bus indices are one byte; a log that names more is damaged."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-from hw.logs.reading import Reading
+from hw.logs.reading import MAX_TIME_NS, Reading
 from hw.records import FrameRecords
 from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX, FrameBatch
 
@@ -107,6 +107,8 @@ def _append(layout: _Layout, words: list[str], reading: Reading, records: FrameR
     at = layout.at
     kind = words[at["T"]].upper() if "T" in at else "RX"
     time_ns = layout.start_ns + _offset_ns(words[at["O"]])
+    if time_ns > MAX_TIME_NS:
+        raise ValueError(f"no log lasts {words[at['O']]} ms")
     if kind in _NO_FRAME or ("T" not in at and words[at["I"]].upper() == "FFFFFFFF"):
         return False
     flags = _FLAGS_BY_TYPE[kind]

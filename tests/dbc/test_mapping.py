@@ -85,6 +85,7 @@ SOUND = "Sound:\n  dbc2vss: {signal: S}\n"
         ("{signal: X, transform: {math: 'y+1'}}", "reads 'y'"),
         ("{signal: X, transform: {math: '__import__(1)'}}", "no function"),
         ("{signal: X, transform: {math: 'x + \"a\"'}}", "cannot be computed"),
+        ("{signal: X, transform: {math: 'r\"x\"'}}", "gives no number"),
         ("{signal: X, transform: {mapping: [{from: 1}]}}", "needs a list"),
         ("{signal: X, transform: {mapping: [{from: 1, to: [2]}]}}", "is no number"),
         ("{signal: X, transform: {mapping: [{from: 1, to: 1" + 40 * "0" + "}]}}", "64 bits"),

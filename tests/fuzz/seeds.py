@@ -101,13 +101,17 @@ GVRET = """Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8
 1953613500,00000109,false,Rx,0,8,00,01,00,FF,FF,FF,0F,3D
 1953613600,18EBFF00,true,Tx,1,3,01,02,03
 """
+TABLE = """timestamp,arbitration_id,extended,remote,error,dlc,data
+1700000000.25,0x123,0,0,0,8,ESIzRFVmd4g=
+1700000000.5,0x18feca00,1,1,0,8,
+"""
 
 
 def write_seeds(target: str, folder: Path) -> None:
     """Write the seeds of one target."""
     texts = {
         "dbc": DBC, "kcd": KCD, "sym": SYM, "mapping": MAPPING,
-        "asc": ASC, "trc": TRC, "gvret": GVRET,
+        "asc": ASC, "trc": TRC, "gvret": GVRET, "table": TABLE,
     }  # fmt: skip
     if target in texts:
         (folder / "seed").write_text(texts[target])

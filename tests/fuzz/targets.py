@@ -124,5 +124,6 @@ TARGETS: Mapping[str, Target] = {
     "blf": _log(".blf"),
     "trc": _log(".trc"),
     "gvret": _log(".csv"),
+    "table": _log(".csv"),
     "mf4": _log(".mf4"),
 }

@@ -53,7 +53,8 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     command.add_argument(
         "log", type=Path, metavar="LOG",
-        help="candump .log, .asc, .blf, .trc, GVRET .csv, .mf4; text formats also with .gz",
+        help="candump .log, .asc, .blf, .trc, .csv of GVRET, python-can or CANedge, .mf4; all but "
+        ".mf4 also with .gz",
     )  # fmt: skip
     command.add_argument(
         "--dbc", action="append", required=True, type=database, metavar="[CHANNEL=]FILE",

@@ -246,3 +246,44 @@ def test_a_log_with_the_suffix_of_another_format_is_read_for_what_it_is(
 
     assert log.scan() == read_log(whole / written).scan()
     assert log.format == written.rpartition(".")[2].replace("log", "candump")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a.log", "(9999999999.0) can0 123#00"),
+        ("a.log", "(9999999999.0) can0 123#R8"),
+        ("a.asc", "9999999999.0 1 123 Rx d 1 00"),
+        ("a.asc", "99999999999999999999.0 1 123 Rx d 1 00"),
+        ("a.trc", " 1) 99999999999999999.0 Rx 0123 1 00"),
+        ("a.csv", "9999999999999999,123,false,0,1,00"),
+        ("a.csv", "9999999999999.5,123,false,0,1,00"),
+        ("a.csv", "-9999999999999999,123,false,0,1,00"),
+    ],
+)
+def test_a_time_that_64_bits_do_not_hold_is_damage(tmp_path: Path, name: str, line: str) -> None:
+    headers = {"a.asc": "base hex  timestamps absolute\n", "a.csv": GVRET.replace("Dir,", "")}
+    good = {
+        "a.log": "(1.0) can0 123#00",
+        "a.asc": "1.0 1 123 Rx d 1 00",
+        "a.trc": " 1) 1.0 Rx 0123 1 00",
+        "a.csv": "1,123,false,0,1,00",
+    }
+    if name == "a.trc":
+        headers[name] = ";$FILEVERSION=1.1\n"
+    path = tmp_path / name
+    path.write_text(f"{headers.get(name, '')}{line}\n{good[name]}\n")
+
+    log = read_log(path)
+
+    assert (log.scan(), log.malformed) == (1, 1)
+
+
+def test_relative_times_that_add_up_beyond_64_bits_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.asc"
+    line = "6000000000.0 1 123 Rx d 1 00\n"
+    path.write_text(f"base hex  timestamps relative\n{line}{line}0.5 1 123 Rx d 1 00\n")
+
+    log = read_log(path)
+
+    assert (log.scan(), log.malformed) == (2, 1)

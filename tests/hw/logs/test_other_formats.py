@@ -182,6 +182,21 @@ End TriggerBlock
     assert log.channels == ("0", "12")
 
 
+def test_a_frame_of_an_asc_may_have_a_name_in_the_place_of_its_identifier(write: Write) -> None:
+    text = """base hex  timestamps absolute
+   1.000000 1  EngineData   Rx   d 2 34 21  Length = 240000 BitCount = 64 ID = 100
+   1.000000 1  ABC   Tx   d 1 34  Length = 240000 BitCount = 64 ID = 419361280x
+   1.000000 1  EngineData   Rx   d 2 34 21  Length = 240000 BitCount = 64 ID =
+   1.000000 1  EngineData   Rx   d 2 34 21
+"""
+    log = read_log(write("named.asc", text))
+    frames = FrameBatch.concatenate(list(log))
+
+    assert frames.can_id.tolist() == [100, 0x18FEF200]
+    assert frames.flags.tolist() == [0, EXTENDED | TX]
+    assert log.malformed == 2
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
