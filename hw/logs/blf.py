@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from hw.logs.reading import Reading
+from hw.logs.reading import MAX_TIME_NS, Reading
 from hw.records import FrameRecords
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import (
@@ -173,7 +173,10 @@ class _Objects:
             return None
         flags, _, _, time = header.unpack_from(data, at)
         time_ns = self._start_ns + time * (10_000 if flags == 1 else 1)
-        return time_ns if time_ns < 1 << 63 else None
+        if time_ns > MAX_TIME_NS:
+            self._reading.damage.report(f"object {self.count}", f"a time of {time_ns} ns")
+            return None
+        return time_ns
 
 
 class _Buffer:
@@ -217,14 +220,15 @@ class _Buffer:
 
 
 def _system_time_ns(parts: list[int]) -> int:
-    """Return a Windows SYSTEMTIME in UTC as ns since 1970; 0 when it is no date."""
+    """Return a Windows SYSTEMTIME in UTC as ns since 1970; 0 when it is no date from then on."""
     year, month, _, day, hour, minute, second, ms = parts
     try:
         date = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
     except ValueError:
         return 0
     seconds = (date - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(seconds=1)
-    return seconds * 1_000_000_000 + ms * 1_000_000
+    time_ns = seconds * 1_000_000_000 + ms * 1_000_000
+    return time_ns if 0 <= time_ns <= MAX_TIME_NS else 0
 
 
 def _identifier(raw: int) -> tuple[int, int]:

@@ -87,6 +87,8 @@ def check_frames(batch: FrameBatch, channels: int) -> None:
     assert not batch.data[np.arange(stride) >= batch.length[:, None]].any()
     assert (batch.can_id <= np.where(batch.flags & EXTENDED, 0x1FFF_FFFF, 0x7FF)).all()
     assert (batch.bus < channels).all()
+    columns = (batch.bus, batch.can_id, batch.flags, batch.length, batch.data)
+    assert {len(column) for column in columns} == {len(batch)}
 
 
 def _mapping(content: bytes) -> bool:

@@ -249,6 +249,31 @@ def test_what_is_not_decoded_is_counted(tmp_path: Path) -> None:
     assert any("can1" in warning for warning in summary.warnings)
 
 
+def test_strings_of_a_mapping_are_numbers_with_names(tmp_path: Path) -> None:
+    log, dbc, mapping = tmp_path / "drive.log", tmp_path / "x.dbc", tmp_path / "x.vspec"
+    log.write_text("".join(f"({i}.0) can0 001#0{value}\n" for i, value in enumerate([1, 2, 7, 1])))
+    dbc.write_text(
+        'BS_:\nBU_:\nBO_ 1 M: 1 A\n SG_ Gear : 0|8@1+ (1,0) [0|0] "" A\nVAL_ 1 Gear 1 "D" 2 "R" ;\n'
+    )
+    mapping.write_text(
+        "Mapped:\n  datatype: string\n  dbc2vss: {signal: M.Gear, transform: {mapping: "
+        "[{from: R, to: BACK}, {from: D, to: FORTH}]}}\n"
+        "Plain:\n  datatype: string\n  dbc2vss: {signal: Gear}\n"
+    )
+
+    decode_log(log, [DatabaseRef(dbc)], mapping=mapping, out=tmp_path / "out.csv", names=True)
+
+    with (tmp_path / "out.csv").open(newline="") as text:
+        rows = [(r["signal"], float(r["value"]), r["name"]) for r in csv.DictReader(text)]
+    assert [row for row in rows if row[0] == "Mapped"] == [
+        ("Mapped", 1.0, "FORTH"),
+        ("Mapped", 0.0, "BACK"),
+        ("Mapped", 1.0, "FORTH"),
+    ]
+    plain = [(1.0, "D"), (2.0, "R"), (7.0, ""), (1.0, "D")]
+    assert [row[1:] for row in rows if row[0] == "Plain"] == plain
+
+
 PAGED = """BS_:
 BU_:
 BO_ 1 M: 2 A

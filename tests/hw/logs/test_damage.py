@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import can
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hw import read_log, simulate, write_candump
+from tests.fuzz.targets import check_frames
 from user_lib.contract.errors import SourceError
-from user_lib.contract.frames import EXTENDED, FD, MAX_PAYLOAD, FrameBatch
+from user_lib.contract.frames import EXTENDED, FD, FrameBatch
 
 LINES = 120
 GVRET = "Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
@@ -108,18 +108,6 @@ def damaged(content: bytes, changes: list[tuple[str, float, bytes | int]]) -> by
     return content
 
 
-def check(batch: FrameBatch, channels: int) -> None:
-    """A frame is what a frame can be, whatever was in the file."""
-    stride = batch.data.shape[1]
-    assert stride in (8, MAX_PAYLOAD)
-    assert (batch.length <= MAX_PAYLOAD).all()
-    assert not batch.data[np.arange(stride) >= batch.length[:, None]].any()
-    assert (batch.can_id <= np.where(batch.flags & EXTENDED, 0x1FFF_FFFF, 0x7FF)).all()
-    assert (batch.bus < channels).all()
-    columns = (batch.bus, batch.can_id, batch.flags, batch.length, batch.data)
-    assert {len(column) for column in columns} == {len(batch)}
-
-
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_undamaged_log_is_read_whole(whole: Path, name: str) -> None:
     log = read_log(whole / name)
@@ -145,7 +133,7 @@ def test_a_damaged_log_gives_frames_or_a_clear_error(
     with contextlib.suppress(SourceError):
         log = read_log(path)
         for batch in log:
-            check(batch, len(log.channels))
+            check_frames(batch, len(log.channels))
 
 
 @pytest.mark.parametrize(("at", "missing"), [(7_496, 7), (64_185, 47), (20_000, 60_000)])
@@ -161,7 +149,7 @@ def test_a_damaged_mf4_costs_no_more_than_the_process_that_reads_it(
 
     with contextlib.suppress(SourceError):
         for batch in log:
-            check(batch, len(log.channels))
+            check_frames(batch, len(log.channels))
     assert log.malformed or 0 < sum(map(len, read_log(path))) < 1815
 
 

@@ -1,6 +1,7 @@
 """ASC, BLF, TRC, GVRET and MF4: what other tools write, and what is damaged in it."""
 
 import random
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -317,6 +318,22 @@ def test_trc_versions_without_and_with_a_bus(write: Write) -> None:
     assert log.channels == ("2",)
     assert log.malformed == 1
     assert log.first_damage.startswith("line 5")
+
+
+@pytest.mark.parametrize("year", [0, 1601, 1969, 2263, 9999])
+def test_blf_of_a_year_that_64_bits_do_not_hold_counts_from_its_start(
+    tmp_path: Path, year: int
+) -> None:
+    told = messages(20, fd=False)
+    path = written_by(can.BLFWriter, tmp_path / "drive.blf", told)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<8H", content, 40, year, 1, 0, 1, 0, 0, 0, 0)
+    path.write_bytes(content)
+
+    frames = read(path)
+
+    assert len(frames) == len(told)
+    assert 0 <= frames.time_ns[0] < 1_000_000_000
 
 
 def test_damaged_blf_gives_what_is_whole(tmp_path: Path) -> None:
