@@ -172,7 +172,7 @@ class _Objects:
         if header is None or len(data) - at < header.size:
             return None
         flags, _, _, time = header.unpack_from(data, at)
-        time_ns = self._start_ns + time * (10_000 if flags == 1 else 1)
+        time_ns: int = self._start_ns + time * (10_000 if flags == 1 else 1)
         if time_ns > MAX_TIME_NS:
             self._reading.damage.report(f"object {self.count}", f"a time of {time_ns} ns")
             return None
