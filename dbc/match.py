@@ -1,7 +1,7 @@
 """Find each frame's message: one hash of bus, 11/29-bit flag and id, for a whole batch."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ __all__ = ["Matcher"]
 _EXTENDED_BIT = 1 << 29
 _BUS_SHIFT = np.uint64(30)
 _NEVER = 1 << 62
+_NOT_NARROW = np.uint8(EXTENDED | REMOTE | ERROR)
+_LAST_NARROW = 0x7FF
+_NARROW_BITS = 11
+_ID_MASK = (1 << 30) - 1
+"""Of a key: the id, and the bit of extended ones."""
 _EMPTY = np.uint64((1 << 63) | 1)
 _MULTIPLIERS = 24
 _ROOM = 8
@@ -108,6 +113,7 @@ class Matcher:
                 key = bus << 30 | _EXTENDED_BIT | group
                 if key not in groups or message.can_id & 0xFF == _ANY_SOURCE:
                     groups[key] = index
+        self._narrow = _narrow(exact)
         self._exact = _Table(list(exact), list(exact.values()))
         self._groups = _Table(list(groups), list(groups.values())) if groups else None
 
@@ -117,6 +123,8 @@ class Matcher:
         Remote and error frames carry no message. 11- and 29-bit ids are different ids even where
         their numbers are equal, and so are those of different buses.
         """
+        if not (batch.flags & _NOT_NARROW).any() and batch.can_id.max(initial=0) <= _LAST_NARROW:
+            return self._match_narrow(batch)
         above = _KEY_OF_FLAGS.take(batch.flags)
         if batch.bus.any():
             above |= batch.bus.astype(np.uint64) << _BUS_SHIFT
@@ -127,3 +135,27 @@ class Matcher:
             group = parameter_group(batch.can_id[rest])
             found[rest] = self._groups.find(above[rest] | group)
         return found
+
+    def _match_narrow(self, batch: FrameBatch) -> NDArray[np.int32]:
+        """Match data frames with 11-bit ids: these index a table."""
+        if not batch.bus.any():
+            return self._narrow.take(batch.can_id)
+        place = batch.bus.astype(np.uint32) << np.uint32(_NARROW_BITS) | batch.can_id
+        return self._narrow.take(place, mode="clip")
+
+
+def _narrow(exact: Mapping[int, int]) -> NDArray[np.int32]:
+    """Return a table by bus and 11-bit id: the message, or -1; the last entry is for other buses.
+
+    ``exact`` has the messages by the keys that `Matcher` gives them.
+    """
+    wanted = {
+        (key >> int(_BUS_SHIFT), key & _ID_MASK): message
+        for key, message in exact.items()
+        if key & _ID_MASK <= _LAST_NARROW
+    }
+    buses = max((bus for bus, _ in wanted), default=0) + 1
+    table = np.full((buses << _NARROW_BITS) + 1, -1, np.int32)
+    for (bus, can_id), message in wanted.items():
+        table[bus << _NARROW_BITS | can_id] = message
+    return table

@@ -40,6 +40,7 @@ __all__ = [
     "SO_TIMESTAMPNS",
     "Arrived",
     "frames_of",
+    "id_bytes",
     "lost_so_far",
 ]
 
@@ -193,6 +194,11 @@ def _stamp_among(received: Received, row: int) -> int:
             seconds, nanoseconds = struct.unpack_from("=qq", content)
             return int(seconds * _SECOND_NS + nanoseconds)
     return 0
+
+
+def id_bytes(can_id: int, *, extended: bool) -> bytes:
+    """Return the first four bytes of a data frame with this identifier."""
+    return (can_id | EXTENDED_BIT * extended).to_bytes(4, sys.byteorder)
 
 
 def lost_so_far(received: Received, row: int) -> int | None:

@@ -81,6 +81,13 @@ class Datagrams:
         self._control_length = header["control_length"]
         self._first, self._step = self._messages.ctypes.data, self._messages.strides[0]
         self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
+        self._call.argtypes = (
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_uint,
+            ctypes.c_int,
+            ctypes.c_void_p,
+        )
 
     def receive(self, fd: int, slot: int, most: int) -> int:
         """Take datagrams that are waiting into the slots from ``slot`` on; return how many.
@@ -90,7 +97,7 @@ class Datagrams:
         Raises: OSError, as the socket reports it; datagrams taken before it came are not lost.
         """
         most = min(most, self.slots - slot)
-        address = ctypes.c_void_p(self._first + slot * self._step)
+        address = self._first + slot * self._step
         count: int = self._call(fd, address, most, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
@@ -98,6 +105,10 @@ class Datagrams:
                 raise OSError(number, os.strerror(number))
             return 0
         return count
+
+    def first_words(self, count: int) -> bytes:
+        """Return the first four bytes of each of the first ``count`` datagrams, end to end."""
+        return self._payload.view(np.uint32)[:count, 0].tobytes()
 
     def received(self, count: int) -> Received:
         """Return the first ``count`` slots as they were filled."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, frames_of, lost_so_far
+from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, frames_of, id_bytes, lost_so_far
 from hw.can_link import CanLink, SocketOpener
 from hw.datagrams import Datagrams
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
@@ -25,6 +25,8 @@ __all__ = ["SocketCanSource"]
 
 _SLOTS = 512
 """Frames of one interface that are taken by one call."""
+_MOST_HELD = 1024
+"""Frames that wait for `read` until it is due for want of room."""
 _ROUNDS = 128
 """So a read ends, whatever comes in meanwhile."""
 
@@ -43,9 +45,14 @@ class SocketCanSource:
         self._times = ArrivalTimes(clock)
         self._links = [CanLink(opener, clock) for opener in openers]
         self._datagrams = Datagrams(
-            _SLOTS * len(self._links), payload_bytes=FRAME_BYTES, control_bytes=CONTROL_BYTES
+            _MOST_HELD + _SLOTS * len(self._links),
+            payload_bytes=FRAME_BYTES,
+            control_bytes=CONTROL_BYTES,
         )
-        self._buses = np.arange(len(self._links), dtype=np.uint8)
+        self._held: list[tuple[int, int]] = []
+        """Bus and number of the datagrams in the slots, in the order of the slots."""
+        self._filled = 0
+        self._ids: bytes | None = None
         self._tally = Tally()
         self._malformed = self._bus_offs = 0
         self._younger: list[FrameBatch] = []
@@ -73,6 +80,27 @@ class SocketCanSource:
             batch = self._drain()
         self._tally.count(batch)
         return batch
+
+    def hold(self) -> bool:
+        """Take in what has arrived, for a later `read`; see `HoldingSource.hold`."""
+        with self._reading:
+            if self._stop.is_set() or not self._all_connected:
+                return False
+            more = self._receive()
+        return not more and self._filled <= _MOST_HELD and self._all_connected
+
+    def waiting(self, can_id: int, *, extended: bool) -> int:
+        """Return how many of the frames held may have this identifier, on whatever bus."""
+        if self._ids is None:
+            self._ids = self._datagrams.first_words(self._filled)
+        # The search is for bytes, wherever a word begins: so it may find more than there are. It
+        # takes the first one of those that overlap, which never makes them fewer.
+        younger = sum(map(len, self._younger))
+        return younger + self._ids.count(id_bytes(can_id, extended=extended))
+
+    def now_ns(self) -> int:
+        """Return the source time of a frame that would come now."""
+        return self._times.now_ns()
 
     def stats(self) -> SourceStats:
         """Return the counts since the source was opened; connected when all interfaces are."""
@@ -135,14 +163,14 @@ class SocketCanSource:
     # --- reading --------------------------------------------------------------------------------
 
     def _drain(self) -> FrameBatch:
-        """Take what waits in the sockets, in the order of arrival."""
-        began_ns = self._times.now_ns()
+        """Take what waits in the sockets, in the order of arrival, behind what was held."""
         parts, self._younger = self._younger, []
         for _ in range(_ROUNDS):
-            counts = self._receive()
-            if total := sum(counts):
-                parts.append(self._frames(counts, total))
-            if max(counts) < _SLOTS:
+            began_ns = self._times.now_ns()
+            more = self._receive()
+            if self._filled:
+                parts.append(self._frames())
+            if not more:
                 break
         if not parts:
             return FrameBatch.empty()
@@ -160,26 +188,27 @@ class SocketCanSource:
             self._younger = [batch.take(slice(old, None))]
         return batch.take(slice(0, old))
 
-    def _receive(self) -> list[int]:
-        """Fill slots from one interface after the other; return how many each has brought."""
-        counts: list[int] = []
-        slot = 0
-        for link in self._links:
-            counts.append(link.receive(self._datagrams, slot, _SLOTS))
-            slot += counts[-1]
-        return counts
-
-    def _frames(self, counts: Sequence[int], total: int) -> FrameBatch:
-        """Read the slots that were filled, note what was lost, and free them for the next call."""
-        received = self._datagrams.received(total)
-        row = -1
-        for link, count in zip(self._links, counts, strict=True):
-            row += count
+    def _receive(self) -> bool:
+        """Fill slots from one interface after the other; return whether one may have more."""
+        more = False
+        for bus, link in enumerate(self._links):
+            most = min(_SLOTS, self._datagrams.slots - self._filled)
+            count = link.receive(self._datagrams, self._filled, most)
+            more |= count == most
             if count:
-                link.note_losses(lost_so_far(received, row))
-        bus = np.repeat(self._buses, counts)
-        arrived = frames_of(received, bus)
+                self._filled += count
+                self._held.append((bus, count))
+                link.note_losses(lost_so_far(self._datagrams.received(self._filled), -1))
+        self._ids = None
+        return more
+
+    def _frames(self) -> FrameBatch:
+        """Read the slots that were filled, and free them for the next call."""
+        total = self._filled
+        bus = np.repeat(*map(np.array, zip(*self._held, strict=True))).astype(np.uint8)
+        arrived = frames_of(self._datagrams.received(total), bus)
         self._datagrams.free(total)
+        self._held, self._filled, self._ids = [], 0, None
         arrived.frames.time_ns[:] = self._times.of(arrived.frames.time_ns, arrived.frames.bus)
         self._malformed += arrived.malformed
         self._bus_offs += arrived.bus_offs

@@ -8,7 +8,7 @@ import numpy as np
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 
-__all__ = ["GATHER_S", "Source", "SourceEnded", "SourceStats", "Tally"]
+__all__ = ["GATHER_S", "HoldingSource", "Source", "SourceEnded", "SourceStats", "Tally"]
 
 GATHER_S = 0.02
 """How long a read lingers after the first frame, so that a busy bus gives few, big batches."""
@@ -110,4 +110,28 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release interface, file and thread; a waiting `read` returns. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class HoldingSource(Source, Protocol):
+    """A live source that can keep frames as they came until someone needs them.
+
+    Making frames of what has arrived costs more a call than a frame: so it is put off, while
+    `waiting` and `now_ns` say that nothing anyone waits for can be among them.
+    """
+
+    def hold(self) -> bool:
+        """Take what has arrived out of the kernel's buffers; False when `read` is due now.
+
+        It is when there is no room for more, or an interface is away, or the source was closed.
+        """
+        ...
+
+    def waiting(self, can_id: int, *, extended: bool) -> int:
+        """Return how many of the frames held may have this identifier: never too few."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return a time that no frame held is younger than; source time, as in the frames."""
         ...

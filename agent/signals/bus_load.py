@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agent.signals.frame_time import Bitrate, FrameTimes
 from agent.signals.history import History
-from agent.signals.ring import Rows
+from agent.signals.rows import Rows
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from dbc import Catalog, MessageDef, SignalDef
 from dbc.model import NO_IDENTIFIER
@@ -106,9 +106,7 @@ class BusMeter:
             self._first_ns = self._latest_ns = self._before_held_ns = int(time_ns[0])
             self._next = -(-self._first_ns // INTERVAL_NS)
         before_ns, self._latest_ns = self._latest_ns, max(self._latest_ns, int(time_ns.max()))
-        self._held.append(
-            _Frames(time_ns, batch.bus.copy(), batch.flags.copy(), batch.length.copy())
-        )
+        self._held.append(_Frames(time_ns, batch.bus, batch.flags, batch.length))
         self._held_frames += len(time_ns)
         completes = self._watched and self._known_ns >= (self._next + 1) * INTERVAL_NS
         slept = self._latest_ns - before_ns > SLEEP_NS

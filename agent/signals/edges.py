@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.signals.names import Derived, Leaf, Signal, leaves_of
 from agent.signals.plan import Condition
 from agent.signals.recording import Recording
-from agent.signals.ring import Rows
+from agent.signals.rows import Rows
 
 __all__ = ["EdgeDetector"]
 

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.ring import Marks, Page, Ring, Rows, row_bytes
+from agent.signals.marks import Marks
+from agent.signals.ring import Page, Ring
+from agent.signals.rows import Rows, row_bytes
+from agent.signals.timeline import rising
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
 
@@ -55,12 +58,11 @@ class History:
         self.page_bytes = self._choose_page(budget_bytes)
         self.total_pages = budget_bytes // self.page_bytes
         self._arena = np.empty((self.total_pages, self.page_bytes), np.uint8)
-        self._bytes = self._arena.reshape(-1)
-        self._halves, self._words = self._bytes.view(np.uint16), self._bytes.view(np.int64)
         self._stride_of = np.array(self._strides, np.int64)
-        page_rows = [self.page_bytes // row_bytes(stride) for stride in self._strides]
-        self._page_rows = np.array(page_rows, np.int64)
-        self._marks = Marks(len(self._strides))
+        self._widest = max(self._strides, default=0)
+        self._marks = Marks(self._strides, self._arena)
+        self._newest_ns = 0
+        """No row is younger, but those of messages that no bus carries."""
         self._free = list(range(self.total_pages - 1, -1, -1))
         self._pages = np.zeros(len(self._strides), np.int64)
         self._promise = np.full(len(self._strides), FLOOR_PAGES, np.int64)
@@ -119,80 +121,68 @@ class History:
 
     def append(
         self, batch: FrameBatch, time_ns: NDArray[np.int64], message: NDArray[np.int32]
-    ) -> None:
-        """Keep the frames of a batch; ``message`` is what each one is, -1 for none."""
+    ) -> int:
+        """Keep the frames of a batch; ``message`` is what each one is, -1 for none.
+
+        Returns how many are kept.
+        """
+        shifted = message + 1
+        counts = np.bincount(shifted, minlength=len(self._strides) + 1)
         # 16 bits, where they are enough, get numpy's radix sort
-        key = (message + 1).astype(np.uint16) if len(self._strides) < 1 << 16 else message + 1
-        order = np.argsort(key, kind="stable")
-        order = order[np.searchsorted(key[order], 1) :]
+        key = shifted.astype(np.uint16) if len(self._strides) < 1 << 16 else shifted
+        order = np.argsort(key, kind="stable")[int(counts[0]) :]
         if not len(order):
-            return
+            return 0
         rows = Rows(
             0,
-            time_ns[order],
-            batch.length[order].astype(np.uint16),
-            batch.can_id[order].astype(np.uint8),  # the low byte
-            batch.data[order],
+            time_ns.take(order),
+            batch.length.take(order).astype(np.uint16),
+            batch.can_id.take(order).astype(np.uint8),  # the low byte
+            batch.data.take(order, axis=0),
         )
-        which = message[order]
-        start = np.concatenate([[0], np.flatnonzero(np.diff(which)) + 1])
-        stop = np.append(start[1:], len(which))
-        at_once = self._fits_at_once(rows, which, start, stop)
-        for i in np.flatnonzero(~at_once).tolist():
-            self.ring(int(which[start[i]])).append(rows.part(start[i], stop[i]))
-        met = which[start]
-        stride = np.where(at_once, self._stride_of[met], 0)
-        for width in np.unique(stride[at_once]).tolist():
-            self._append_at_once(rows, met, start, stop, stride == width)
+        in_time = self._newest_ns <= time_ns[0] and rising(time_ns)
+        self._newest_ns = int(time_ns[-1]) if in_time else max(self._newest_ns, int(time_ns.max()))
+        self._append(rows, message.take(order), counts[1:], in_time=in_time)
+        return len(order)
 
-    def _fits_at_once(
-        self,
-        rows: Rows,
-        which: NDArray[np.int32],
-        start: NDArray[np.intp],
-        stop: NDArray[np.intp],
-    ) -> NDArray[np.bool_]:
-        """Tell for each run of rows of one message whether it needs no care of its own.
+    def _append(
+        self, rows: Rows, message: NDArray[np.int32], counts: NDArray[np.intp], *, in_time: bool
+    ) -> None:
+        """Write rows, ordered by message, at once but for those that need care of their own.
 
-        That is when payloads need no padding, its page has room, and its times do not step back.
+        These are of messages whose page is full, whose payloads need padding, or whose times step
+        back.
         """
-        message, marks = which[start], self._marks
-        rising = np.ones(len(which), np.bool_)
-        rising[1:] = np.diff(rows.time_ns) >= 0
-        rising[start] = rows.time_ns[start] >= marks.latest_ns[message]
-        fits: NDArray[np.bool_] = np.logical_and.reduceat(rising, start)
-        fits &= (self._stride_of[message] <= rows.data.shape[1]) & (marks.slot[message] >= 0)
-        return fits & (marks.filled[message] + (stop - start) <= self._page_rows[message])
+        first = np.cumsum(counts) - counts
+        apart = counts > self._marks.room
+        if rows.data.shape[1] < self._widest:
+            apart |= (self._stride_of > rows.data.shape[1]) & (counts > 0)
+        if not in_time:
+            apart |= self._steps_back(rows, message, counts, first)
+        alone = np.flatnonzero(apart).tolist()
+        for one in alone:
+            self.ring(one).append(rows.part(int(first[one]), int(first[one] + counts[one])))
+        if alone:
+            rest = ~apart.take(message)
+            rows, message = rows.chosen(rest), message[rest]
+            counts = np.where(apart, 0, counts)
+            first = np.cumsum(counts) - counts
+        if len(message):
+            self._marks.write(rows, message, counts, first)
 
-    def _append_at_once(
+    def _steps_back(
         self,
         rows: Rows,
         message: NDArray[np.int32],
-        start: NDArray[np.intp],
-        stop: NDArray[np.intp],
-        chosen: NDArray[np.bool_],
-    ) -> None:
-        """Write the chosen runs, of messages of one stride, to their pages as `Page` does."""
-        message, marks = message[chosen], self._marks
-        stride, page_rows = self._strides[message[0]], int(self._page_rows[message[0]])
-        n = (stop - start)[chosen]
-        which = np.repeat(chosen, stop - start)
-        first = np.cumsum(n) - n
-        row = np.arange(n.sum()) + np.repeat(marks.filled[message] - first, n)
-        slot = np.repeat(marks.slot[message], n)
-        words, halves = self._words, self._halves
-        word = slot * (self.page_bytes // 8) + row
-        words[word] = rows.time_ns[which]
-        payload = np.ascontiguousarray(rows.data[which, :stride]).view(np.int64)
-        first_word = word + (page_rows + row * (stride // 8 - 1))
-        for column in range(stride // 8):
-            words[first_word + column] = payload[:, column]
-        half = slot * (self.page_bytes // 2) + (8 + stride) // 2 * page_rows + row
-        halves[half] = np.minimum(rows.length[which], stride)
-        self._bytes[slot * self.page_bytes + (10 + stride) * page_rows + row] = rows.source[which]
-        marks.filled[message] += n
-        marks.head[message] += n
-        marks.latest_ns[message] = rows.time_ns[stop[chosen] - 1]
+        counts: NDArray[np.intp],
+        first: NDArray[np.intp],
+    ) -> NDArray[np.bool_]:
+        """Tell of each message whether the time of any of its rows is behind the row before it."""
+        back = np.zeros(len(message), np.bool_)
+        back[1:] = rows.time_ns[1:] < rows.time_ns[:-1]
+        met = np.flatnonzero(counts)
+        back[first[met]] = rows.time_ns[first[met]] < self._marks.latest_ns[met]
+        return np.bincount(message[back], minlength=len(counts)) > 0
 
     def append_long(self, message: int, time_ns: int, source: int, payload: bytes) -> None:
         """Keep a payload that was put together from several frames."""
@@ -204,6 +194,7 @@ class History:
             np.frombuffer(payload, np.uint8)[None, :],
         )
         self.ring(message).append(rows)
+        self._newest_ns = max(self._newest_ns, time_ns)
 
     def read(self, message: int, start: int, stop: int) -> Rows:
         """Return the rows ``start <= number < stop`` of a message that are kept."""

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from agent.signals.doorbell import Doorbell
 from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import SignalNames
+from agent.signals.patience import Patience
 from agent.signals.plan import plan_of
 from agent.signals.profile import Profile
 from agent.signals.recording import Recording
@@ -40,8 +42,7 @@ class Subscription:
 
     def request(self) -> None:
         """Ask for the next window; while one is outstanding this changes nothing."""
-        self._feed.demanded = True
-        self._hub.wake()
+        self._hub.ask(self._feed)
 
     def progress(self) -> str:
         """Say in words what the next window waits for."""
@@ -79,10 +80,11 @@ class SignalHub:
         self.catalog_hash = _hash(catalog, profile)
         self._lock = threading.Lock()
         self._feeds: list[Feed] = []
-        self._wake, self._stop = threading.Event(), threading.Event()
+        self._doorbell, self._stop = Doorbell(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._unheard = True
         self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
+        self._patience = Patience(self._intake, self._heard_ns)
         self._lag_ms = 0.0
         self.pumped_ns = self._heard_ns
         """When the pump began its latest tick, by the monotonic clock."""
@@ -119,6 +121,7 @@ class SignalHub:
                 feed.closed = True
             self._remove_closed()
             self._recording, self.catalog_hash = fresh, fresh_hash
+            self._patience.reconsider()
         return True
 
     def _warn_of_other_channels(self, profile: Profile) -> None:
@@ -138,7 +141,7 @@ class SignalHub:
     def close(self) -> None:
         """Stop the pump and close the sources; nothing is delivered afterwards."""
         self._stop.set()
-        self._wake.set()
+        self._doorbell.ring()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
         self._intake.close()
@@ -179,9 +182,16 @@ class SignalHub:
             self._feeds.append(feed)
         return Subscription(self, feed)
 
-    def wake(self) -> None:
-        """Let the pump look at once, not at its next tick."""
-        self._wake.set()
+    def ask(self, feed: Feed) -> None:
+        """Let a feed deliver its next window, at once if that is complete already."""
+        feed.demanded = True
+        if self._intake.holding:
+            with self._lock:
+                self._patience.reconsider()
+                want = feed.want()
+                if want is None or not want.met(self._recording.timeline.latest_ns or 0):
+                    return
+        self._doorbell.ring()
 
     def drop(self, feed: Feed) -> None:
         """Forget a subscription; see `Subscription.cancel`."""
@@ -231,12 +241,13 @@ class SignalHub:
             next_ns += self._tick_ns
             self._lag_ms = max(self._lag_ms * _LAG_DECAY, (now_ns - next_ns) / MS, 0.0)
             next_ns = max(next_ns, now_ns)
-            if not busy and self._wake.wait((next_ns - now_ns) / SECOND):
-                self._wake.clear()
+            if not busy and self._doorbell.rung_within((next_ns - now_ns) / SECOND):
                 next_ns = self._clock.monotonic_ns()
 
     def _tick(self) -> bool:
         """Read, take in, deliver; return whether there is more to read at once."""
+        if self._may_wait():
+            return False
         batch, dropped = self._intake.read()
         deliveries: list[tuple[Feed, Delivery]] = []
         with self._lock:
@@ -252,6 +263,7 @@ class SignalHub:
                 self._look(deliveries)
             self._review()
             self._remove_closed()
+            self._patience.begin(self.pumped_ns)
         for feed, delivery in deliveries:
             self._deliver(feed, delivery)
         return len(batch) > 0 and not self._intake.live
@@ -261,6 +273,13 @@ class SignalHub:
             self._unheard = False
             _log.info("first frames, of %s", ", ".join(map(repr, self._intake.channels)))
         self._heard_ns = self._clock.monotonic_ns()
+
+    def _may_wait(self) -> bool:
+        """Leave in the sources what has arrived, if nobody waits for anything that it can bring."""
+        if not self._intake.hold():
+            return False
+        with self._lock:
+            return self._patience.lasts(self._feeds, self._recording, self.pumped_ns)
 
     def _look(self, deliveries: list[tuple[Feed, Delivery]]) -> None:
         for feed in self._feeds:

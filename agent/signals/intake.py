@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from agent.signals.timeline import SourceTime
-from hw.source import Source, SourceEnded, SourceStats
+from hw.source import HoldingSource, Source, SourceEnded, SourceStats
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import FrameBatch
 
@@ -21,6 +21,7 @@ class _Inlet:
 
     def __init__(self, source: Source, first_bus: int) -> None:
         self.source, self.first_bus = source, first_bus
+        self.holds = source if isinstance(source, HoldingSource) else None
         self.time = SourceTime()
         self.ended = ""
         self.counts = SourceStats()
@@ -39,6 +40,11 @@ class _Inlet:
             return batch
         return replace(batch, bus=(batch.bus + self.first_bus).astype(np.uint8))
 
+    @property
+    def latest_ns(self) -> int:
+        """A time that no frame which the source holds will be younger than."""
+        return self.holds.now_ns() + self.time.offset_ns if self.holds else 0
+
     def newly_dropped(self) -> int:
         """How many frames the source has lost since the last call."""
         before, self.counts = self.counts, self.source.stats()
@@ -56,6 +62,9 @@ class Intake:
             channels += source.channels
         self.channels = tuple(channels)
         self.errors = 0
+        holding = [inlet.holds for inlet in self._inlets if inlet.holds is not None]
+        self.holding = holding if len(holding) == len(self._inlets) else []
+        """The sources, if all of them can let frames wait."""
 
     @property
     def live(self) -> bool:
@@ -73,6 +82,18 @@ class Intake:
         if not self._inlets or not all(inlet.ended for inlet in self._inlets):
             return ""
         return "; ".join(dict.fromkeys(inlet.ended for inlet in self._inlets))
+
+    def hold(self) -> bool:
+        """Let what has arrived wait in the sources; False when it is to be read now."""
+        if not self.holding:
+            return False
+        room = [source.hold() for source in self.holding]  # each of them, whatever the others say
+        return all(room)
+
+    @property
+    def latest_ns(self) -> int:
+        """A time that no frame which waits in the sources is younger than."""
+        return max(inlet.latest_ns for inlet in self._inlets)
 
     def read(self) -> tuple[FrameBatch, int]:
         """Return what has arrived at all sources, by time, and how many frames they lost."""

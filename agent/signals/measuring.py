@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from agent.signals.history import History
 from agent.signals.quality import Measure
-from agent.signals.ring import Rows
+from agent.signals.rows import Rows
 from dbc import Decoder
 from dbc.guards import checksum_columns, counter_columns, is_miscounted, is_wrong_checksum
 from user_lib.contract.clock import MS

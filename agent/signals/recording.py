@@ -12,7 +12,8 @@ from agent.signals.history import History
 from agent.signals.names import Derivation, SignalNames
 from agent.signals.series import SeriesReader
 from agent.signals.timeline import Timeline
-from dbc import Catalog, Decoder
+from dbc import Catalog, Decoder, MessageDef
+from dbc.model import NO_IDENTIFIER
 from dbc.reassembly import Reassembler
 from user_lib.contract.clock import SECOND
 from user_lib.contract.frames import FrameBatch
@@ -28,6 +29,12 @@ def slices(batch: FrameBatch) -> Iterator[FrameBatch]:
     """Cut a batch into parts of at most `SLICE_FRAMES`."""
     for start in range(0, len(batch), SLICE_FRAMES):
         yield batch.take(slice(start, start + SLICE_FRAMES))
+
+
+def _only_identifier(message: MessageDef) -> tuple[int, bool] | None:
+    if message.j1939 or message.can_id == NO_IDENTIFIER:
+        return None
+    return message.can_id, message.extended
 
 
 class Recording:
@@ -51,6 +58,11 @@ class Recording:
         self.channels = tuple(channels)
         self.decoder = Decoder(with_buses(catalog, self.channels), self.channels)
         self.catalog = self.decoder.catalog
+        self.identifiers = [_only_identifier(message) for message in self.catalog.messages]
+        """Of each message the one identifier, and whether it has 29 bits, whose frames bring it.
+
+        None, if others do as well: other senders', parts of longer payloads, or all of a bus.
+        """
         self._reassembler = Reassembler(self.catalog.messages, self.channels)
         self.names = SignalNames(self.catalog, derived)
         lengths = [message.length for message in self.catalog.messages]
@@ -73,7 +85,10 @@ class Recording:
         message = self.decoder.match(batch)
         time_ns = self.timeline.place(batch.time_ns)
         self.frames += len(batch)
-        self.bus_frames += np.bincount(batch.bus, minlength=len(self.channels))
+        if len(self.channels) == 1:
+            self.bus_frames += len(batch)
+        else:
+            self.bus_frames += np.bincount(batch.bus, minlength=len(self.channels))
         self._meter.add(batch, time_ns)
         done = 0
         if self._reassembler.needed:
@@ -87,7 +102,6 @@ class Recording:
                 at_ns = int(time_ns[long.row])
                 self.history.append_long(long.message, at_ns, source, long.payload)
                 done = stop
-        self._matched += int(np.count_nonzero(message >= 0))
         self._keep(batch, time_ns, message, slice(done, len(batch)))
 
     def _keep(
@@ -98,9 +112,9 @@ class Recording:
         which: slice,
     ) -> None:
         if which.start == 0 and which.stop == len(batch):
-            self.history.append(batch, time_ns, message)
+            self._matched += self.history.append(batch, time_ns, message)
         else:
-            self.history.append(batch.take(which), time_ns[which], message[which])
+            self._matched += self.history.append(batch.take(which), time_ns[which], message[which])
 
     def add_in_slices(self, batch: FrameBatch) -> Iterator[None]:
         """Take frames in, giving way after every slice so that cursors can look."""

@@ -2,69 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Marks", "Page", "Ring", "Rows", "row_bytes"]
+from agent.signals.marks import Marks
+from agent.signals.rows import Rows, row_bytes
 
-
-def row_bytes(stride: int) -> int:
-    """How many bytes of a page a row takes: its time, length, source address and payload."""
-    return 8 + 2 + 1 + stride
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Consecutive rows of one ring; the first has number ``start``.
-
-    Shapes: time_ns, length, source (n,); data (n, stride). Units: ns of source time.
-    ``source`` is the low byte of the identifier: who sent it, if the message is one of J1939.
-    """
-
-    start: int
-    time_ns: NDArray[np.int64]
-    length: NDArray[np.uint16]
-    source: NDArray[np.uint8]
-    data: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.time_ns)
-
-    def part(self, start: int, stop: int) -> "Rows":
-        """Return the rows at these places of this stretch."""
-        which = slice(start, stop)
-        return Rows(
-            self.start + start,
-            self.time_ns[which],
-            self.length[which],
-            self.source[which],
-            self.data[which],
-        )
-
-    @classmethod
-    def none(cls, start: int, stride: int) -> "Rows":
-        """Return no rows."""
-        nothing = np.zeros(0, np.uint8)
-        length = np.zeros(0, np.uint16)
-        return cls(start, np.zeros(0, np.int64), length, nothing, np.zeros((0, stride), np.uint8))
-
-
-class Marks:
-    """Where each ring stands, by message: arrays, so that one batch can move all rings at once.
-
-    ``head`` is the number of the row that comes next; ``slot`` the arena's page that takes it (-1:
-    none yet), of which ``filled`` rows are in use; ``latest_ns`` the newest row's time.
-    """
-
-    __slots__ = ("filled", "head", "latest_ns", "slot")
-
-    def __init__(self, messages: int) -> None:
-        self.head = np.zeros(messages, np.int64)
-        self.filled = np.zeros(messages, np.int64)
-        self.slot = np.full(messages, -1, np.int64)
-        self.latest_ns = np.zeros(messages, np.int64)
+__all__ = ["Page", "Ring"]
 
 
 class Page:
@@ -160,16 +105,16 @@ class Ring:
         done, n = 0, len(rising)
         while done < n:
             page = self.pages[-1] if self.pages else None
-            if page is None or marks.filled[message] == page.rows:
+            room = int(marks.room[message])
+            if page is None or not room:
                 page = self._next_page(self)
                 self.pages.append(page)
-                marks.slot[message], marks.filled[message] = page.slot, 0
-            filled = int(marks.filled[message])
-            taken = min(page.rows - filled, n - done)
-            self._fill(page, filled, rows, rising, slice(done, done + taken))
+                room = page.rows
+                marks.open_page(message, page.slot, room)
+            taken = min(room, n - done)
+            self._fill(page, page.rows - room, rows, rising, slice(done, done + taken))
             done += taken
-            marks.filled[message] += taken
-            marks.head[message] += taken
+            marks.advance(message, taken)
         marks.latest_ns[message] = rising[-1]
 
     def _fill(

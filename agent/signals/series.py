@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agent.signals.history import History
 from agent.signals.measuring import LOOK_BACK_ROWS, Measurer
 from agent.signals.names import Derived, Direct, Leaf, Signal, lead_of
-from agent.signals.ring import Rows
+from agent.signals.rows import Rows
 from dbc import Decoder
 
 __all__ = ["Samples", "SeriesReader"]

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from agent.signals.cursors import open_cursor
 from agent.signals.history import Reservation
+from agent.signals.outlook import ANYTHING, Want
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from agent.signals.room import check_room, rows_needed
@@ -115,6 +116,12 @@ class Feed:
             self.demanded = False
             return SourceOver(over)
         return None
+
+    def want(self) -> Want | None:
+        """Return what must come before there is something to deliver; None if nothing is asked."""
+        if self.closed or not self.demanded:
+            return None
+        return ANYTHING if self._cursor is None else self._cursor.want()
 
     def _fail(self, error: Exception) -> SubscriptionFailed:
         self.closed = True

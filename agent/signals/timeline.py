@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.frames import FrameBatch
 
-__all__ = ["LATENESS_NS", "RESTART_NS", "SLEEP_NS", "SourceTime", "Timeline"]
+__all__ = ["LATENESS_NS", "RESTART_NS", "SLEEP_NS", "SourceTime", "Timeline", "rising"]
 
 LATENESS_NS = 50 * MS
 """The recorded drives step back by up to 22 ms from bus to bus."""
@@ -29,19 +29,28 @@ SLEEP_NS = 1 * SECOND
 _SLEEPS_KEPT = 1024
 
 
+def rising(time_ns: NDArray[np.int64]) -> bool:
+    """Whether no time is behind the one before it, as it is nearly always."""
+    return bool((time_ns[1:] >= time_ns[:-1]).all())
+
+
 class SourceTime:
     """The stamps of one source, moved forward where it begins again."""
 
     def __init__(self) -> None:
         self._latest_ns: int | None = None
-        self._offset_ns = 0
+        self.offset_ns = 0
+        """By how much stamps are moved."""
         self.restarts = 0
 
     def follow(self, time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the stamps as times that never jump back by more than `RESTART_NS`."""
         if not len(time_ns):
             return time_ns
-        moved = time_ns + self._offset_ns if self._offset_ns else time_ns
+        moved = time_ns + self.offset_ns if self.offset_ns else time_ns
+        if self._goes_on(moved):
+            self._latest_ns = int(moved[-1])
+            return moved
         before = np.empty_like(moved)
         before[0] = moved[0] if self._latest_ns is None else self._latest_ns
         before[1:] = moved[:-1]
@@ -52,9 +61,12 @@ class SourceTime:
             return moved
         first = int(jumps[0])
         self._latest_ns = int(before[first])
-        self._offset_ns += self._latest_ns - int(moved[first])
+        self.offset_ns += self._latest_ns - int(moved[first])
         self.restarts += 1
         return np.concatenate([moved[:first], self.follow(time_ns[first:])])
+
+    def _goes_on(self, moved: NDArray[np.int64]) -> bool:
+        return (self._latest_ns is None or self._latest_ns <= moved[0]) and rising(moved)
 
     def follow_batch(self, batch: FrameBatch) -> FrameBatch:
         """Return the batch with its stamps moved."""
@@ -97,10 +109,15 @@ class Timeline:
         """Return the time that each frame gets, at most `LATENESS_NS` before the newest."""
         if not len(time_ns):
             return time_ns
-        newest = np.empty(len(time_ns) + 1, np.int64)
-        newest[1:] = time_ns
         if self._first_ns is None:
             self._first_ns = self._latest_ns = int(time_ns[0])
+        if self._latest_ns <= time_ns[0] and rising(time_ns):
+            before_ns, self._latest_ns = self._latest_ns, int(time_ns[-1])
+            if self._latest_ns - before_ns > SLEEP_NS:
+                self._note_sleeps(np.concatenate([[before_ns], time_ns]))
+            return time_ns
+        newest = np.empty(len(time_ns) + 1, np.int64)
+        newest[1:] = time_ns
         newest[0] = self._latest_ns
         np.maximum.accumulate(newest, out=newest)
         self._note_sleeps(newest)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from agent.signals.edges import EdgeDetector
 from agent.signals.gathering import Account, Span, build
+from agent.signals.outlook import ANYTHING, Want
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from agent.signals.windows import SampleScan, quiet
@@ -144,6 +145,10 @@ class TriggerCursor:
         event.account.owe(self._detector.unseen)
         self._detector.unseen = 0
         return build(self._recording, self._plan, span, event.account)
+
+    def want(self) -> Want:
+        """Return that anything is wanted: whatever frame may fire."""
+        return ANYTHING
 
     def progress(self) -> str:
         """Say what the condition waits for, or how far the window after a trigger is."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from agent.signals.gathering import Account, Span, build
 from agent.signals.names import Signal, lead_of
+from agent.signals.outlook import Want
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording
 from user_lib.contract.clock import SECOND
@@ -35,6 +36,10 @@ class Cursor(Protocol):
 
         Raises: WindowTooLarge, if it has turned out that the history cannot hold it.
         """
+        ...
+
+    def want(self) -> Want:
+        """Return what must come, at the least, before the next window can be complete."""
         ...
 
     def progress(self) -> str:
@@ -82,6 +87,10 @@ class SampleScan:
             return None
         return int(samples.seq[missing - 1])
 
+    def missing(self) -> int:
+        """Return how many rows must follow those in the ring, at least."""
+        return self.count - self.found - (self._ring.head - self._scanned)
+
     def so_far(self, stop: int) -> int:
         """Return how many samples the rows before ``stop`` bring."""
         ahead = self._recording.reader.rows(self._signal, self._scanned, stop)
@@ -120,6 +129,10 @@ class TimeCursor:
                 self._move_on(1)
                 return window
         return None
+
+    def want(self) -> Want:
+        """Return the window's end: some frame must be as late."""
+        return Want(at_ns=self._stop_ns)
 
     @property
     def _stop_ns(self) -> int:
@@ -203,6 +216,17 @@ class CountCursor:
         window = build(self._recording, self._plan, span, self._account)
         self._go_on(stop_ns)
         return window
+
+    def want(self) -> Want:
+        """Return as many rows of the leading message as samples are missing."""
+        message = self._plan.lead_message
+        if self._scan is not None:
+            return Want(message=message, rows=self._scan.missing())
+        row = self._account.next_row(message)
+        if row is None:
+            return Want(at_ns=self._start_ns)
+        there = self._recording.history.ring(message).head - row
+        return Want(message=message, rows=self._count - there)
 
     def _known_rows(self) -> int:
         """Return the leading row before which nothing of the other messages can be missing."""

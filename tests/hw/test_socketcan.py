@@ -14,7 +14,7 @@ import pytest
 from hw import CanConfig, open_source
 from hw.can_socket import CanSocket, prepare
 from hw.socketcan import SocketCanSource
-from hw.source import Source, SourceEnded
+from hw.source import HoldingSource, Source, SourceEnded
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import SourceError
 
@@ -114,6 +114,72 @@ def test_several_interfaces_are_one_stream_by_time() -> None:
     assert (first.time_ns[1:] >= first.time_ns[:-1]).all()
     assert (second.can_id.tolist(), second.bus.tolist()) == ([7], [2])
     assert not source.stats().connected
+
+
+def test_what_is_held_comes_with_the_next_read() -> None:
+    links = [Link() for _ in range(3)]
+    source = SocketCanSource(links, ["a", "b", "c"], SystemClock())
+    for part in range(3):
+        for i in range(100 * part, 100 * part + 100):
+            links[i % 3].send(i)
+        assert source.hold()
+    links[0].send(300)
+    frames = source.read(0)
+    source.close()
+
+    assert isinstance(source, HoldingSource)
+    assert frames.can_id.tolist() == list(range(301))
+    assert frames.bus.tolist() == [i % 3 for i in range(301)]
+    assert frames.time_ns.max() <= source.now_ns()
+    assert source.stats().frames == 301
+    assert source.stats().dropped == 0
+
+
+def test_never_fewer_frames_are_said_to_be_waiting_than_there_are(opened: Any) -> None:
+    link = Link()
+    source = opened(link)
+    ids = [0, 0x100, 1, 0x10001, 0x1010101, 0x80000001, 0x10, 0x1000, 0, 0, 0x1010101, 1]
+    for i, can_id in enumerate(ids):
+        link.send(can_id)
+        if i % 5 == 0:
+            assert source.hold()
+    assert source.hold()
+
+    for can_id in set(ids):
+        extended, number = bool(can_id >> 31), can_id & 0x1FFFFFFF
+        assert source.waiting(number, extended=extended) >= ids.count(can_id)
+    assert source.waiting(0x123, extended=False) == 0
+    source.read(0)
+    assert source.waiting(1, extended=False) == 0
+
+
+def test_a_source_asks_to_be_read_before_it_has_no_room(opened: Any) -> None:
+    link = Link(capacity_frames=16_384)
+    source = opened(link)
+    asked = False
+    for _ in range(8):
+        link.send(*range(500))
+        asked = asked or not source.hold()
+
+    assert asked
+    assert len(source.read(0)) == 4000
+    assert source.hold()
+
+
+def test_a_source_asks_to_be_read_while_an_interface_is_away_and_once_closed(opened: Any) -> None:
+    link = Link()
+    source = opened(link)
+    link.send(1)
+    assert source.hold()
+    link.remove()
+    assert not source.hold()
+    assert source.read(0).can_id.tolist() == [1]
+    regain(source, link)
+    assert source.hold()
+
+    source.close()
+
+    assert not source.hold()
 
 
 def test_what_the_kernel_had_no_room_for_is_counted(opened: Any) -> None:
@@ -229,6 +295,26 @@ def test_the_count_of_losses_goes_on_with_a_new_socket(opened: Any) -> None:
         regain(source, link)
 
     assert source.stats().dropped == 2000 - kept
+
+
+def test_losses_before_frames_that_were_held_are_counted_once(opened: Any) -> None:
+    link = Link(capacity_frames=64)
+    source = opened(link)
+    link.send(*range(1000))
+    assert source.hold()
+    link.send(1)
+    assert source.hold()  # with the count of what was lost
+    link.remove()
+    kept = 0
+    while source.stats().connected:
+        kept += len(source.read(0.01))
+    regain(source, link)
+    link.send(*range(1000))
+    kept += len(source.read(0))
+    link.send(1)
+    kept += len(source.read(0))
+
+    assert source.stats().dropped == 2002 - kept
 
 
 def test_an_interface_that_is_absent_at_first_is_waited_for(opened: Any) -> None:

@@ -52,6 +52,52 @@ class Fed:
         self.closed = True
 
 
+class Holding(Fed):
+    """Lets its frames wait, and counts how often it was read."""
+
+    def __init__(self, *channels: str) -> None:
+        super().__init__(*channels)
+        self.reads = self.holds = 0
+        self.room = True
+        self.waiting_ids: list[int] = []
+
+    def put(self, batch: FrameBatch) -> None:
+        self.batches.put(batch)
+        self.waiting_ids += batch.can_id.tolist()
+
+    def read(self, timeout_s: float) -> FrameBatch:
+        self.reads += 1
+        self.waiting_ids = []
+        parts = []
+        while len(part := super().read(timeout_s)):
+            parts.append(part)
+        return FrameBatch.concatenate(parts)
+
+    def hold(self) -> bool:
+        self.holds += 1
+        return self.room
+
+    def waiting(self, can_id: int, *, extended: bool) -> int:
+        return self.waiting_ids.count(can_id)
+
+    def now_ns(self) -> int:
+        return 10 * SECOND
+
+    def wait_for_ticks(self, n: int) -> None:
+        reached = self.holds + n
+        eventually(lambda: self.holds >= reached)
+
+
+class Stopped:
+    """A clock on which no time passes: so nothing is read only because it has waited long."""
+
+    def monotonic_ns(self) -> int:
+        return SECOND
+
+    def unix_ns(self) -> int:
+        return SECOND
+
+
 class Receiver:
     """Collects what a subscription delivers, and may ask for more at once."""
 
@@ -140,6 +186,46 @@ def test_a_replay_gives_the_windows_of_the_log(car: Any, opened: Any, tmp_path: 
     for one, other in zip(windows, offline, strict=True):
         np.testing.assert_array_equal(one["Motion.Speed"], other["Motion.Speed"])
         assert one.lost_frames == other.lost_frames == 0
+
+
+def test_frames_that_complete_no_window_wait_in_their_source(car: Any, opened: Any) -> None:
+    source = Holding("can0")
+    hub = opened(source, clock=Stopped())
+    receiver = Receiver()
+    receiver.subscription = hub.subscribe(assignment(), receiver)
+    source.put(speeds(car, range(1)))
+    source.wait_for_ticks(3)
+    assert source.reads == 0
+
+    receiver.subscription.request()
+    eventually(lambda: hub.stats()["frames.total"] == 1)
+    source.put(car.batch_of([car.brake(20 * MS, i) for i in range(50)]))
+    source.put(speeds(car, range(1, 9)))
+    source.wait_for_ticks(3)
+    assert hub.stats()["frames.total"] == 1
+    source.put(speeds(car, range(9, 10)))
+
+    assert receiver.next().window["Motion.Speed"].tolist() == [i / 100 for i in range(10)]
+    source.put(speeds(car, range(10, 30)))
+    source.wait_for_ticks(3)
+    assert hub.stats()["frames.total"] == 60
+    source.room = False
+    eventually(lambda: hub.stats()["frames.total"] == 80)
+
+
+def test_a_window_that_is_complete_when_it_is_asked_for_comes_at_once(
+    car: Any, opened: Any
+) -> None:
+    source = Holding("can0")
+    hub = opened(source, tick_ms=60_000)
+    receiver = Receiver(eager=True)
+    receiver.subscription = hub.subscribe(assignment(), receiver)
+    source.put(speeds(car, range(35)))
+    receiver.subscription.request()
+
+    seen = [receiver.next().window["Motion.Speed"][0] for _ in range(3)]
+
+    assert seen == [0.0, 0.1, 0.2]
 
 
 def test_a_log_that_is_over_is_told_again_at_every_request(opened: Any) -> None:
