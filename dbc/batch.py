@@ -72,8 +72,18 @@ class BatchPlan:
         self._first_byte = np.array([r.lane.first_byte for r in lanes], np.intp)
         self._big = np.array([r.lane.big for r in lanes], np.bool_)
         self._longest = np.array([r.longest for r in lanes], np.intp)
+        self._most_needed = int(self._longest.max(initial=0))
+        self._numbers = np.arange(len(lanes))
+        self._is_one_word_each = (
+            [r.message for r in lanes] == list(range(len(messages)))
+            and not self._first_byte.any()
+            and self._most_needed <= _WORD
+        )
+        """Whether every message has exactly one word, and they are in the order of messages."""
+        self._any_big = bool(self._big.any())
         self._aligned = not (self._first_byte % _WORD).any()
         self._matrices = [build_matrix(lanes, start, stop) for start, stop in width_classes(lanes)]
+        self._has_limits = any(matrix.limit is not None for matrix in self._matrices)
         self.matrix_of = [
             number
             for number, matrix in enumerate(self._matrices)
@@ -87,25 +97,32 @@ class BatchPlan:
         """Decode the grouped frames of a batch."""
         length = batch.length.take(groups.order)
         data = _whole_words(batch.data, groups.order)
-        starts = np.cumsum(groups.counts) - groups.counts
-        rows = groups.counts[self._message_of]
-        ends = np.cumsum(rows)
-        lane_of = np.repeat(np.arange(len(rows)), rows)
-        frame_of = np.arange(len(lane_of)) - np.repeat(ends - rows - starts[self._message_of], rows)
-        words = self._words(data, frame_of, lane_of)
-        shortest = int(length.min()) if len(length) else 0
-        short = bool(((self._longest > shortest) & (rows > 0)).any())
-        length_of = length.take(frame_of) if short else None
+        starts = groups.counts.cumsum() - groups.counts
+        rows = groups.counts.take(self._message_of)
+        ends = rows.cumsum()
+        lane_of = self._numbers.repeat(rows)
+        if self._is_one_word_each and data.shape[1] == 1:
+            frame_of = None  # the rows are the frames
+            words = data.reshape(-1)
+        else:
+            behind = ends - rows - starts.take(self._message_of)
+            frame_of = np.arange(len(lane_of)) - behind.repeat(rows)
+            words = self._words(data, frame_of, lane_of)
+        if self._any_big:
+            words = np.where(self._big.take(lane_of), words.byteswap(), words)
+        length_of = None
+        if self._some_short(length, rows):
+            length_of = length if frame_of is None else length.take(frame_of)
         begins = ends - rows
         filled = []
-        unavailable = np.zeros(len(groups.counts))
+        unavailable = np.zeros(len(groups.counts)) if self._has_limits else None
         for matrix in self._matrices:
             part = slice(int(begins[matrix.first]), int(ends[matrix.last]))
-            lanes = lane_of[part] - matrix.first
+            lanes = lane_of[part] - matrix.first if matrix.first else lane_of[part]
             short_of = None if length_of is None else length_of[part]
             values, missing = fill(matrix, words[part], lanes, short_of)
             filled.append(values)
-            if missing is not None:
+            if missing is not None and unavailable is not None:
                 of_row = self._message_of.take(lane_of[part])
                 unavailable += np.bincount(of_row, missing, minlength=len(unavailable))
             begins[matrix.first : matrix.last + 1] -= part.start
@@ -114,7 +131,17 @@ class BatchPlan:
             for message in self.apart
             if (count := int(groups.counts[message]))
         }
-        return DecodedBatch(self, groups, starts, _Rows(filled, begins, unavailable), apart)
+        rows_of = _Rows(filled, begins, unavailable, length)
+        return DecodedBatch(self, groups, starts, rows_of, apart)
+
+    def _some_short(self, length: NDArray[np.integer], rows: NDArray[np.intp]) -> bool:
+        """Whether a payload may end before a field of a message that was met."""
+        if not len(length):
+            return False
+        shortest = int(np.minimum.reduce(length))
+        if shortest >= self._most_needed:
+            return False
+        return bool(((self._longest > shortest) & (rows > 0)).any())
 
     def _words(
         self, data: NDArray[np.uint64], frame_of: NDArray[np.intp], lane_of: NDArray[np.intp]
@@ -135,8 +162,6 @@ class BatchPlan:
                 following = flat.take(place + 1, mode="clip") << np.uint64(1)
                 # in two steps, since a shift by 64 has no defined result
                 words = (words >> skip) | (following << (np.uint64(63) - skip))
-        if self._big.any():
-            words = np.where(self._big.take(lane_of), words.byteswap(), words)
         return words
 
     def _decode_apart(
@@ -178,9 +203,14 @@ class DecodedBatch(Sequence[Decoded]):
         self._plan, self._starts, self._rows = plan, starts, rows
 
     @property
-    def unavailable(self) -> NDArray[np.float64]:
-        """For each message of the catalog how many values J1939 called missing."""
+    def unavailable(self) -> NDArray[np.float64] | None:
+        """For each message of the catalog how many values J1939 called missing, if it is used."""
         return self._rows.unavailable
+
+    @property
+    def length(self) -> NDArray[np.integer]:
+        """The payload lengths, in the order of the groups."""
+        return self._rows.length
 
     def __len__(self) -> int:
         return len(self.groups.message) + len(self.extra)
@@ -245,8 +275,10 @@ class _Rows:
 
     matrices: list[NDArray[np.float64]]
     begins: NDArray[np.intp]
-    unavailable: NDArray[np.float64]
-    """For each message how many of its values said that there is none."""
+    unavailable: NDArray[np.float64] | None
+    """For each message how many of its values said that there is none; None if none ever does."""
+    length: NDArray[np.integer]
+    """The payload lengths of the frames, in the order of the groups."""
 
 
 def _is_plain(node: Node, width: int) -> bool:

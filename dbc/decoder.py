@@ -71,6 +71,7 @@ class Decoder:
         self._reassembler = Reassembler(self.messages, channels)
         j1939 = np.array([m.j1939 for m in self.messages] + [False], np.bool_)
         self._j1939 = j1939 if j1939.any() else None  # the last entry is for frames without match
+        self._no_source = np.full(len(self.messages), -1, np.int16)
         self._counts = _Counts(self.messages)
 
     def match(self, batch: FrameBatch) -> NDArray[np.int32]:
@@ -153,16 +154,18 @@ class Decoder:
         return self._counts.snapshot(self._reassembler.stats())
 
     def _group(self, batch: FrameBatch, found: NDArray[np.int32]) -> Groups:
-        counts = np.bincount(found + 1, minlength=len(self.messages) + 1)
+        shifted = found + 1
+        counts = np.bincount(shifted, minlength=len(self.messages) + 1)
         # numpy sorts 16-bit keys by radix, three times faster than wider ones
-        key = (found + 1).astype(np.uint16) if len(self.messages) < _RADIX_KEYS else found
+        key = shifted.astype(np.uint16) if len(self.messages) < _RADIX_KEYS else shifted
         if self._j1939 is None:
-            order = np.argsort(key, kind="stable")[counts[0] :]
+            order = key.argsort(kind="stable")[counts[0] :]
             counts = counts[1:]
-            message = np.flatnonzero(counts)
-            stop = np.cumsum(counts[message])
-            source = np.full(len(message), -1, np.int16)
-            return Groups(order, counts, message, stop - counts[message], stop, source)
+            message = counts.nonzero()[0]
+            met = counts.take(message)
+            stop = met.cumsum()
+            source = self._no_source[: len(message)]
+            return Groups(order, counts, message, stop - met, stop, source)
         sender = np.where(self._j1939[found], batch.can_id & np.uint32(0xFF), 0).astype(np.uint16)
         by_sender = np.argsort(sender, kind="stable")
         order = by_sender[np.argsort(key[by_sender], kind="stable")][counts[0] :]
@@ -226,8 +229,9 @@ class _Counts:
             self._remote += int(np.count_nonzero(batch.flags & REMOTE))
             self._error += int(np.count_nonzero(batch.flags & ERROR))
         self._frames += groups.counts
-        self._count_lengths(batch.length.take(groups.order), groups)
-        self._unavailable += decoded.unavailable.astype(np.int64)
+        self._count_lengths(decoded.length, groups)
+        if decoded.unavailable is not None:
+            self._unavailable += decoded.unavailable.astype(np.int64)
         for index, (_, absent) in decoded.apart.items():
             self._unknown_switch[index] += absent.unknown_switch_frames
             self._unavailable[index] += absent.unavailable_values
@@ -235,8 +239,8 @@ class _Counts:
     def _count_lengths(self, length: NDArray[np.integer], groups: Groups) -> None:
         if not len(length):
             return
-        short = int(length.min()) < self._most_needed
-        long = int(length.max()) > self._shortest_message
+        short = int(np.minimum.reduce(length)) < self._most_needed
+        long = int(np.maximum.reduce(length)) > self._shortest_message
         if not short and not long:
             return
         message = np.repeat(groups.message, groups.stop - groups.start)
