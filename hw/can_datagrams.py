@@ -38,6 +38,7 @@ __all__ = [
     "FRAME_BYTES",
     "SO_RXQ_OVFL",
     "SO_TIMESTAMPNS",
+    "STAMP_BYTES",
     "Arrived",
     "frames_of",
     "id_bytes",
@@ -59,7 +60,8 @@ SO_RXQ_OVFL = 40
 
 _RECORD = struct.Struct("@Nii")
 _ALIGN = struct.calcsize("N")
-_STAMP_BYTES = _RECORD.size + 16
+STAMP_BYTES = _RECORD.size + 16
+"""What the control records of a datagram take as long as its socket has lost nothing."""
 _STAMPED = np.dtype(
     {
         "names": ["mark", "seconds", "nanoseconds"],
@@ -181,7 +183,7 @@ def _stamps(received: Received) -> NDArray[np.int64]:
     record = received.control.view(_STAMPED)[:, 0]
     stamps: NDArray[np.int64] = record["seconds"] * _SECOND_NS
     stamps += record["nanoseconds"]
-    odd = (record["mark"] != _STAMP_MARK) | (received.control_length < _STAMP_BYTES)
+    odd = (record["mark"] != _STAMP_MARK) | (received.control_length < STAMP_BYTES)
     if odd.any():
         for row in np.flatnonzero(odd).tolist():  # another record may stand before it
             stamps[row] = _stamp_among(received, row)
@@ -206,7 +208,7 @@ def lost_so_far(received: Received, row: int) -> int | None:
 
     None as long as it has lost nothing.
     """
-    if received.control_length[row] <= _STAMP_BYTES:
+    if received.control_length[row] <= STAMP_BYTES:
         return None
     for kind, content in _records(received, row):
         if kind == SO_RXQ_OVFL:

@@ -110,6 +110,10 @@ class Datagrams:
         """Return the first four bytes of each of the first ``count`` datagrams, end to end."""
         return self._payload.view(np.uint32)[:count, 0].tobytes()
 
+    def control_bytes(self, slot: int) -> int:
+        """Return how long the control records of the datagram in a slot are."""
+        return int(self._control_length[slot])
+
     def received(self, count: int) -> Received:
         """Return the first ``count`` slots as they were filled."""
         return Received(

@@ -13,7 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES, frames_of, id_bytes, lost_so_far
+from hw.can_datagrams import (
+    CONTROL_BYTES,
+    FRAME_BYTES,
+    STAMP_BYTES,
+    frames_of,
+    id_bytes,
+    lost_so_far,
+)
 from hw.can_link import CanLink, SocketOpener
 from hw.datagrams import Datagrams
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
@@ -165,6 +172,7 @@ class SocketCanSource:
     def _drain(self) -> FrameBatch:
         """Take what waits in the sockets, in the order of arrival, behind what was held."""
         parts, self._younger = self._younger, []
+        began_ns = 0
         for _ in range(_ROUNDS):
             began_ns = self._times.now_ns()
             more = self._receive()
@@ -198,7 +206,8 @@ class SocketCanSource:
             if count:
                 self._filled += count
                 self._held.append((bus, count))
-                link.note_losses(lost_so_far(self._datagrams.received(self._filled), -1))
+                if self._datagrams.control_bytes(self._filled - 1) > STAMP_BYTES:
+                    link.note_losses(lost_so_far(self._datagrams.received(self._filled), -1))
         self._ids = None
         return more
 

@@ -1,43 +1,43 @@
 """Eight CAN FD buses at full rate into a real agent, while tasks run: nothing may be lost.
 
-Run ``python -m tests.benchmarks.soak --minutes 10``. A cloud and an agent are started as processes.
-The agent replays a generated log of eight FD buses (33,000 frames/s in all, 64 bytes each) in real
-time and in a loop, through buffers that lose what does not fit, as interfaces would; meanwhile an
-analyst's tasks run: a mean over samples of two buses, custom code, a monitor, a resampled stream.
-Every few seconds: frames, losses, lag, CPU and memory of the agent with its workers. The kernel's
-part of receiving from sockets is not in it; ``live`` has that.
+Run ``python -m tests.benchmarks.soak --minutes 10``. A cloud and an agent are started as
+processes; the agent reads eight buses through the sockets of `tests.benchmarks.loopback`:
+SocketCAN's bytes, stamps, system calls, buffers and counts of losses. Another process sends 33,000
+frames/s of 64 bytes in all, frame by frame. Meanwhile an analyst's tasks run: a mean over two
+buses, custom code, a monitor, a resampled stream, a trigger with its look-back, the load of a bus.
 
-Exit code 1 when a frame was lost, or a result failed.
+Every few seconds: frames, losses, lag, results. In the end, what each process took, and whether
+every frame that was sent has been taken in. Exit code 1 when one was lost, or a result failed.
 """
 
 import argparse
-import os
+import multiprocessing
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from dbc import DatabaseRef, load
-from hw import write_candump
 from tests.benchmarks.decode import generated_dbc
-from user_lib.contract.frames import BRS, FD, FrameBatch
+from tests.benchmarks.loopback import feed, free_interface, port_of, traffic
+from tests.benchmarks.processes import Usage, descendants, usage
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle
 from user_lib.fleet import Fleet
 from user_lib.job import Job
 
-BUSES, RATE_HZ, LOG_S = 8, 33_000, 4
-CAPACITY_FRAMES = 4096
-"""A second of one bus."""
+BUSES, RATE_HZ, PAYLOAD_BYTES = 8, 33_000, 64
+CAPACITY_FRAMES = 16_384
 REPORT_S = 10.0
-HEARTBEAT_S = 10.0
-"""The counts are at most so old: they come with the agent's heartbeats."""
-PAGE_BYTES, TICKS_HZ = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+SETTLE_S = 30.0
+"""How long the last counts may take: they come with the agent's heartbeats."""
 VEHICLE = "obu"
 
 CUSTOM = """
@@ -47,6 +47,21 @@ def custom(data, params):
     kept = (params.state or 0) + 1
     return {name: float(np.ptp(values)) for name, values in data.items()} | {"windows": kept}
 """
+FOREVER: list[dict[str, Any]] = [
+    {"name": "mean", "signals": ["can0:Message0.Signal0", "can5:Message7.Signal3"],
+     "window": {"samples": 100}, "onboard": "mean", "offboard": "mean"},
+    {"name": "custom", "signals": ["can1:Message3.Signal1"], "window": {"seconds": 1},
+     "onboard": "custom"},
+    {"name": "monitor", "signals": ["can2:Message9.Signal2"], "window": {"seconds": 2},
+     "onboard": "threshold", "onboard_params": {"above": 1.0}},
+    {"name": "stream", "signals": ["can7:Message50.Signal0"], "window": {"samples": 20},
+     "rate_hz": 10, "onboard": "collect"},
+    {"name": "trigger", "signals": ["can4:Message20.Signal1", "can4:Message21.Signal1"],
+     "when": {"condition": "can4:Message20.Signal0 > can4:Message20.Signal1", "before_s": 1,
+              "after_s": 1}, "onboard": "custom"},
+    {"name": "quality", "signals": ["@bus.can3.load", "can6:@message.Message5.gap_ms"],
+     "window": {"seconds": 5}, "onboard": "mean"},
+]  # fmt: skip
 
 
 def say(line: str) -> None:
@@ -54,170 +69,226 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def write_log(path: Path, bus: int, ids: list[int]) -> None:
-    """Write some seconds of one bus: every id in turn, evenly spaced."""
-    count = RATE_HZ // BUSES * LOG_S
-    rng = np.random.default_rng(bus)
-    batch = FrameBatch.zeros(count, 64)
-    batch.time_ns[:] = 1_700_000_000 * 10**9 + np.arange(count) * (BUSES * 10**9 // RATE_HZ)
-    batch.can_id[:] = np.array(ids, np.uint32)[np.arange(count) % len(ids)]
-    batch.flags[:] = FD | BRS
-    batch.length[:] = 64
-    batch.data[:] = rng.integers(0, 256, (count, 64), np.uint8)
-    write_candump(path, [batch], [f"can{bus}"])
+# --- the buses -----------------------------------------------------------------------------------
 
 
-def vehicle(folder: Path) -> LocalVehicle:
+def vehicle(folder: Path, interfaces: Sequence[str]) -> LocalVehicle:
     database = folder / "fd.dbc"
-    database.write_text(generated_dbc(payload_bytes=64))
-    ids = [message.can_id for message in load([DatabaseRef(database)]).messages]
-    sources, channels = [], {}
-    for bus in range(BUSES):
-        log = folder / f"can{bus}.log"
-        write_log(log, bus, ids)
-        channels[f"can{bus}"] = {"databases": [str(database)]}
-        sources.append(
-            {"kind": "replay", "log": str(log), "loop": True, "capacity_frames": CAPACITY_FRAMES}
-        )
+    database.write_text(generated_dbc(payload_bytes=PAYLOAD_BYTES))
+    channels = {f"can{bus}": {"databases": [str(database)]} for bus in range(BUSES)}
+    sources = [
+        {"kind": "can", "interface": "socketcan", "channel": interface, "name": channel}
+        | {"fd": True, "capacity_frames": CAPACITY_FRAMES}
+        for channel, interface in zip(channels, interfaces, strict=True)
+    ]
     profile = folder / "eight.yaml"
     profile.write_text(yaml.safe_dump({"channels": channels}))
-    return LocalVehicle(VEHICLE, str(profile), sources, {"history_mb": 64, "tick_ms": 50})
+    config = {"history_mb": 64, "tick_ms": 50}
+    return LocalVehicle(VEHICLE, str(profile), sources, config, program="tests.benchmarks.loopback")
 
 
-def tasks(fleet: Fleet) -> list[Job]:
-    fleet.update_code(CUSTOM)
+def send(
+    ports: Sequence[int],
+    database: Path,
+    over: Event,
+    sent: "Synchronized[int]",
+    lasted_s: "Synchronized[float]",
+) -> None:
+    """Be the cars' other controllers until it is over."""
+    frames = traffic(database, PAYLOAD_BYTES)
+    began = time.monotonic()
+    sent.value = feed(ports, frames, RATE_HZ, lambda _: not over.is_set())
+    lasted_s.value = time.monotonic() - began
 
-    def assign(name: str, signals: list[str], **keys: Any) -> Job:
-        return fleet.assign(name=name, signals=signals, iterations="forever", **keys)
 
-    return [
-        assign(
-            "mean",
-            ["can0:Message0.Signal0", "can5:Message7.Signal3"],
-            window={"samples": 100},
-            onboard="mean",
-            offboard="mean",
-        ),
-        assign(
-            "custom", ["can1:Message3.Signal1"], window={"seconds": 1}, onboard="custom",
-            offboard="collect",
-        ),
-        assign(
-            "monitor", ["can2:Message9.Signal2"], window={"seconds": 2}, onboard="threshold",
-            onboard_params={"above": 1.0}, offboard="collect",
-        ),
-        assign(
-            "stream", ["can7:Message50.Signal0"], window={"samples": 20}, rate_hz=10,
-            onboard="collect", offboard="collect",
-        ),
-    ]  # fmt: skip
+class Traffic:
+    """The process that sends; `stop` returns how many frames it has sent in all, and how long."""
+
+    def __init__(self, interfaces: Sequence[str], database: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._over = context.Event()
+        self._sent: Synchronized[int] = context.Value("q", 0)
+        self._lasted_s: Synchronized[float] = context.Value("d", 0.0)
+        ports = [port_of(interface) for interface in interfaces]
+        self.process = context.Process(
+            target=send, args=(ports, database, self._over, self._sent, self._lasted_s)
+        )
+        self.process.start()
+
+    def stop(self) -> tuple[int, float]:
+        self._over.set()
+        self.process.join()
+        return self._sent.value, self._lasted_s.value
+
+
+# --- what is seen --------------------------------------------------------------------------------
 
 
 @dataclass
-class Seen:
+class Results:
     """Results as they come, job by job, each followed by a thread."""
 
-    results: int = 0
+    by_job: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     lost_frames: int = 0
 
-    def follow(self, job: Job) -> None:
+    def follow(self, name: str, job: Job) -> None:
         for result in job.stream():
-            self.results += 1
+            self.by_job[name] = self.by_job.get(name, 0) + 1
             self.lost_frames += result.receipt.lost_frames
             if not result.ok:
-                self.failed.append(repr(result))
+                self.failed.append(f"{name}: {result!r}")
 
 
-def usage(root: int) -> tuple[float, float]:
-    """CPU seconds and resident MB of a process with all that it has started."""
-    parents, found = {}, {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        pid = int(entry.name)
-        parents[pid] = int(words[1])
-        cpu_s = sum(map(int, words[11:15])) / TICKS_HZ  # its own, and its ended children's
-        found[pid] = (cpu_s, int(words[21]) * PAGE_BYTES / 1e6)
+@dataclass
+class Process:
+    """What one process took from the first look at it to the last."""
 
-    def belongs(pid: int) -> bool:
-        while pid not in (0, root):
-            pid = parents.get(pid, 0)
-        return pid == root
+    name: str
+    first: Usage
+    last: Usage
+    most_mb: float
+    since: float
 
-    mine = [found[pid] for pid in found if belongs(pid)]
-    return sum(cpu for cpu, _ in mine), sum(mb for _, mb in mine)
+    def look(self, now: Usage) -> None:
+        self.last, self.most_mb = now, max(self.most_mb, now.rss_mb)
+
+    def row(self, until: float) -> str:
+        share = (self.last.cpu_s - self.first.cpu_s) / max(until - self.since, 1e-9)
+        return (
+            f"{self.name:20} {share:6.1%} of a core, {self.last.rss_mb:6.1f} MB, "
+            f"{self.most_mb:.1f} MB at most"
+        )
 
 
-def stats(fleet: Fleet) -> dict[str, float]:
+class Processes:
+    """The agent, its zygote and their workers, the cloud, and what sends: looked at by and by."""
+
+    def __init__(self, named: dict[str, int], agent: int) -> None:
+        self._named, self._agent = named, agent
+        self._seen: dict[int, Process] = {}
+        self.look()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        names = {pid: name for name, pid in self._named.items()}
+        names |= {pid: f"worker {pid}" for pid in descendants(self._agent)}
+        for pid, name in names.items():
+            try:
+                used = usage(pid)
+            except OSError:  # it has ended
+                continue
+            process = self._seen.setdefault(pid, Process(name, used, used, 0.0, now))
+            process.look(used)
+
+    def rows(self) -> Iterator[str]:
+        until = time.monotonic()
+        for process in self._seen.values():
+            yield process.row(until)
+        workers = [p for pid, p in self._seen.items() if pid not in self._named.values()]
+        used = [self._seen[self._agent], *workers]
+        seconds = until - self._seen[self._agent].since
+        share = sum(p.last.cpu_s - p.first.cpu_s for p in used) / seconds
+        pss_mb = sum(p.last.pss_mb for p in used)
+        yield f"agent with its workers {share:.1%} of a core, {pss_mb:.1f} MB, what is shared once"
+
+
+def counts(fleet: Fleet) -> dict[str, float]:
     return {info.vehicle_id: info for info in fleet.vehicles()}[VEHICLE].stats
 
 
-def watch(fleet: Fleet, pid: int, seconds: float, seen: Seen) -> tuple[dict[str, float], float]:
-    """Report until time is up; return the last counts and the most memory."""
-    begin = last = time.monotonic()
-    used, peak_mb = usage(pid)[0], 0.0
-    pause = threading.Event()
-    while True:
-        pause.wait(min(REPORT_S, max(begin + seconds - time.monotonic(), 0.1)))
-        now, (cpu_s, mb), counts = time.monotonic(), usage(pid), stats(fleet)
-        peak_mb = max(peak_mb, mb)
+def watch(fleet: Fleet, processes: Processes, results: Results, seconds: float) -> None:
+    """Report until time is up."""
+    begin, pause = time.monotonic(), threading.Event()
+    while (left := begin + seconds - time.monotonic()) > 0:
+        pause.wait(min(REPORT_S, left))
+        processes.look()
+        now = counts(fleet)
         say(
-            f"{now - begin:6.0f} s  {counts['frames.total']:>12,.0f} frames  "
-            f"{counts['frames.dropped']:.0f} dropped  lag {counts['pump.lag_ms']:.0f} ms  "
-            f"{(cpu_s - used) / (now - last):5.1%} of a core  {mb:.0f} MB  {seen.results} results"
+            f"{time.monotonic() - begin:6.0f} s  {now['frames.total']:>12,.0f} frames  "
+            f"{now['frames.dropped']:.0f} dropped  lag {now['pump.lag_ms']:.0f} ms  "
+            f"{sum(results.by_job.values())} results, {len(results.failed)} failed"
         )
-        used, last = cpu_s, now
-        if now >= begin + seconds:
-            return counts, peak_mb
 
 
-def verdict(first: dict[str, float], last: dict[str, float], seen: Seen, seconds: float) -> bool:
-    taken = last["frames.total"] - first["frames.total"]
-    due = RATE_HZ // BUSES * BUSES * seconds
-    say(f"{taken:,.0f} frames taken in, {taken / due:.2%} of those due in the time")
+def settled(fleet: Fleet, sent: int) -> dict[str, float]:
+    """Return the counts once every frame is in them, or time is up."""
+    deadline, pause = time.monotonic() + SETTLE_S, threading.Event()
+    while True:
+        now = counts(fleet)
+        if now["frames.total"] + now["frames.dropped"] >= sent or time.monotonic() > deadline:
+            return now
+        pause.wait(1.0)
+
+
+def verdict(sent: int, sent_s: float, last: dict[str, float], results: Results) -> bool:
+    missing, rate_hz = sent - last["frames.total"], sent / sent_s
+    say(f"{sent:,} frames sent in {sent_s:.1f} s, {rate_hz:,.0f} a second")
+    say(f"{last['frames.total']:,.0f} taken in, {missing:,.0f} missing")
     say(
-        f"{last['frames.dropped']:.0f} dropped by buffers, {last['time.late']:.0f} read more than "
-        "50 ms after younger ones of another bus (kept, their time moved)"
+        f"{last['frames.dropped']:,.0f} counted as lost by the sockets; "
+        f"{last['time.late']:.0f} read more than 50 ms after younger ones of another bus (kept, "
+        f"their time moved); {last['frames.malformed']:.0f} malformed, "
+        f"{last['pump.errors']:.0f} faults of the pump"
     )
-    say(
-        f"{seen.results} results, {len(seen.failed)} failed, {seen.lost_frames} frames lost in them"
-    )
-    for failure in seen.failed[:3]:
+    say("results: " + ", ".join(f"{name} {n}" for name, n in sorted(results.by_job.items())))
+    say(f"{len(results.failed)} failed, {results.lost_frames} frames lost in their windows")
+    for failure in results.failed[:3]:
         say(f"  {failure}")
-    lost = last["frames.dropped"] + last["pump.errors"] + seen.lost_frames
-    in_time = abs(taken - due) <= HEARTBEAT_S * RATE_HZ
-    return not lost and not seen.failed and seen.results > 0 and in_time
+    lost = missing or last["frames.dropped"] or last["pump.errors"] or results.lost_frames
+    at_full_rate = rate_hz > 0.99 * RATE_HZ
+    every_job = len(results.by_job) == len(FOREVER)
+    return not lost and not results.failed and at_full_rate and every_job
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(folder: Path, interfaces: Sequence[str]) -> Iterator[tuple[LocalFleet, Fleet]]:
+    local = LocalFleet(folder, [vehicle(folder, interfaces)])
+    with local:
+        local.start()
+        with local.connect("soak") as fleet:
+            local.wait_online(fleet)
+            yield local, fleet
+
+
+def soak(seconds: float) -> bool:
+    interfaces = [free_interface() for _ in range(BUSES)]
+    with (
+        tempfile.TemporaryDirectory(prefix="oodida-soak-") as name,
+        running(Path(name), interfaces) as (local, fleet),
+    ):
+        fleet.update_code(CUSTOM)
+        jobs = {
+            spec["name"]: fleet.assign(**{"offboard": "collect", "iterations": "forever", **spec})
+            for spec in FOREVER
+        }
+        results = Results()
+        for job_name, job in jobs.items():
+            threading.Thread(target=results.follow, args=(job_name, job), daemon=True).start()
+        buses = Traffic(interfaces, Path(name) / "fd.dbc")
+        agent = local.pid(VEHICLE)
+        named = {"agent": agent, "cloud": local.pid("cloud"), "sender": buses.process.pid or 0}
+        processes = Processes(named, agent)
+        try:
+            watch(fleet, processes, results, seconds)
+        finally:
+            sent, sent_s = buses.stop()
+        last = settled(fleet, sent)
+        for row in processes.rows():
+            say(row)
+        good = verdict(sent, sent_s, last, results)
+        for job in jobs.values():
+            job.cancel()
+    return good
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    seconds = parser.parse_args().minutes * 60
-    with tempfile.TemporaryDirectory(prefix="oodida-soak-") as name:
-        local = LocalFleet(Path(name), [vehicle(Path(name))], insecure=True)
-        with local:
-            local.start()
-            with local.connect("soak") as fleet:
-                local.wait_online(fleet)
-                seen = Seen()
-                jobs = tasks(fleet)
-                for job in jobs:
-                    threading.Thread(target=seen.follow, args=(job,), daemon=True).start()
-                pid = local.pid(VEHICLE)
-                _, begun = stats(fleet), usage(pid)[0]
-                first, began = stats(fleet), time.monotonic()
-                last, peak_mb = watch(fleet, pid, seconds, seen)
-                took = time.monotonic() - began
-                say(
-                    f"agent and workers: {(usage(pid)[0] - begun) / took:.1%} of a core, "
-                    f"{peak_mb:.0f} MB at most"
-                )
-                good = verdict(first, last, seen, took)
-                for job in jobs:
-                    job.cancel()
+    good = soak(parser.parse_args().minutes * 60)
     say("nothing was lost" if good else "FAILED")
     return 0 if good else 1
 
