@@ -74,11 +74,9 @@ class BatchPlan:
         self._longest = np.array([r.longest for r in lanes], np.intp)
         self._most_needed = int(self._longest.max(initial=0))
         self._numbers = np.arange(len(lanes))
-        self._is_one_word_each = (
-            [r.message for r in lanes] == list(range(len(messages)))
-            and not self._first_byte.any()
-            and self._most_needed <= _WORD
-        )
+        self._is_one_word_each = [r.message for r in lanes] == list(
+            range(len(messages))
+        ) and self._most_needed <= _WORD
         """Whether every message has exactly one word, and they are in the order of messages."""
         self._any_big = bool(self._big.any())
         self._aligned = not (self._first_byte % _WORD).any()

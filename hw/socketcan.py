@@ -91,7 +91,7 @@ class SocketCanSource:
     def hold(self) -> bool:
         """Take in what has arrived, for a later `read`; see `HoldingSource.hold`."""
         with self._reading:
-            if self._stop.is_set() or not self._all_connected:
+            if self._stop.is_set():
                 return False
             more = self._receive()
         return not more and self._filled <= _MOST_HELD and self._all_connected

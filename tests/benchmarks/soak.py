@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from tests.benchmarks.decode import generated_dbc
 from tests.benchmarks.loopback import feed, free_interface, port_of, traffic
-from tests.benchmarks.processes import Usage, descendants, usage
+from tests.benchmarks.shares import Processes
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle
 from user_lib.fleet import Fleet
 from user_lib.job import Job
@@ -87,18 +87,21 @@ def vehicle(folder: Path, interfaces: Sequence[str]) -> LocalVehicle:
     return LocalVehicle(VEHICLE, str(profile), sources, config, program="tests.benchmarks.loopback")
 
 
-def send(
-    ports: Sequence[int],
-    database: Path,
-    over: Event,
-    sent: "Synchronized[int]",
-    lasted_s: "Synchronized[float]",
-) -> None:
+class Sending(NamedTuple):
+    """What the process that sends tells, and is told."""
+
+    began: Event
+    over: Event
+    frames: "Synchronized[int]"
+    seconds: "Synchronized[float]"
+
+
+def send(ports: Sequence[int], database: Path, sending: Sending) -> None:
     """Be the cars' other controllers until it is over."""
-    frames = traffic(database, PAYLOAD_BYTES)
-    began = time.monotonic()
-    sent.value = feed(ports, frames, RATE_HZ, lambda _: not over.is_set())
-    lasted_s.value = time.monotonic() - began
+    frames, began = traffic(database, PAYLOAD_BYTES), time.monotonic()
+    sending.began.set()
+    sending.frames.value = feed(ports, frames, RATE_HZ, lambda _: not sending.over.is_set())
+    sending.seconds.value = time.monotonic() - began
 
 
 class Traffic:
@@ -106,19 +109,18 @@ class Traffic:
 
     def __init__(self, interfaces: Sequence[str], database: Path) -> None:
         context = multiprocessing.get_context("spawn")
-        self._over = context.Event()
-        self._sent: Synchronized[int] = context.Value("q", 0)
-        self._lasted_s: Synchronized[float] = context.Value("d", 0.0)
-        ports = [port_of(interface) for interface in interfaces]
-        self.process = context.Process(
-            target=send, args=(ports, database, self._over, self._sent, self._lasted_s)
+        self._sending = Sending(
+            context.Event(), context.Event(), context.Value("q", 0), context.Value("d", 0.0)
         )
+        ports = [port_of(interface) for interface in interfaces]
+        self.process = context.Process(target=send, args=(ports, database, self._sending))
         self.process.start()
+        self._sending.began.wait(SETTLE_S)
 
     def stop(self) -> tuple[int, float]:
-        self._over.set()
+        self._sending.over.set()
         self.process.join()
-        return self._sent.value, self._lasted_s.value
+        return self._sending.frames.value, self._sending.seconds.value
 
 
 # --- what is seen --------------------------------------------------------------------------------
@@ -138,59 +140,6 @@ class Results:
             self.lost_frames += result.receipt.lost_frames
             if not result.ok:
                 self.failed.append(f"{name}: {result!r}")
-
-
-@dataclass
-class Process:
-    """What one process took from the first look at it to the last."""
-
-    name: str
-    first: Usage
-    last: Usage
-    most_mb: float
-    since: float
-
-    def look(self, now: Usage) -> None:
-        self.last, self.most_mb = now, max(self.most_mb, now.rss_mb)
-
-    def row(self, until: float) -> str:
-        share = (self.last.cpu_s - self.first.cpu_s) / max(until - self.since, 1e-9)
-        return (
-            f"{self.name:20} {share:6.1%} of a core, {self.last.rss_mb:6.1f} MB, "
-            f"{self.most_mb:.1f} MB at most"
-        )
-
-
-class Processes:
-    """The agent, its zygote and their workers, the cloud, and what sends: looked at by and by."""
-
-    def __init__(self, named: dict[str, int], agent: int) -> None:
-        self._named, self._agent = named, agent
-        self._seen: dict[int, Process] = {}
-        self.look()
-
-    def look(self) -> None:
-        now = time.monotonic()
-        names = {pid: name for name, pid in self._named.items()}
-        names |= {pid: f"worker {pid}" for pid in descendants(self._agent)}
-        for pid, name in names.items():
-            try:
-                used = usage(pid)
-            except OSError:  # it has ended
-                continue
-            process = self._seen.setdefault(pid, Process(name, used, used, 0.0, now))
-            process.look(used)
-
-    def rows(self) -> Iterator[str]:
-        until = time.monotonic()
-        for process in self._seen.values():
-            yield process.row(until)
-        workers = [p for pid, p in self._seen.items() if pid not in self._named.values()]
-        used = [self._seen[self._agent], *workers]
-        seconds = until - self._seen[self._agent].since
-        share = sum(p.last.cpu_s - p.first.cpu_s for p in used) / seconds
-        pss_mb = sum(p.last.pss_mb for p in used)
-        yield f"agent with its workers {share:.1%} of a core, {pss_mb:.1f} MB, what is shared once"
 
 
 def counts(fleet: Fleet) -> dict[str, float]:
@@ -266,8 +215,12 @@ def soak(seconds: float) -> bool:
             for spec in FOREVER
         }
         results = Results()
-        for job_name, job in jobs.items():
-            threading.Thread(target=results.follow, args=(job_name, job), daemon=True).start()
+        followers = [
+            threading.Thread(target=results.follow, args=named, daemon=True)
+            for named in jobs.items()
+        ]
+        for follower in followers:
+            follower.start()
         buses = Traffic(interfaces, Path(name) / "fd.dbc")
         agent = local.pid(VEHICLE)
         named = {"agent": agent, "cloud": local.pid("cloud"), "sender": buses.process.pid or 0}
@@ -282,6 +235,8 @@ def soak(seconds: float) -> bool:
         good = verdict(sent, sent_s, last, results)
         for job in jobs.values():
             job.cancel()
+        for follower in followers:
+            follower.join(SETTLE_S)
     return good
 
 

@@ -75,6 +75,23 @@ def test_matching_agrees_with_a_dictionary(
     assert found.tolist() == [table.get((channels[b], e, i * spread), -1) for b, e, i in seen]
 
 
+def test_frames_of_a_bus_without_messages_match_nothing() -> None:
+    matcher = Matcher([message(i, channel="a") for i in range(60)], ["a", "b", "c"])
+    batch = FrameBatch.zeros(120)
+    batch.can_id[:] = np.arange(120) % 60
+    batch.bus[:] = np.repeat([2, 0], 60)
+
+    assert matcher.match(batch).tolist() == [*[-1] * 60, *range(60)]
+
+
+def test_an_id_too_great_for_11_bits_is_itself_without_the_flag_of_29() -> None:
+    matcher = Matcher([message(0x801), message(1)], ["a"])
+    batch = FrameBatch.zeros(3)
+    batch.can_id[:] = [1, 0x801, 0x1001]
+
+    assert matcher.match(batch).tolist() == [1, 0, -1]
+
+
 def test_thousands_of_ids_are_found_and_their_neighbours_are_not() -> None:
     rng = np.random.default_rng(4)
     ids = rng.choice(0x1FFFFFFF, 5000, replace=False)
