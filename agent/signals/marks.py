@@ -77,7 +77,9 @@ class Marks:
         else:
             width = self._width.take(message)
             at[_PAYLOAD] += ahead * (width - 1)
-            for column in range(int(width.max())):
+            least = int(width.min())
+            self._words[at[_PAYLOAD, :, None] + np.arange(least)] = payload[:, :least]
+            for column in range(least, int(width.max())):
                 there = width > column
                 self._words[at[_PAYLOAD, there] + column] = payload[there, column]
             self._halves[at[_LENGTH]] = np.minimum(rows.length, (_WORD * width).astype(np.uint16))
