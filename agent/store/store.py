@@ -175,6 +175,9 @@ class Store:
         """
         with self._database.transaction() as connection:
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
+        if self._audit is not None:
+            words = "state and audit log can be written again"
+            self._note([AuditEntry(at=self._audit.now(), event="disk_back", detail=words)])
 
     def deliverable(self) -> list[Entry]:
         """Return the entries that may be on their way at the same time, oldest first."""

@@ -1,6 +1,9 @@
 """The owner's rules on running tasks: iterations refused, results withheld, budgets, reloads."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,10 @@ import pytest
 from agent.policy import Budget, Policy, SignalRule
 from agent.sandbox import Outcome
 from agent.tasks.ports import Arrived
+from user_lib.contract.clock import SystemClock
 from user_lib.contract.window import Window
+from user_lib.wire.audit_log import CURRENT, AuditLog
+from user_lib.wire.audit_reading import check, read
 
 Vehicle = Any
 SUMS = SignalRule(rule="sums-only", match=("Vehicle.*",), may="aggregates", at_least=5)
@@ -183,3 +189,42 @@ def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:
     end = vehicle.end()
     assert end is not None
     assert (end.state, end.reason, end.rule) == ("rejected", "raw_forbidden", "sums-only")
+
+
+@contextmanager
+def full_disk(file: Path) -> Iterator[None]:
+    """Let every write to an open file fail as on a full disk."""
+    (number,) = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _target(fd) == str(file)]
+    kept, full = os.dup(number), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, number)
+    yield
+    os.dup2(kept, number)
+    os.close(kept)
+    os.close(full)
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # the directory that is being listed
+        return ""
+
+
+def test_nothing_is_begun_that_the_audit_log_does_not_take(
+    vehicle: Vehicle, tmp_path: Path
+) -> None:
+    audit = AuditLog(tmp_path / "audit", SystemClock(), limit_mb=1)
+    vehicle.store.note_in(audit)
+
+    with full_disk(audit.directory / CURRENT):
+        vehicle.assign()
+        assert vehicle.held() is None
+        assert "audit log cannot be written" in vehicle.table.unwritable
+        vehicle.tick(5)
+        assert vehicle.table.unwritable
+    vehicle.tick(5)
+    vehicle.assign()
+
+    assert vehicle.held() is not None
+    assert [e.event for e in read(audit.directory)] == ["disk_back", "accepted"]
+    assert check(audit.directory).problems == ()
