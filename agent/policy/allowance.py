@@ -43,9 +43,15 @@ class Allowance:
     """Judges and counts by one policy, which a reload exchanges."""
 
     def __init__(
-        self, policy: Policy, account: Account | None = None, keys_of: KeysOf = no_keys
+        self,
+        policy: Policy,
+        account: Account | None = None,
+        keys_of: KeysOf = no_keys,
+        *,
+        kept: bool = True,
     ) -> None:
-        self.policy = policy
+        """``kept``: whether the account outlives the process; a simulated vehicle's does not."""
+        self.policy, self._kept = policy, kept
         self._keys_of, self._boot = keys_of, boot_id()
         self._durable = self._account = account or Account()
         self._told: set[str] = set()
@@ -110,6 +116,8 @@ class Allowance:
     def to_save(self) -> Account | None:
         """What has to be written with what is being written; None when nothing changed."""
         before, now = self._durable, self._account
+        if not self._kept:
+            return None
         if (before.spent, before.sent) != (now.spent, now.sent):
             return now
         aged = now.elapsed_ns - before.elapsed_ns >= SAVED_EVERY_NS or before.seen is None

@@ -230,8 +230,8 @@ class LightVehicle:
         )
         policy, modules = Policy(), Modules(())
         around = Surroundings(
-            identity, self.store, self._signals, _Slots(self._mailbox.post), Allowance(policy),
-            self._mailbox.post,
+            identity, self.store, self._signals, _Slots(self._mailbox.post),
+            Allowance(policy, kept=False), self._mailbox.post,
         )  # fmt: skip
         trust = Trust(vehicle_id, None if identities is None else identities.analysts)
         rules = Rules(policy, frozenset(), self._signals, trust)
