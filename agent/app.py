@@ -11,13 +11,14 @@ import zmq
 
 import hw
 from agent.config import AgentConfig, taken_over
+from agent.contents import Contents
 from agent.gathering import Gathering
 from agent.inbox import Inbox
 from agent.link.dealer import Dealer
 from agent.loop import About, MainLoop
 from agent.orders import Orders, Rules
 from agent.policy import Allowance, idle_patterns
-from agent.sandbox import Sandbox, SandboxConfig
+from agent.sandbox import Sandbox, SandboxConfig, output_bytes
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile, load_profile
 from agent.store import Store
@@ -25,7 +26,7 @@ from agent.supervision import Supervision
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
 from agent.tasks.ports import News, Signals
-from agent.tasks.receipt import Identity
+from agent.tasks.receipt import Identity, SizeCap
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.tasks.workers import Workers
@@ -79,6 +80,11 @@ def open_sources(config: AgentConfig, profile: Profile, clock: Clock) -> list[So
             "[{kind: can, interface: socketcan, channel: can0}]"
         )
     return hw.open_sources(wanted, clock=clock)
+
+
+def size_cap(config: AgentConfig) -> SizeCap:
+    """Return how large a result may be: more than half of the outbox could never be sent."""
+    return SizeCap(int(min(config.contents.largest_mb, config.outbox_mb / 2) * 1e6))
 
 
 class Agent:
@@ -146,6 +152,7 @@ class Agent:
                 external=config.external_methods,
                 level=config.policy.sandbox,
                 socket=config.sandbox_socket,
+                output_bytes=output_bytes(size_cap(config).own_bytes),
             )
         )
         sandbox.start()
@@ -162,14 +169,16 @@ class Agent:
             agent_version(),
             hub.catalog_hash,
             None if keys is None else keys.own.sign,
+            size_cap(config),
         )
+        contents = Contents(store, int(config.contents.store_mb * 1e6))
         signals = Gathering(hub)
         modules = Modules(store.slots)
         external = frozenset(config.external_methods)
         trust = _trust(config, self._clock, self._wall)
         allowance = Allowance(config.policy, store.account, trust.fingerprints)
-        around = Surroundings(identity, store, signals, workers, allowance, inbox.post)
-        rules = Rules(config.policy, external, signals, trust, sandbox.problem)
+        around = Surroundings(identity, store, signals, workers, allowance, inbox.post, contents)
+        rules = Rules(config.policy, external, signals, trust, identity.cap, sandbox.problem)
         orders = Orders(identity, rules, store, Table(around, modules), modules)
         self._hub, self._rules, self._identity = hub, rules, identity
 
@@ -191,6 +200,8 @@ class Agent:
             hello=_hello(config, profile, identity, sandbox.problem),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             stats=stats,
+            contents=contents,
+            cap=identity.cap,
             turned=self._turned,
             clock_trusted=lambda: self._wall.trusted,
             signer=identity.signer,

@@ -16,7 +16,15 @@ from user_lib.wire.config import load_config
 from user_lib.wire.keys import load_keys
 from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["AgentConfig", "AgentKeys", "LogLevel", "checked", "read_config", "taken_over"]
+__all__ = [
+    "AgentConfig",
+    "AgentKeys",
+    "ContentsConfig",
+    "LogLevel",
+    "checked",
+    "read_config",
+    "taken_over",
+]
 
 LIVE_KEYS = frozenset({"profile", "profile_dirs", "policy", "policy_file", "tags", "log_level"})
 """What a reload changes: databases and names by the profile, the owner's rules, words."""
@@ -32,6 +40,15 @@ class AgentKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The cloud's card."""
     analysts: str
     """The directory of the cards of the analysts whose code and assignments run here."""
+
+
+class ContentsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is too large for a message and travels in chunks: results, parameters, feedback."""
+
+    largest_mb: Annotated[float, msgspec.Meta(ge=0.2, le=1000)] = 16.0
+    """The largest of them; a result has half of ``outbox_mb`` at most."""
+    store_mb: Annotated[float, msgspec.Meta(ge=1)] = 128.0
+    """All parameters and feedback that are kept for tasks at the same time."""
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +67,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     outbox_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
     audit_mb: Annotated[float, msgspec.Meta(ge=1)] = 16.0
     """Disk for the audit log; beyond it the oldest entries go, and a line says which."""
+    contents: ContentsConfig = ContentsConfig()
     tick_ms: Annotated[int, msgspec.Meta(ge=5, le=1000)] = 50
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Iterations that run at the same time."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import zmq
 
+from agent.contents import Contents, Wanted
 from agent.inbox import Inbox
 from agent.link import session as link
 from agent.link.dealer import Change, Dealer, Incoming
 from agent.orders import Orders
 from agent.store import Acknowledge, StateDamaged, StateUnwritable, Store
 from agent.tasks.ports import News
+from agent.tasks.receipt import SizeCap
 from agent.tasks.task import Now
 from user_lib.contract.clock import MS, Clock
 from user_lib.contract.errors import ProtocolError
@@ -19,11 +21,14 @@ from user_lib.contract.messages import (
     Ack,
     Assign,
     Catalog,
+    Chunk,
     Deliver,
     Feedback,
     Heartbeat,
     Hello,
+    NoContent,
     SendCatalog,
+    SendChunk,
     SendHello,
     SetCode,
     Welcome,
@@ -49,6 +54,9 @@ class About:
     catalog: Catalog
     stats: Callable[[], dict[str, float]]
     """Counters of the parts that the loop does not own."""
+    contents: Contents
+    cap: SizeCap
+    """The cloud's word on it is noted here."""
     clock_trusted: Callable[[], bool] = lambda: False
     """Whether the wall clock is known to be right."""
     turned: Callable[[int], None] = lambda now_ns: None
@@ -72,6 +80,7 @@ class MainLoop:
         self._dealer, self._store, self._orders = dealer, store, orders
         self._table, self._modules, self._about = orders.table, orders.modules, about
         self._inbox, self._clock = inbox, clock
+        self._contents = about.contents
         self._session = link.Session()
         self._acknowledged: list[int] = []
         self._told = -1
@@ -129,6 +138,7 @@ class MainLoop:
             self._table.take(news, now)
         if self._orders.trust.refresh():
             self._orders.trust_changed(now)
+        self._take_contents(now)
         self._table.tick(now)
         self._forget_acknowledged()
         self._speak(now)
@@ -141,6 +151,8 @@ class MainLoop:
                 self._connection(message, now)
             case Assign():
                 self._orders.assign(message, now)
+            case Chunk() | NoContent():
+                self._contents.hear(message, now.monotonic_ns)
             case Withdraw():
                 self._orders.withdraw(message, now)
             case SetCode():
@@ -150,16 +162,21 @@ class MainLoop:
             case _:
                 self._hear_link(message, now)
 
-    def _hear_link(self, message: Welcome | SendHello | SendCatalog | Ack, now: Now) -> None:
+    def _hear_link(
+        self, message: Welcome | SendHello | SendCatalog | Ack | SendChunk, now: Now
+    ) -> None:
         match message:
             case Welcome():
                 log.info("the cloud (%s) knows this vehicle", message.cloud_version)
                 self._session = link.welcomed(self._session, message, now.monotonic_ns)
+                self._about.cap.cloud_bytes = message.content_bytes
                 self._modules.report_all()
             case SendHello():
                 self._session = link.hello_asked(self._session, now.monotonic_ns)
             case SendCatalog():
                 self._dealer.send(self._about.catalog)
+            case SendChunk():
+                self._send_chunk(message)
             case Ack():
                 self._session = link.acknowledged(self._session, message.seqs)
                 self._acknowledged += message.seqs
@@ -172,8 +189,15 @@ class MainLoop:
             case Change.DISCONNECTED:
                 log.warning("the cloud is out of reach; results wait in the outbox")
                 self._session = link.disconnected(self._session)
+                self._contents.interrupted()
             case Change.REFUSED:
                 pass  # the dealer said why, and tries again
+
+    def _take_contents(self, now: Now) -> None:
+        """Put on disk what came of contents, and want what tasks need by now."""
+        self._contents.keep(now.monotonic_ns)
+        wanted = (Wanted(name, content) for name, content in self._table.wanted())
+        self._contents.want(wanted, now.monotonic_ns)
 
     # --- speaking --------------------------------------------------------------------------------
 
@@ -185,6 +209,9 @@ class MainLoop:
             self._session, self._store.deliverable(), now.monotonic_ns
         )
         self._report()
+        if self._session.state is link.LinkState.UP:
+            for fetch in self._contents.due(now.monotonic_ns):
+                self._dealer.send(fetch)
         for command in commands:
             match command:
                 case link.SayHello():
@@ -221,6 +248,11 @@ class MainLoop:
         except ProtocolError:
             log.exception("entry %d of the outbox cannot be sent", seq)
 
+    def _send_chunk(self, ask: SendChunk) -> None:
+        chunk = self._contents.answer(ask)
+        if chunk is not None and self._dealer.send(chunk):
+            self._contents.sent_bytes += len(chunk.data)
+
     def _heartbeat(self, now: Now) -> Heartbeat:
         return Heartbeat(
             tasks=self._table.held(now),
@@ -248,6 +280,7 @@ class MainLoop:
             "outbox.entries": store.entries,
             "outbox.mb": store.outbox_bytes / 1e6,
             "outbox.lost": store.dropped_results,
+            **self._contents.stats(),
             "link.connects": dealer.connects,
             "link.malformed": dealer.malformed,
             "link.refused": dealer.refused,

@@ -13,11 +13,12 @@ from agent.tasks.code import CodeSlot, arm
 from agent.tasks.live import over_by
 from agent.tasks.modules import Modules
 from agent.tasks.ports import Signals
-from agent.tasks.receipt import Identity
+from agent.tasks.receipt import Identity, SizeCap
 from agent.tasks.table import Table
 from agent.tasks.task import DataOver, Now, Position, RoundBegan, RoundsPassed, Withdrawn
 from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
+from user_lib.contract.content import megabytes
 from user_lib.contract.errors import CodeError
 from user_lib.contract.ids import UserId
 from user_lib.contract.messages import Assign, CodeReport, Feedback, SetCode, TaskEnded, Withdraw
@@ -36,6 +37,8 @@ class Rules:
     external: Collection[str]
     signals: Signals
     trust: Trust
+    cap: SizeCap
+    """How large a content may be."""
     barred: str = ""
     """Why the sandbox cannot confine foreign code on this machine; empty when it can."""
 
@@ -186,6 +189,14 @@ class Orders:
                 detail=f"this vehicle cannot confine foreign code: {rules.barred}; "
                 "use a built-in method",
                 path="onboard",
+            )
+        content = spec.onboard_content
+        if content is not None and content.size > rules.cap.own_bytes:
+            size = megabytes(content.size)
+            return Refusal(
+                reason="content_too_large",
+                detail=f"the parameters have {size}; at most {rules.cap} are taken here",
+                path="onboard_params",
             )
         return refusal_for(
             spec,

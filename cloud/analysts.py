@@ -30,6 +30,8 @@ from user_lib.contract.messages import (
     Pong,
     Prove,
     PushCode,
+    PutChunk,
+    ReadChunk,
     ReadEvents,
     Rejection,
     RemoveCode,
@@ -122,6 +124,10 @@ class Analysts:
                 return self._cancel(user, ask)
             case ReadEvents(wait_s=wait_s) | CodeStatus(wait_s=wait_s):
                 return self._waited(user, ask, final=wait_s == 0)
+            case PutChunk():
+                return self._context.contents.put(user, ask)
+            case ReadChunk(assignment_id=assignment_id):
+                return self._context.contents.read(self._own(user, assignment_id), ask)
             case PushCode() | RollbackCode() | RemoveCode():
                 return change_code(self._context, self._jobs, user, ask)
             case _:

@@ -13,7 +13,7 @@ from types import FrameType
 
 import zmq
 
-from agent.sandbox import Sandbox, SandboxConfig
+from agent.sandbox import Sandbox, SandboxConfig, output_bytes
 from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
 from cloud.doorman import Doorman
@@ -78,7 +78,8 @@ class App:
         on_close(self._ledger.close)
         self._service = Service(config, self._ledger, self._clock, version(), self._auth)
         on_close(self._service.close)
-        sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket))
+        largest = output_bytes(int(config.contents.largest_mb * 1e6))
+        sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket, output_bytes=largest))
         self._workers = Workers(config.ledger, config.offboard.workers, sandbox)
         on_close(self._workers.close)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -139,7 +140,7 @@ class App:
         )
 
     def _turn(self) -> None:
-        self._router.wait(WAIT_MS)
+        self._router.wait(0 if self._service.has_more else WAIT_MS)
         began_ns = self._clock.monotonic_ns()
         self._watch_doorman()
         self._service.turned_away(*self._turned_away)
@@ -228,6 +229,7 @@ class App:
     def _look(self) -> Snapshot:
         """Return what the metrics are rendered from, in another thread."""
         online, known = self._service.vehicles
+        pulls, waiting = self._service.contents.under_way
         return Snapshot(
             messages=dict(self._router.counts),
             complaints=dict(self._service.complaints.counts),
@@ -237,6 +239,9 @@ class App:
             requests_waiting=self._service.waiting,
             offboard_queued=self._workers.queued,
             ledger_bytes=_size_of(self._config.ledger),
+            contents=dict(self._service.contents.stats()),
+            content_pulls=pulls,
+            content_waiting=waiting,
             turns=self._turns,
             busy_s=self._busy_ns / SECOND,
         )

@@ -10,7 +10,16 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.config import load_config
 from user_lib.wire.socket import check_endpoint, check_trust
 
-__all__ = ["Bounds", "CloudKeys", "Config", "OffboardConfig", "Rate", "check", "load"]
+__all__ = [
+    "Bounds",
+    "CloudKeys",
+    "Config",
+    "ContentsConfig",
+    "OffboardConfig",
+    "Rate",
+    "check",
+    "load",
+]
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -56,6 +65,17 @@ class Bounds(_Part, frozen=True, kw_only=True):
     """What everybody else may ask."""
 
 
+class ContentsConfig(_Part, frozen=True, kw_only=True):
+    """What is too large for a message and travels in chunks: parameters, feedback, results."""
+
+    largest_mb: Annotated[float, msgspec.Meta(ge=0.2, le=1000)] = 64.0
+    """The largest of them."""
+    store_mb: Annotated[float, msgspec.Meta(ge=1)] = 8192.0
+    """All that are kept, in the ledger, at the same time."""
+    reserve_mb: Annotated[float, msgspec.Meta(ge=0)] = 256.0
+    """Room on the ledger's disk that contents leave to everything else."""
+
+
 class CloudKeys(_Part, frozen=True, kw_only=True):
     """Who the cloud is, and whom it lets in; relative paths are relative to the file."""
 
@@ -75,6 +95,7 @@ class Config(_Part, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     audit_mb: Annotated[float, msgspec.Meta(ge=1)] = 64.0
     """Disk for the audit log beside the ledger; beyond it the oldest entries go, with a word."""
+    contents: ContentsConfig = ContentsConfig()
     keep_ended_days: Positive | None = None
     """Assignments that ended longer ago are removed with their results; None keeps them all."""
     keys: CloudKeys | None = None

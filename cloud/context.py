@@ -6,6 +6,7 @@ from cloud.audit import Audit
 from cloud.auth import Auth
 from cloud.complaints import Complaints
 from cloud.config import Config
+from cloud.contents import ContentDesk
 from cloud.ledger import Ledger
 from cloud.mail import Mail
 from cloud.offboard import Work
@@ -41,5 +42,6 @@ class Context:
     slots: Slots
     complaints: Complaints
     audit: Audit
+    contents: ContentDesk
     news: News = field(default_factory=News)
     work: list[Work] = field(default_factory=list)

@@ -47,21 +47,24 @@ def explanation(context: Context, row: AssignmentRow, job: Job | None) -> Explan
     """Say where an assignment stands on each of its vehicles, and whom its oldest round awaits."""
     rows = context.ledger.assignments.members(row.row)
     rounds = sorted(job.state.open.values(), key=lambda r: r.number) if job is not None else []
+    sent = context.contents.progress(row.assignment_id)
     return Explanation(
         job=job_info(row, tuple(m.vehicle_id for m in rows)),
-        members=tuple(_member(context, row, m) for m in rows),
+        members=tuple(_member(context, row, m, sent.get(m.vehicle_id, "")) for m in rows),
         open_rounds=tuple(r.number for r in rounds),
         waiting_for=tuple(sorted(rounds[0].pending)) if rounds else (),
     )
 
 
-def _member(context: Context, row: AssignmentRow, member: MemberRow) -> MemberInfo:
+def _member(context: Context, row: AssignmentRow, member: MemberRow, under_way: str) -> MemberInfo:
     vehicle = context.registry.vehicles.get(member.vehicle_id)
     online = vehicle is not None and vehicle.online
     held = None if vehicle is None else vehicle.tasks.get(row.assignment_id)
     state, iteration, detail = member.state, member.iteration, _words(member)
     if member.state not in TASK_ENDS and held is not None:
         state, iteration, detail = held.state, held.iteration, held.detail
+    if under_way:
+        detail = f"{detail}; {under_way}" if detail else under_way
     if not online and member.state not in TASK_ENDS:
         detail = f"offline; last: {detail}" if detail else "offline"
     return MemberInfo(

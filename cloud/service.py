@@ -14,6 +14,7 @@ from cloud.audit import Audit
 from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Config
+from cloud.contents import ContentDesk
 from cloud.context import Context
 from cloud.gate import Gate, number_of
 from cloud.jobs import Jobs
@@ -84,6 +85,16 @@ class Service:
         return len(self._waiting)
 
     @property
+    def has_more(self) -> bool:
+        """Whether the next turn need not wait for messages."""
+        return self._context.contents.has_more
+
+    @property
+    def contents(self) -> ContentDesk:
+        """What travels in chunks."""
+        return self._context.contents
+
+    @property
     def ledger_path(self) -> Path:
         """Where the ledger is."""
         return self._ledger.path
@@ -129,6 +140,7 @@ class Service:
 
         Raises: LedgerError, when the disk does not take it; then call `recover`.
         """
+        self._context.contents.turn()
         self._analysts.wake()
         self._audit.write()
         self._ledger.commit()
@@ -199,6 +211,7 @@ class Service:
             slots=slots,
             complaints=self.complaints,
             audit=self._audit,
+            contents=ContentDesk(self._config, self._ledger, mail, self._clock, self.complaints),
         )
         self._jobs = Jobs(self._context)
         self._vehicles = Vehicles(self._context, self._jobs, self._version)

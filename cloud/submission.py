@@ -28,8 +28,7 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
     spec = parse(ask.spec)
     check_assignment(context.auth, user, ask)
     _check_expiry(spec, context.clock.unix_ns())
-    check_params("onboard", spec.onboard, spec.onboard_params)
-    check_params("offboard", spec.offboard, spec.offboard_params)
+    _check_params(context, user, spec)
     _check_room(context, jobs, user)
     vehicles = select(spec, context.registry.vehicles)
     check_methods(spec, vehicles, context.registry.vehicles)
@@ -57,6 +56,16 @@ def _check_expiry(spec: Assignment, unix_ns: int) -> None:
             reason="expired",
             path="not_after",
         )
+
+
+def _check_params(context: Context, user: UserId, spec: Assignment) -> None:
+    """Refuse params that a method does not take; large ones were checked by the analyst's side."""
+    if spec.onboard_content is None:
+        check_params("onboard", spec.onboard, spec.onboard_params)
+    if spec.offboard_content is None:
+        check_params("offboard", spec.offboard, spec.offboard_params)
+    context.contents.check_given(user, spec.onboard_content, "onboard_params")
+    context.contents.check_given(user, spec.offboard_content, "offboard_params")
 
 
 def _check_room(context: Context, jobs: Jobs, user: UserId) -> None:

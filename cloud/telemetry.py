@@ -22,6 +22,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     requests_waiting: int = 0
     offboard_queued: int = 0
     ledger_bytes: int = 0
+    contents: Mapping[str, float] = {}
+    """Bytes received and sent in chunks, and contents that came damaged."""
+    content_pulls: int = 0
+    content_waiting: int = 0
+    """Vehicles that wait to be served."""
     turns: int = 0
     busy_s: float = 0.0
 
@@ -45,10 +50,15 @@ def _samples(now: Snapshot) -> Iterator[Sample]:
         ("assignments_live", now.assignments, "Assignments that run or are scheduled"),
         ("requests_waiting", now.requests_waiting, "Requests of analysts that wait for news"),
         ("offboard_queued", now.offboard_queued, "Rounds that wait for an off-board worker"),
+        ("content_pulls", now.content_pulls, "Contents of results that are being pulled"),
+        ("content_waiting", now.content_waiting, "Vehicles that wait for a chunk of a content"),
         ("ledger_bytes", now.ledger_bytes, "Size of the ledger, its journal included"),
     )
     for name, value, said in gauges:
         yield Sample(f"oodida_cloud_{name}", value, said)
+    for name, total in now.contents.items():
+        said = "Contents: bytes received and sent in chunks, and how many came damaged"
+        yield Sample(f"oodida_cloud_content_{name}_total", total, said, {}, "counter")
     counters = (
         ("turns_total", now.turns, "Turns of the loop"),
         ("busy_seconds_total", now.busy_s, "Time that the loop did not wait"),

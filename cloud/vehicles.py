@@ -11,8 +11,10 @@ from cloud.registry import Vehicle
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import (
     Catalog,
+    Chunk,
     CodeReport,
     Deliver,
+    Fetch,
     FromVehicle,
     Heartbeat,
     Hello,
@@ -61,6 +63,7 @@ class Vehicles:
         LOG.info("vehicle %s went offline", name)
         seen_ns = self._context.registry.vehicles[name].seen_unix_ns
         self._context.ledger.fleet.seen([(name, seen_ns)])
+        self._context.contents.lost(name)
         self._jobs.presence(name, online=False)
         self._context.news.code.update(self._context.slots.analysts())
 
@@ -71,9 +74,8 @@ class Vehicles:
             case Heartbeat():
                 self._heartbeat(vehicle, message)
                 self._ask_for_catalog(peer, vehicle.hello.dbc_hash)
-            case Deliver(seq=seq, item=item):
-                self._item(vehicle, item)
-                self._context.mail.ack(peer, seq)
+            case Deliver() | Fetch() | Chunk():
+                self._of_contents(peer, vehicle, message)
             case CodeReport():
                 self._code_report(vehicle, message)
             case Catalog(dbc_hash=dbc_hash, signals=signals):
@@ -104,6 +106,7 @@ class Vehicles:
         if before is None or before.epoch != hello.epoch:
             context.slots.forget(name)
         context.ledger.fleet.put(hello, unix_ns)
+        context.contents.lost(name)  # what was asked of its last connection is gone
         self._welcome(peer, hello)
         if not was_online:
             LOG.info("vehicle %s is online (%s, agent %s)", name, hello.model, hello.agent_version)
@@ -136,6 +139,7 @@ class Vehicles:
             cloud_version=self._version,
             messages_per_s=rate.messages_per_s,
             mb_per_s=rate.mb_per_s,
+            content_bytes=context.contents.largest_bytes,
         )
         context.mail.to_peer(peer, welcome)
         self._ask_for_catalog(peer, hello.dbc_hash)
@@ -172,6 +176,32 @@ class Vehicles:
                 self._jobs.lost(msgspec.structs.replace(item, vehicle_id=name))
             case TaskEnded():
                 self._jobs.task_ended(msgspec.structs.replace(item, vehicle_id=name))
+
+    def _of_contents(self, peer: Peer, vehicle: Vehicle, message: Deliver | Fetch | Chunk) -> None:
+        match message:
+            case Deliver():
+                self._deliver(peer, vehicle, message)
+            case Chunk():
+                self._take(peer, vehicle, message)
+            case Fetch():
+                self._context.contents.fetch(vehicle.hello.vehicle_id, message)
+
+    def _deliver(self, peer: Peer, vehicle: Vehicle, deliver: Deliver) -> None:
+        """Keep an entry of an outbox; a result whose content is not here has to wait for it."""
+        item, name = deliver.item, vehicle.hello.vehicle_id
+        if isinstance(item, Result) and self._context.contents.lacks(name, deliver.seq, item):
+            return
+        self._item(vehicle, item)
+        self._context.mail.ack(peer, deliver.seq)
+
+    def _take(self, peer: Peer, vehicle: Vehicle, chunk: Chunk) -> None:
+        """Keep a chunk, and the results that were waiting for it."""
+        for offer in self._context.contents.take(vehicle.hello.vehicle_id, chunk):
+            other = self._context.registry.vehicles.get(offer.vehicle)
+            if other is not None:
+                self._item(other, offer.result)
+            if offer.vehicle == vehicle.hello.vehicle_id:
+                self._context.mail.ack(peer, offer.seq)  # others repeat it, and are told then
 
     def _code_report(self, vehicle: Vehicle, report: CodeReport) -> None:
         slot = self._context.slots.reported(vehicle.hello.vehicle_id, report)

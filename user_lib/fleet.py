@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
+import numpy as np
+
 from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
+from user_lib.contents import give, outsourced
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import (
@@ -57,6 +60,9 @@ Side: TypeAlias = Literal["onboard", "offboard"]
 Spec: TypeAlias = Mapping[str, Any] | Assignment | str | Path
 """An assignment in the grammar, or the path of a YAML file that holds one."""
 
+_PARAMS = ("onboard_params", "offboard_params")
+MAX_GIVEN_BYTES = 1 << 30
+"""Params larger than this are a mistake; what a cloud takes is its operator's choice."""
 CHANGE_TRIES = 5
 HOLD_S = 1.0
 """How long one question for the state of the slots waits at the cloud."""
@@ -136,9 +142,23 @@ def read_spec(spec: Spec | None, keys: Mapping[str, Any]) -> Assignment:
         plain = dict(spec)
     else:
         raise AssignmentError(f"give a mapping or the path of a YAML file, not {spec!r:.60}")
-    assignment = parse({**plain, **keys})
+    assignment = parse(_listed({**plain, **keys}), params_bytes=MAX_GIVEN_BYTES)
     check_params(assignment)
     return assignment
+
+
+def _listed(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a specification whose params hold lists where they held numpy arrays."""
+    params = {key: _without_arrays(spec[key]) for key in _PARAMS if key in spec}
+    return {**spec, **params}
+
+
+def _without_arrays(value: Any) -> Any:  # noqa: ANN401 - whatever the analyst gave
+    if isinstance(value, Mapping):
+        return {key: _without_arrays(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_arrays(inner) for inner in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 class Fleet:
@@ -196,7 +216,9 @@ class Fleet:
         Raises: AssignmentError, before anything is sent, for what can be seen here; Rejected, when
                 the cloud says no.
         """
-        assignment = read_spec(spec, keys)
+        assignment, bodies = outsourced(read_spec(spec, keys))
+        for body in bodies:
+            give(self._connection, body)
         token, link = new_id("token"), self._connection.settings.keys
         ask = Submit(spec=assignment, token=token)
         if link is not None:

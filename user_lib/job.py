@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from user_lib.connection import Connection
+from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import OodidaError
@@ -61,6 +62,7 @@ class Job:
     ) -> None:
         self._connection = connection
         self._signatures = Signatures(connection, info.assignment_id, vehicles)
+        self._contents = Contents(connection, info.assignment_id)
         self._info = info
         self._clock = clock or SystemClock()
 
@@ -99,9 +101,9 @@ class Job:
 
         Raises: JobFailed, after the last round, when the job failed; not when it was cancelled.
         """
-        for event in self.events(("round",)):
+        for event in self._news(("round",)):
             if isinstance(event.item, RoundClosed):
-                yield Round(event.item)
+                yield Round(event.item, self._contents)
         self._raise_if_failed()
 
     def stream(self) -> Iterator[VehicleResult]:
@@ -109,33 +111,34 @@ class Job:
 
         Raises: JobFailed, after the last result, as `rounds`.
         """
-        for event in self.events(("result",)):
+        for event in self._news(("result",)):
             if isinstance(event.item, Result):
-                yield VehicleResult(event.item)
+                yield VehicleResult(event.item, self._contents)
         self._raise_if_failed()
 
     def events_so_far(self, after_seq: int = 0) -> Iterator[Event]:
         """Yield the events so far whose number is above ``after_seq``, without waiting."""
-        return self._verified(read(self._connection, self.id, after_seq=after_seq))
+        events = self._verified(read(self._connection, self.id, after_seq=after_seq))
+        return map(self._contents.whole, events)
 
     def events(self, kinds: tuple[Kind, ...] = ALL_KINDS, *, after_seq: int = 0) -> Iterator[Event]:
         """Yield the numbered events after ``after_seq``, live, until the job ends.
 
         Whoever keeps the number of the last event can go on there in another process.
         """
-        pages = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
-        for page in pages:
-            yield from self._verified(page.events)
+        return map(self._contents.whole, self._news(kinds, after_seq))
 
     def results(self) -> list[VehicleResult]:
         """Return every vehicle's results so far, in the order in which they arrived."""
         events = self._verified(read(self._connection, self.id, ("result",)))
-        return [VehicleResult(e.item) for e in events if isinstance(e.item, Result)]
+        contents = self._contents
+        return [VehicleResult(e.item, contents) for e in events if isinstance(e.item, Result)]
 
     def closed_rounds(self) -> list[Round]:
         """Return the rounds closed so far."""
         events = read(self._connection, self.id, ("round",))
-        return [Round(e.item) for e in events if isinstance(e.item, RoundClosed)]
+        contents = self._contents
+        return [Round(e.item, contents) for e in events if isinstance(e.item, RoundClosed)]
 
     def to_numpy(self, of: Literal["results", "rounds"] = "results") -> Columns:
         """Return what came back so far as columns; failed iterations are left out.
@@ -209,11 +212,17 @@ class Job:
 
         Raises: ConfigError, without keys.
         """
-        return self._signatures.verify(read(self._connection, self.id))
+        return self._signatures.verify(read(self._connection, self.id), self._contents)
 
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""
         return self._connection.ask(Explain(assignment_id=self.id), Explanation)
+
+    def _news(self, kinds: tuple[Kind, ...], after_seq: int = 0) -> Iterator[Event]:
+        """Yield events live, as they are; their contents are pulled when somebody looks."""
+        pages = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
+        for page in pages:
+            yield from self._verified(page.events)
 
     def _verified(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass events on of which vehicles have signed their part. Raises: SignatureError."""

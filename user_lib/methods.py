@@ -42,5 +42,7 @@ def check_params(assignment: Assignment) -> None:
 
     Raises: AssignmentError, naming the param and what it may hold.
     """
-    check_half("onboard", assignment.onboard, assignment.onboard_params)
-    check_half("offboard", assignment.offboard, assignment.offboard_params)
+    if assignment.onboard_content is None:
+        check_half("onboard", assignment.onboard, assignment.onboard_params)
+    if assignment.offboard_content is None:
+        check_half("offboard", assignment.offboard, assignment.offboard_params)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from user_lib.contents import Contents
 from user_lib.contract.assignment import Json
+from user_lib.contract.content import megabytes
 from user_lib.contract.messages import Group, Result, RoundClosed
 from user_lib.contract.states import RoundState
 from user_lib.tables import say
@@ -21,9 +23,13 @@ SHORT_VERSION = 8
 
 @dataclass(frozen=True, repr=False)
 class VehicleResult:
-    """What one iteration on one vehicle produced; ``receipt`` is all that is known of it."""
+    """What one iteration on one vehicle produced; ``receipt`` is all that is known of it.
+
+    A large value is pulled from the cloud when it is looked at.
+    """
 
     receipt: Result
+    contents: Contents | None = None
 
     @property
     def vehicle(self) -> str:
@@ -42,8 +48,13 @@ class VehicleResult:
 
     @property
     def value(self) -> Json:
-        """What the on-board method returned; None when it failed."""
-        return self.receipt.value
+        """What the on-board method returned; None when it failed.
+
+        Raises: Rejected, when it is a large one that the cloud did not take; LinkError.
+        """
+        if self.receipt.payload is None or self.contents is None:
+            return self.receipt.value
+        return self.contents.body(self.receipt.payload).value
 
     @property
     def code_version(self) -> str:
@@ -58,7 +69,9 @@ class VehicleResult:
         return f"{self.receipt.reason or self.receipt.status}: {self.receipt.detail}"
 
     def __repr__(self) -> str:
-        said = say(self.value) if self.ok else f"failed, {say(self.error)}"
+        payload = self.receipt.payload
+        value = self.receipt.value if payload is None else f"content of {megabytes(payload.size)}"
+        said = say(value) if self.ok else f"failed, {say(self.error)}"
         notes = _notes(
             (f"code {self.code_version[:SHORT_VERSION]}", bool(self.code_version)),
             (f"{self.receipt.lost_frames} frames lost", self.receipt.lost_frames > 0),
@@ -70,9 +83,13 @@ class VehicleResult:
 
 @dataclass(frozen=True, repr=False)
 class Round:
-    """One iteration across the vehicles, closed; ``message`` is all that is known of it."""
+    """One iteration across the vehicles, closed; ``message`` is all that is known of it.
+
+    Large values are pulled from the cloud when they are looked at.
+    """
 
     message: RoundClosed
+    contents: Contents | None = None
 
     @property
     def number(self) -> int:
@@ -87,12 +104,14 @@ class Round:
     @property
     def value(self) -> Json:
         """The off-board method's output for the code version that counts; None without one."""
-        return self.message.groups[0].value if self.message.groups else None
+        return self.groups[0].value if self.message.groups else None
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """One aggregate for each code version, the one that counts first; never mixed."""
-        return self.message.groups
+        if self.contents is None:
+            return self.message.groups
+        return self.contents.whole_round(self.message).groups
 
     @property
     def vehicles(self) -> tuple[str, ...]:
@@ -136,7 +155,9 @@ def _said(message: RoundClosed) -> str:
 
 
 def _say_group(group: Group, *, many: bool) -> str:
-    said = f"no value, {say(group.error)}" if group.error else say(group.value)
+    large = group.payload
+    value = group.value if large is None else f"content of {megabytes(large.size)}"
+    said = f"no value, {say(group.error)}" if group.error else say(value)
     if not many:
         return said
     return (

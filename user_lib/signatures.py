@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from user_lib.connection import Connection
+from user_lib.contents import Contents
 from user_lib.contract.errors import ConfigError, ProtocolError, SignatureError
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import (
@@ -62,7 +63,7 @@ class Signatures:
                 f"keys: then enrol its card in {self._place()} (`oodida keys enrol`)"
             ) from None
 
-    def verify(self, events: Iterable[Event]) -> Verification:
+    def verify(self, events: Iterable[Event], contents: Contents) -> Verification:
         """Verify a job as a whole.
 
         Raises: ConfigError, without keys.
@@ -72,7 +73,7 @@ class Signatures:
             raise ConfigError("keys: there are none (insecure), so nothing is signed to verify")
         proof = self._prove()
         self._cards.hear(proof.cards)
-        return verify(self._assignment_id, proof, events, keys.own, self._cards)
+        return verify(self._assignment_id, proof, events, keys.own, self._cards, contents)
 
     def _prove(self) -> Proof:
         """Return the whole proof, however many pages it takes."""

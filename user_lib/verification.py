@@ -16,8 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
 from user_lib.completeness import Completeness
+from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
 from user_lib.contract.ids import AssignmentId
@@ -88,8 +91,12 @@ def verify(
     events: Iterable[Event],
     keys: Keys,
     cards: VehicleCards,
+    large: Contents,
 ) -> Verification:
-    """Verify everything that came back for an assignment so far."""
+    """Verify everything that came back for an assignment so far.
+
+    A signature covers the name of what is too large for its message, and so its every byte.
+    """
     found = _Findings()
     spec = _assignment(assignment_id, proof, keys, found)
     good: dict[int, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
@@ -97,11 +104,11 @@ def verify(
     contents = _contents(proof, keys, found)
     for event in events:
         if isinstance(event.item, RoundClosed):
-            rounds.append(event.item)
+            rounds.append(large.whole_round(event.item))
         elif isinstance(event.item, JobChanged):
             _change(event.item, assignment_id, cards, found)
         elif _result(event.item, assignment_id, contents, cards, found):
-            good[event.item.iteration][event.item.vehicle_id].append(event.item)
+            good[event.item.iteration][event.item.vehicle_id].append(_whole(event.item, large))
     for ended in proof.ends:
         _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
     found.problems += found.complete.problems()
@@ -261,3 +268,10 @@ def _input(result: Result) -> RoundInput:
         partial=result.partial,
         code_version=result.code_version,
     )
+
+
+def _whole(result: Result, contents: Contents) -> Result:
+    if result.payload is None or result.status != "ok":
+        return result
+    body = contents.body(result.payload)
+    return msgspec.structs.replace(result, value=body.value, partial=body.partial)

@@ -15,6 +15,7 @@ code on an array, the way an analyst does at home. `describe` and `check_params`
 built-in methods without running any.
 """
 
+from agent.sandbox.answer import output_bytes
 from agent.sandbox.host import Sandbox, SandboxConfig, SandboxUnavailable
 from agent.sandbox.job import Half, Job, Limits, Outcome, RoundInput
 from agent.sandbox.lockdown.confinement import LEVELS, Level
@@ -42,6 +43,7 @@ __all__ = [
     "check",
     "check_params",
     "describe",
+    "output_bytes",
     "recompute",
     "run",
     "strongest",

@@ -10,7 +10,7 @@ import os
 import msgspec
 
 from agent.sandbox.job import Status
-from agent.sandbox.plain import MAX_CONTAINERS, NotPlain, plain
+from agent.sandbox.plain import MAX_CONTAINERS, MAX_ITEMS, NotPlain, plain
 from user_lib.contract.assignment import Json
 from user_lib.contract.errors import ProtocolError
 
@@ -22,6 +22,7 @@ __all__ = [
     "ExternalAnswer",
     "encode",
     "frame_length",
+    "output_bytes",
     "parse",
     "parse_line",
     "write_all",
@@ -39,6 +40,14 @@ MOST_BRACKETS = 3 * MAX_CONTAINERS // 2
 REASONS = frozenset(
     {"", "traceback", "exit", "result", "output", "memory", "code", "params", "sandbox"}
 )
+
+
+def output_bytes(value_bytes: int) -> int:
+    """Return how large a value may be as JSON, so that packed it has ``value_bytes`` at most.
+
+    A number takes up to 9 bytes packed and up to 25 as JSON.
+    """
+    return max(1 << 20, 3 * value_bytes)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +107,8 @@ def parse(frame: bytes) -> Answer:
     brackets = frame.count(b"[") + frame.count(b"{")
     if brackets > MOST_BRACKETS:
         raise ProtocolError(f"the worker's answer has {brackets} brackets; {MOST_BRACKETS} may be")
+    if frame.count(b",") > 2 * MAX_ITEMS:  # before anything of it becomes an object
+        raise ProtocolError(f"the worker's answer holds more than {MAX_ITEMS} values")
     try:
         answer = msgspec.json.decode(frame[PREFIX_BYTES:], type=Answer)
         checked = msgspec.structs.replace(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import zmq
 
+from agent.contents import Contents
 from agent.gathering import Gathering
 from agent.inbox import Inbox
 from agent.link.dealer import Change, Dealer
@@ -43,6 +44,7 @@ TURNS_AT_ONCE = 8
 REST_NS = 2 * SECOND
 """Tasks are looked at this often at least: start times and durations are as coarse."""
 OUTBOX_MB = 4.0
+STORE_MB = 32.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,12 +231,13 @@ class LightVehicle:
             None if keys is None else keys.own.sign,
         )
         policy, modules = Policy(), Modules(())
+        contents = Contents(self.store, int(STORE_MB * 1e6))
         around = Surroundings(
             identity, self.store, self._signals, _Slots(self._mailbox.post),
-            Allowance(policy, kept=False), self._mailbox.post,
+            Allowance(policy, kept=False), self._mailbox.post, contents,
         )  # fmt: skip
         trust = Trust(vehicle_id, None if identities is None else identities.analysts)
-        rules = Rules(policy, frozenset(), self._signals, trust)
+        rules = Rules(policy, frozenset(), self._signals, trust, identity.cap)
         orders = Orders(identity, rules, self.store, Table(around, modules), modules)
         hello = Hello(
             vehicle_id=vehicle_id,
@@ -246,7 +249,14 @@ class LightVehicle:
             dbc_hash=catalog.dbc_hash,
         )
         self.dealer = LightDealer(shared, keys)
-        about = About(hello=hello, catalog=catalog, stats=dict, signer=identity.signer)
+        about = About(
+            hello=hello,
+            catalog=catalog,
+            stats=dict,
+            contents=contents,
+            cap=identity.cap,
+            signer=identity.signer,
+        )
         self._due_ns = 0
         self._loop = MainLoop(self.dealer, self.store, orders, about, self._mailbox, shared.clock)
 

@@ -12,8 +12,10 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from user_lib.contract.errors import ConfigError, OodidaError
+from user_lib.wire import content_rows
 
 __all__ = ["Database", "StateDamaged", "StateUnwritable", "is_damage"]
 
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 FILE = "state.db"
 LOCK = "lock"
 MEMORY = ":memory:"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE tasks (
@@ -33,10 +35,11 @@ CREATE TABLE ended (number INTEGER PRIMARY KEY, assignment_id TEXT NOT NULL UNIQ
 CREATE TABLE code (analyst TEXT PRIMARY KEY, slot BLOB NOT NULL);
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, assignment_id TEXT NOT NULL, kind INTEGER NOT NULL,
-    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL
+    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL, digest TEXT
 );
 CREATE INDEX outbox_order ON outbox (kind, priority, seq, size);
 CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
+CREATE INDEX outbox_contents ON outbox (digest) WHERE digest IS NOT NULL;
 """
 FROM_VERSION_1 = """
 ALTER TABLE outbox RENAME COLUMN is_end TO kind;
@@ -45,6 +48,16 @@ CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
 DROP TABLE losses;
 """
 """That version only counted losses: which iterations they were, nobody knows any more."""
+FROM_VERSION_2 = """
+ALTER TABLE outbox ADD COLUMN digest TEXT;
+CREATE INDEX outbox_contents ON outbox (digest) WHERE digest IS NOT NULL;
+"""
+STEPS = (
+    SCHEMA + content_rows.SCHEMA,
+    FROM_VERSION_1 + FROM_VERSION_2 + content_rows.SCHEMA,
+    FROM_VERSION_2 + content_rows.SCHEMA,
+)
+"""By the version found, 0 for an empty file: what leads to `SCHEMA_VERSION`."""
 BUSY_TIMEOUT_MS = 2_000
 
 
@@ -84,6 +97,19 @@ class Database:
         if self._connection is None:
             raise StateUnwritable("the state is closed")
         return self._connection
+
+    def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query. Raises: StateDamaged; sqlite3.DatabaseError."""
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise StateDamaged(f"the state is damaged: {error}") from error
+            raise
+
+    def write(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        """Run a statement within the `transaction` that is open; return how many rows changed."""
+        return self.connection.execute(sql, values).rowcount
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -219,7 +245,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    for statement in (FROM_VERSION_1 if version else SCHEMA).split(";"):
+    for statement in STEPS[version].split(";"):
         connection.execute(statement)
     if not version:
         connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex,))

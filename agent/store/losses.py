@@ -91,7 +91,7 @@ def _open_record(
 def _put(connection: sqlite3.Connection, seq: int, record: Losses) -> int:
     item = msgspec.msgpack.encode(record)
     connection.execute(
-        "UPDATE outbox SET kind = ?, item = ?, size = ? WHERE seq = ?",
+        "UPDATE outbox SET kind = ?, item = ?, size = ?, digest = NULL WHERE seq = ?",
         (Kind.LOSSES, item, len(item), seq),
     )
     return len(item)

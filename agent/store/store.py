@@ -12,20 +12,23 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from agent.policy import Account
-from agent.store.database import Database, StateDamaged, StateUnwritable, is_damage
+from agent.store.database import Database, StateDamaged, StateUnwritable
 from agent.store.losses import drop_excess
-from agent.store.writes import ITEM, Note, Write, decode, write_to
+from agent.store.writes import ITEM, Enqueue, Note, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.messages import Chunk, Losses, Result, TaskEnded
 from user_lib.wire.audit_entry import Entry as AuditEntry
 from user_lib.wire.audit_log import AuditLog
+from user_lib.wire.content_rows import ContentRows
 
 __all__ = [
     "MAX_IN_FLIGHT",
@@ -70,6 +73,8 @@ class Store:
         self._audit: AuditLog | None = None
         self._database = Database(directory)
         self._limit_bytes = int(outbox_mb * 1e6)
+        self.contents = ContentRows(self._database)
+        """What results name, and what tasks were given by name; written by `apply` and below."""
         self.dropped_results = 0
         self._deliverable: list[Entry] | None = None
         """What `deliverable` returns, read anew after each write."""
@@ -97,6 +102,8 @@ class Store:
         kept = self._rows("SELECT value FROM meta WHERE key = 'account'")
         self.account = _account(kept[0][0]) if kept else Account()
         """What was charged to the owner's budgets, as it was at opening."""
+        self._named = self._owed()
+        """The contents that the outbox names."""
         self._recount()
 
     def _recount(self) -> None:
@@ -105,13 +112,8 @@ class Store:
             "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbox"
         )[0]
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        try:
-            return self._database.connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                raise StateDamaged(f"the state is damaged: {error}") from error
-            raise
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._database.read(query, values)
 
     def has_ended(self, assignment_id: AssignmentId) -> bool:
         """Whether the task ran, or was refused, and is over."""
@@ -128,18 +130,25 @@ class Store:
         writes = tuple(writes)
         self._note([write.entry for write in writes if isinstance(write, Note)])
         dropped = 0
-        entries, size = self.entries, self.outbox_bytes
+        entries, size, named = self.entries, self.outbox_bytes, self._named
         try:
             with self._database.transaction() as connection:
                 for write in writes:
                     growth = write_to(connection, write)
                     entries, size = entries + growth.entries, size + growth.size
+                    if isinstance(write, Enqueue) and write.result.payload is not None:
+                        self.contents.put(write.result.payload, write.body)
+                        named = named | {write.result.payload.digest}
                 if size > self._limit_bytes:
                     on_their_way = self._read_deliverable()
                     through_seq = on_their_way[-1].seq if on_their_way else 0
                     excess_bytes = size - self._limit_bytes
                     dropped = drop_excess(connection, excess_bytes, through_seq)
-            self.entries, self.outbox_bytes = entries, size
+                if named:
+                    owed = self._owed()
+                    self.contents.remove(named - owed)
+                    named = owed
+            self.entries, self.outbox_bytes, self._named = entries, size, named
         finally:
             self._deliverable = None
         if dropped:
@@ -186,7 +195,7 @@ class Store:
         return self._deliverable
 
     def _read_deliverable(self) -> list[Entry]:
-        rows = self._rows("SELECT seq, size FROM outbox ORDER BY seq LIMIT ?", (MAX_IN_FLIGHT,))
+        rows = self._rows(_DELIVERABLE, (MAX_IN_FLIGHT,))
         return _within([Entry(seq, size) for seq, size in rows], self._limit_bytes // 2)
 
     def load(self, seq: int) -> Result | Losses | TaskEnded | None:
@@ -194,6 +203,40 @@ class Store:
         rows = self._rows("SELECT item FROM outbox WHERE seq = ?", (seq,))
         item: Result | Losses | TaskEnded | None = decode(rows[0][0], ITEM) if rows else None
         return item
+
+    # --- contents --------------------------------------------------------------------------------
+
+    def owes(self, digest: str) -> bool:
+        """Whether an entry of the outbox names a content."""
+        return bool(self._rows("SELECT 1 FROM outbox WHERE digest = ?", (digest,)))
+
+    def receive(self, content: Content, chunks: Iterable[Chunk]) -> bool:
+        """Keep the next chunks of a content, on disk when this returns; False if it is damaged.
+
+        Raises: StateUnwritable.
+        """
+        with self._database.transaction():
+            self.contents.begin(content)
+            for chunk in chunks:
+                self.contents.append(content, chunk.offset, chunk.data)
+            if self.contents.have(content.digest) < content.size:
+                return True
+            return self.contents.seal(content)
+
+    def received(self) -> dict[str, int]:
+        """Return the contents that did not come from here, and how many bytes of each there are."""
+        owed = self._owed()
+        return {digest: have for digest, have in self.contents.listed() if digest not in owed}
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Throw contents away. Raises: StateUnwritable."""
+        with self._database.transaction():
+            self.contents.remove(digests)
+
+    def _owed(self) -> set[str]:
+        """Return the contents that the outbox names."""
+        rows = self._rows("SELECT DISTINCT digest FROM outbox WHERE digest IS NOT NULL")
+        return {digest for (digest,) in rows}
 
     def close(self) -> None:
         """Let the directory go."""
@@ -207,6 +250,15 @@ def _account(text: str) -> Account:
         return msgspec.json.decode(text, type=Account)
     except msgspec.DecodeError as error:
         raise StateDamaged(f"the account of the budgets cannot be read: {error}") from None
+
+
+_DELIVERABLE = """
+SELECT seq, size FROM outbox AS entry WHERE NOT (kind = 1 AND EXISTS (
+    SELECT 1 FROM outbox WHERE digest IS NOT NULL AND seq < entry.seq
+    AND assignment_id = entry.assignment_id
+)) ORDER BY seq LIMIT ?
+"""
+"""The end of a task is its last word: it waits for results whose contents are under way."""
 
 
 def _within(entries: list[Entry], limit_bytes: int) -> list[Entry]:

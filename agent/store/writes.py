@@ -66,10 +66,11 @@ class SavePosition(msgspec.Struct, frozen=True):
 
 
 class Enqueue(msgspec.Struct, frozen=True):
-    """Put a result in the outbox."""
+    """Put a result in the outbox, with the bytes of the content that it names."""
 
     result: Result
     priority: int
+    body: bytes = b""
 
 
 class EndTask(msgspec.Struct, frozen=True):
@@ -151,7 +152,15 @@ def _save_position(connection: sqlite3.Connection, write: SavePosition) -> Growt
 
 
 def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> Growth:
-    return _put(connection, write.result, write.priority, Kind.RESULT)
+    growth = _put(connection, write.result, write.priority, Kind.RESULT)
+    payload = write.result.payload
+    if payload is None:
+        return growth
+    connection.execute(
+        "UPDATE outbox SET digest = ?, size = size + ? WHERE seq = last_insert_rowid()",
+        (payload.digest, payload.size),
+    )
+    return Growth(growth.entries, growth.size + payload.size)
 
 
 def _end_task(connection: sqlite3.Connection, write: EndTask) -> Growth:

@@ -8,10 +8,9 @@ from agent.policy import Allowance, Refusal, Right, cap
 from agent.sandbox import Job, Outcome
 from agent.store import Write
 from agent.tasks.code import CodeSlot, Version
-from agent.tasks.ports import Durable, Finished, News, Signals, Slots, Subscription
+from agent.tasks.ports import Durable, Finished, Inputs, News, Signals, Slots, Subscription
 from agent.tasks.receipt import Identity, Run
 from agent.tasks.task import Command, DataOver, Event, Task
-from user_lib.contract.ids import VehicleId
 from user_lib.contract.window import Window
 
 __all__ = ["Cause", "Live", "Surroundings", "Uncommitted", "job_of", "over_by", "refused"]
@@ -31,6 +30,7 @@ class Surroundings:
     allowance: Allowance
     """The owner's rules at work."""
     post: Callable[[News], None]
+    inputs: Inputs
 
 
 @dataclass(eq=False, slots=True)
@@ -70,19 +70,25 @@ class Uncommitted:
     slot: CodeSlot | None
 
 
-def job_of(run: Run, allowance: Allowance, vehicle_id: VehicleId) -> Job:
+def job_of(run: Run, around: Surroundings) -> Job:
     """Return the sandbox's job for one iteration, within the owner's limits."""
-    task, spec = run.task, run.task.spec
+    task, spec, allowance = run.task, run.task.spec, around.allowance
+    params, opened = spec.onboard_params, task.opened
+    if spec.onboard_content is not None:
+        params = around.inputs.load(spec.onboard_content)
+    feedback = None if opened is None else opened.value
+    if opened is not None and opened.payload is not None:
+        feedback = around.inputs.load(opened.payload)
     return Job(
         half="onboard",
         method=spec.onboard,
         source=run.version.source if run.version else None,
         window=run.window,
-        params=spec.onboard_params,
+        params=params,
         state=task.position.memory,
-        feedback=task.opened.value if task.opened else None,
+        feedback=feedback,
         iteration=task.iteration,
-        vehicle=vehicle_id,
+        vehicle=around.identity.vehicle_id,
         limits=cap(allowance.policy, allowance.analyst(task.analyst), spec.limits),
     )
 

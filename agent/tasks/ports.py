@@ -7,7 +7,8 @@ from typing import Protocol, TypeAlias
 from agent.sandbox import Job, Outcome
 from agent.store import Write
 from agent.tasks.task import DataOver
-from user_lib.contract.assignment import Assignment
+from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.window import Window
 
@@ -15,6 +16,7 @@ __all__ = [
     "Arrived",
     "Durable",
     "Finished",
+    "Inputs",
     "News",
     "RanDry",
     "Signals",
@@ -90,6 +92,16 @@ class Slots(Protocol):
 
     def finished(self) -> None:
         """Free the slot of an outcome that was received."""
+
+
+class Inputs(Protocol):
+    """The contents that tasks were given by name."""
+
+    def missing(self, contents: Iterable[Content]) -> str:
+        """Say how far contents are that are not here; empty when all are."""
+
+    def load(self, content: Content) -> Json:
+        """Return the value of a content that is here."""
 
 
 class Durable(Protocol):

@@ -1,6 +1,6 @@
 """Results with their receipts, and the message that tells the end of a task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -8,15 +8,35 @@ from agent.sandbox import Outcome
 from agent.tasks.code import Version
 from agent.tasks.task import Now, Task
 from user_lib.contract.codec import MAX_BODY_BYTES
+from user_lib.contract.content import INLINE_BYTES, ResultBody, content_of, megabytes, pack
 from user_lib.contract.messages import Result, TaskEnded
 from user_lib.contract.signing import Signer, sign_item
 from user_lib.contract.window import Window
 
-__all__ = ["Identity", "Run", "end_of", "result_of"]
+__all__ = ["Identity", "Run", "SizeCap", "end_of", "result_of"]
 
 ENVELOPE_BYTES = 4096
 """Room for what a result travels in."""
+OWN_CAP = "contents.largest_mb and half of outbox_mb on this vehicle"
+CLOUDS_CAP = "contents.largest_mb of the cloud"
 DETAIL_CHARS = 16_000
+
+
+@dataclass(slots=True)
+class SizeCap:
+    """How large a content may be: by the vehicle's owner, and by the cloud once it has said so."""
+
+    own_bytes: int
+    cloud_bytes: int = 0
+
+    @property
+    def largest(self) -> int:
+        """What both take."""
+        return min(self.own_bytes, self.cloud_bytes or self.own_bytes)
+
+    def __str__(self) -> str:
+        key = OWN_CAP if self.largest == self.own_bytes else CLOUDS_CAP
+        return f"{megabytes(self.largest)} ({key})"
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,8 @@ class Identity:
     dbc_hash: str
     signer: Signer | None = None
     """Signs results; None in insecure mode."""
+    cap: SizeCap = field(default_factory=lambda: SizeCap(MAX_BODY_BYTES))
+    """The largest content that a result may name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +66,10 @@ class Run:
     """Of the databases by which the window was decoded; they may have been changed since."""
 
 
-def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Result:
-    """Return an iteration's result with its receipt.
+def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> tuple[Result, bytes]:
+    """Return an iteration's result with its receipt, and the bytes of the content that it names.
 
-    A value that is too large for a message becomes a failure that says so.
+    A value that is too large even for that becomes a failure that says so.
     """
     task, window, version = run.task, run.window, run.version
     result = Result(
@@ -79,23 +101,40 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Resul
         max_rss_mb=outcome.max_rss_mb,
         created_ns=now.unix_ns,
     )
-    result = _bounded(result)
-    return result if identity.signer is None else sign_item(result, identity.signer)
+    result, body = _parted(result, identity.cap)
+    return (result if identity.signer is None else sign_item(result, identity.signer)), body
 
 
-def _bounded(result: Result) -> Result:
+def _parted(result: Result, cap: SizeCap) -> tuple[Result, bytes]:
+    """Take a large value out of a result, so that it travels as content."""
     size = len(msgspec.msgpack.encode(result))
-    if size <= MAX_BODY_BYTES - ENVELOPE_BYTES:
-        return result
+    if size <= INLINE_BYTES:
+        return result, b""
+    body = pack(ResultBody(result.value, result.partial))
+    rest = msgspec.structs.replace(result, value=None, partial=None)
+    if len(body) <= INLINE_BYTES // 2:  # the words are what is large
+        return _bounded(result, size)
+    if len(body) <= cap.largest:
+        return msgspec.structs.replace(rest, payload=content_of(body)), body
+    return _failed(rest, f"the result has {megabytes(len(body))}; at most {cap} can be sent"), b""
+
+
+def _bounded(result: Result, size: int) -> tuple[Result, bytes]:
+    most = MAX_BODY_BYTES - ENVELOPE_BYTES
+    if size <= most:
+        return result, b""
+    words = f"the result has {megabytes(size)}; at most {megabytes(most)} can be sent"
+    return _failed(msgspec.structs.replace(result, prints=""), words), b""
+
+
+def _failed(result: Result, words: str) -> Result:
     return msgspec.structs.replace(
         result,
         status="error",
         reason="output",
-        detail=f"the result has {size} bytes; at most {MAX_BODY_BYTES - ENVELOPE_BYTES} can be "
-        "sent: return less, or ask for a smaller window",
+        detail=f"{words}: return less, or ask for a smaller window",
         value=None,
         partial=None,
-        prints="",
     )
 
 

@@ -8,7 +8,7 @@ is kept to be given again once the disk can be written. A fault at one task ends
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from agent import notes
@@ -43,6 +43,7 @@ from agent.tasks.task import (
 from agent.tasks.words import words_for
 from agent.tasks.writes import writes_of
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.content import Content, megabytes
 from user_lib.contract.errors import AssignmentError
 from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import TaskHeld
@@ -243,8 +244,7 @@ class Table:
             ticket, live.task, live.window, live.version, now.monotonic_ns, live.dbc_hash
         )
         self._runs[ticket] = live
-        job = job_of(live.run, self._around.allowance, self._around.identity.vehicle_id)
-        self._around.slots.submit(ticket, job)
+        self._around.slots.submit(ticket, job_of(live.run, self._around))
 
     def _forget(self, live: Live) -> None:
         task = live.task
@@ -290,7 +290,7 @@ class Table:
             if not self._around.slots.idle:
                 return
             live = self._tasks[task.assignment_id]
-            event: Event | None = self._forbidden(live)
+            event: Event | None = self._forbidden(live) or self._lacking(live)
             if event is None and not self._waits(live, now):
                 event = to_grant(live, self._modules.get(task.analyst), now)
             if event is not None:
@@ -312,7 +312,7 @@ class Table:
         return Refused(refusal.reason, refusal.detail, refusal.rule)
 
     def _waits(self, live: Live, now: Now) -> bool:
-        """Whether a budget of the owner's is used up, which the task then says."""
+        """Whether contents are under way or a budget of the owner's is used up; the task says."""
         analyst = live.task.analyst
         runs = [other.task.analyst for other in self._runs.values()]
         refusal = self._around.allowance.wait_for(analyst, (len(runs), runs.count(analyst)))
@@ -323,10 +323,21 @@ class Table:
                 live.task, refusal.reason, refusal.rule, words, now.unix_ns
             )
             self.write([Note(entry)], now)
+        words = words or self._around.inputs.missing(live.task.inputs)
         if words != live.waits_for:
             self.changes += bool(words) and not live.waits_for
             live.waits_for = words
         return bool(words)
+
+    def _lacking(self, live: Live) -> Refused | None:
+        """Return why a content that an iteration needs cannot be taken here."""
+        cap = self._around.identity.cap
+        for content in live.task.inputs:
+            if content.size > cap.own_bytes:
+                size = megabytes(content.size)
+                detail = f"the round's input has {size}; at most {cap} are taken here"
+                return Refused("content_too_large", detail)
+        return None
 
     # --- the disk --------------------------------------------------------------------------------
 
@@ -397,6 +408,12 @@ class Table:
         """Return how many tasks are in each state."""
         return Counter(live.task.state for live in self._tasks.values())
 
+    def wanted(self) -> Iterator[tuple[AssignmentId, Content]]:
+        """Yield the contents that tasks need, each with one of them."""
+        for name, live in self._tasks.items():
+            for content in live.task.wanted:
+                yield name, content
+
     def held(self, now: Now) -> tuple[TaskHeld, ...]:
         """Return every task as a heartbeat tells it."""
         runs = [live.run for live in self._runs.values() if live.run is not None]
@@ -405,7 +422,12 @@ class Table:
                 assignment_id=live.task.assignment_id,
                 state=live.task.state,
                 iteration=live.task.iteration,
-                detail=words_for(live, runs, now),
+                detail=self._words_for(live, runs, now),
             )
             for live in self._tasks.values()
         )
+
+    def _words_for(self, live: Live, runs: Sequence[Run], now: Now) -> str:
+        words = words_for(live, runs, now)
+        lacks = self._around.inputs.missing(live.task.inputs) if live.task.inputs else ""
+        return words if not lacks or lacks in words else f"{words}; {lacks}"

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.tasks.code import Verdict
 from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import Feedback, RollBack
 from user_lib.contract.states import TASK_ENDS, TaskState
@@ -95,6 +96,18 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def iteration(self) -> int:
         """The iteration that is gathered or computed."""
         return self.position.iteration
+
+    @property
+    def inputs(self) -> tuple[Content, ...]:
+        """The contents without which the present iteration cannot run."""
+        found = (self.spec.onboard_content, self.opened.payload if self.opened else None)
+        return tuple(content for content in found if content is not None)
+
+    @property
+    def wanted(self) -> tuple[Content, ...]:
+        """The contents that this and the next iteration need."""
+        coming = self.next_round.payload if self.next_round else None
+        return self.inputs if coming is None else (*self.inputs, coming)
 
     @property
     def ended(self) -> bool:

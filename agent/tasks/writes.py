@@ -49,8 +49,8 @@ def writes_of(
             leaving = live.task.leaving
             if leaving is not None and leaving.rule:  # forbidden while it was being computed
                 outcome = refused(leaving.reason, leaving.detail)
-            result = _allowed(around, run, outcome, now)
-            writes.append(Enqueue(result, priority))
+            result, body = _allowed(around, run, outcome, now)
+            writes.append(Enqueue(result, priority, body))
             writes += _held_back(live, cause, result, now)
         if commit.ended:
             sent = around.allowance.sent(task.assignment_id)
@@ -65,7 +65,7 @@ def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write
     """Note what a rule held back; of each rule and task once, since the results tell the rest."""
     name = cause.rule if isinstance(cause, Refused) else ""
     key = name or f"withheld: {result.reason}"
-    by_rule = isinstance(cause, Refused) or result.reason == "budget"
+    by_rule = bool(name) or result.reason == "budget"
     if not by_rule or key in live.held_back:
         return []
     live.held_back.add(key)
@@ -73,15 +73,15 @@ def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write
     return [Note(entry)]
 
 
-def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> Result:
+def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> tuple[Result, bytes]:
     """Return an iteration's result, charged; one beyond a budget becomes a refusal that says so."""
     analyst, assignment_id = run.task.analyst, run.task.assignment_id
-    result = result_of(around.identity, run, outcome, now)
-    size = len(msgspec.msgpack.encode(result))
+    result, body = result_of(around.identity, run, outcome, now)
+    size = len(msgspec.msgpack.encode(result)) + len(body)
     refusal = around.allowance.withhold(analyst, size) if outcome.ok else None
     if refusal is not None:
         withheld = refused(refusal.reason, refusal.detail)
-        result = result_of(around.identity, run, withheld, now)
+        result, body = result_of(around.identity, run, withheld, now)
         size = len(msgspec.msgpack.encode(result))
     around.allowance.charge(analyst, assignment_id, size)
-    return result
+    return result, body

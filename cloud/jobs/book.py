@@ -50,7 +50,12 @@ class Jobs:
 
     def submit(self, row: AssignmentRow, token: str, vehicles: tuple[VehicleId, ...]) -> None:
         """Keep a new assignment and give it to its vehicles."""
-        self._context.ledger.assignments.add(row, token, vehicles)
+        ledger = self._context.ledger
+        ledger.assignments.add(row, token, vehicles)
+        if row.spec.onboard_content is not None:
+            ledger.contents.refer(row.row, row.spec.onboard_content, "params")
+        if row.spec.offboard_content is not None:
+            ledger.contents.refer(row.row, row.spec.offboard_content, "offboard_params")
         self._begin(row)
 
     def cancel(self, job: Job, signed: Signed | None) -> None:

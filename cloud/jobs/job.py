@@ -13,6 +13,7 @@ from cloud.jobs.memory import Memory
 from cloud.jobs.stream import Stream
 from cloud.jobs.values import Stamps, criterion, skipped
 from cloud.ledger import AssignmentRow
+from cloud.ledger.contents import WHILE_IT_RUNS, Contents
 from cloud.offboard import Done
 from cloud.rounds import (
     Aggregate,
@@ -75,6 +76,11 @@ class Job:
     def ended(self) -> bool:
         """Whether this handler has nothing to do any more."""
         return self.state.ended
+
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of its results are."""
+        return self._context.ledger.contents
 
     def resume(self) -> None:
         """Begin, or go on after a restart with the round that was being aggregated."""
@@ -201,10 +207,20 @@ class Job:
         return step(self.state, Aggregated(closing.number), now_ns)
 
     def _publish(self, done: Done) -> None:
+        self._keep_contents(done)
         self._memory.keep(done)
         now_ns = self._context.clock.unix_ns()
         stamps = self._stamps.pop(done.work.closing.number, Stamps(now_ns, now_ns))
         self.stream.round(done, stamps)
+
+    def _keep_contents(self, done: Done) -> None:
+        """Keep what a round's values are too large to hold themselves."""
+        contents = self._context.ledger.contents
+        for value in done.values:
+            for content, data in value.bodies:
+                contents.put(content, data)
+            if value.value.payload is not None:
+                contents.refer(self.row.row, value.value.payload, "aggregate")
 
     def _overrun(self, number: int, missing: tuple[VehicleId, ...]) -> None:
         self.stream.job(
@@ -227,6 +243,7 @@ class Job:
             bytes=self._context.ledger.events.size_of(row),
             detail=ended.detail[:1000],
         )
+        self._context.ledger.contents.release(row.row, WHILE_IT_RUNS)
         self.stream.job(ended.reason, ended.detail)
         self._context.mail.to_vehicles(self.state.members, withdrawal(row))
 
@@ -255,10 +272,12 @@ class Job:
         return member.expected if self.state.split and member is not None else ""
 
     def _feedback(self, version: str) -> Feedback:
+        parcel = self._memory.feedback(version)
         return Feedback(
             assignment_id=self.row.assignment_id,
             iteration=self.state.newest,
-            value=self._memory.feedback(version),
+            value=parcel.value,
+            payload=parcel.payload,
             generation=self._memory.generation,
         )
 

@@ -8,6 +8,7 @@ from cloud.jobs.stream import Stream
 from cloud.jobs.values import answer_of
 from cloud.ledger import AssignmentRow
 from cloud.rounds import Answered, Left, Lost, counts, first_iteration
+from user_lib.contract.content import megabytes
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import (
     Assign,
@@ -54,8 +55,26 @@ def deliver(job: Job, result: Result) -> bool:
     if not job.stream.result(msgspec.structs.replace(result, late=late)):
         return False
     job.start()
-    job.apply(Answered(answer_of(result)))
+    answer = answer_of(result, job.contents)
+    if result.status == "ok" and not answer.ok:
+        _tell_refused(job, result)
+    job.apply(Answered(answer))
     return True
+
+
+def _tell_refused(job: Job, result: Result) -> None:
+    """Tell of a result whose content was not taken."""
+    size = 0 if result.payload is None else result.payload.size
+    job.stream.changed(
+        JobChanged(
+            assignment_id=job.row.assignment_id,
+            state=job.row.state,
+            vehicle_id=result.vehicle_id,
+            reason="content_too_large",
+            detail=f"iteration {result.iteration} has {megabytes(size)}, which the cloud does not "
+            "take (contents.largest_mb in cloud.yaml): return less, or ask for a smaller window",
+        )
+    )
 
 
 def deliver_late(context: Context, row: AssignmentRow, result: Result) -> bool:

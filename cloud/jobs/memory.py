@@ -1,10 +1,9 @@
 """What an assignment carries from one round to the next: feedback, state, the pinned generation."""
 
 from cloud.context import Context
-from cloud.ledger import AssignmentRow
+from cloud.ledger import AssignmentRow, Carried, Parcel
 from cloud.offboard import Done, Source, Work
 from cloud.rounds import Closing
-from user_lib.contract.assignment import Json
 
 __all__ = ["Memory"]
 
@@ -17,7 +16,7 @@ class Memory:
 
     def __init__(self, context: Context, row: AssignmentRow, generation: int = 0) -> None:
         self._context, self._row = context, row
-        self._feedback, self._states = context.ledger.assignments.memory(row.row)
+        self._carried = context.ledger.assignments.memory(row.row)
         self.generation = generation
         """The on-board code generation that the present feedback round runs."""
 
@@ -26,9 +25,10 @@ class Memory:
         if self._row.spec.onboard == "custom":
             self.generation = self._context.slots.get(self._row.analyst, "onboard").generation
 
-    def feedback(self, version: str) -> Json:
+    def feedback(self, version: str) -> Parcel:
         """Return the input of the present round for vehicles that run a version."""
-        return self._feedback.get(version, self._feedback.get(""))
+        feedback = self._carried.feedback
+        return feedback.get(version, feedback.get("", Parcel()))
 
     def work(self, closing: Closing) -> Work:
         """Return a closed round with all that the off-board method needs."""
@@ -42,8 +42,8 @@ class Memory:
             caps=self._context.config.offboard.caps,
             source=source,
             fallback=fallback,
-            feedback=dict(self._feedback),
-            states=dict(self._states),
+            carried=self._carried,
+            largest_bytes=self._context.contents.largest_bytes,
         )
 
     def keep(self, done: Done) -> None:
@@ -54,11 +54,25 @@ class Memory:
         good = [v for v in done.values if v.outcome.ok]
         if not good:
             return
+        feedback, states = dict(self._carried.feedback), dict(self._carried.states)
         if len(done.values) > 1:
-            self._feedback = {v.part.code_version: v.outcome.value for v in good}
-            self._states = {v.part.code_version: v.outcome.state for v in good}
-        self._feedback[""], self._states[""] = good[0].outcome.value, good[0].outcome.state
-        self._context.ledger.assignments.remember(self._row.row, self._feedback, self._states)
+            feedback = {v.part.code_version: v.value for v in good}
+            states = {v.part.code_version: v.state for v in good}
+        feedback[""], states[""] = good[0].value, good[0].state
+        self._carried = Carried(feedback, states)
+        self._context.ledger.assignments.remember(self._row.row, self._carried)
+        self._refer()
+
+    def _refer(self) -> None:
+        """Let go of the contents of the last round; those of this one stay for the next."""
+        contents, row = self._context.ledger.contents, self._row.row
+        contents.release(row, ("feedback", "state"))
+        for parcel in self._carried.feedback.values():
+            if parcel.payload is not None and self._row.spec.feedback:
+                contents.refer(row, parcel.payload, "feedback")
+        for parcel in self._carried.states.values():
+            if parcel.payload is not None:
+                contents.refer(row, parcel.payload, "state")
 
     def _sources(self) -> tuple[Source | None, Source | None]:
         slots = self._context.slots

@@ -75,7 +75,7 @@ def _reopen(
     ends = {m.vehicle_id: m for m in members if m.state in TASK_ENDS}
     asked = {v for v in found.members if v not in ends or ends[v].state is not TaskState.REJECTED}
     answers = {
-        r.vehicle_id: answer_of(r)
+        r.vehicle_id: answer_of(r, context.ledger.contents)
         for r in context.ledger.events.results_of(row.row, found.number)
         if r.vehicle_id in asked
     }

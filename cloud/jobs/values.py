@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from agent.sandbox import Outcome
 from cloud.criterion import until_met
+from cloud.ledger.contents import Contents
 from cloud.offboard import Done, GroupValue, Work, explain
 from cloud.rounds import Answer
 from user_lib.contract.errors import ExpressionError
@@ -62,13 +63,14 @@ def criterion(done: Done) -> tuple[bool, str]:
         return False, str(error)
 
 
-def answer_of(result: Result) -> Answer:
-    """Return a result as far as rounds care."""
+def answer_of(result: Result, contents: Contents) -> Answer:
+    """Return a result as far as rounds care; one without its content is as good as failed."""
+    refused = result.payload is not None and not contents.is_whole(result.payload)
     return Answer(
         vehicle=result.vehicle_id,
         iteration=result.iteration,
-        ok=result.status == "ok",
-        reason=result.reason or result.status,
+        ok=result.status == "ok" and not refused,
+        reason="content_too_large" if refused else result.reason or result.status,
         code_version=result.code_version,
         generation=result.generation,
         weight=result.weight,
@@ -81,7 +83,8 @@ def _group(value: GroupValue) -> Group:
     return Group(
         code_version=value.part.code_version,
         vehicles=value.part.vehicles,
-        value=outcome.value if outcome.ok else None,
+        value=value.value.value if outcome.ok else None,
+        payload=value.value.payload if outcome.ok else None,
         weight=value.part.weight,
         error="" if outcome.ok else explain(outcome),
     )

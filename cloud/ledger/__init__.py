@@ -1,9 +1,9 @@
 """The cloud's durable record: SQLite, one commit a loop tick; nothing is answered before it."""
 
-from cloud.ledger.assignments import AssignmentRow, Assignments, MemberRow
+from cloud.ledger.assignments import AssignmentRow, Assignments, Carried, MemberRow, Parcel
 from cloud.ledger.code import Code, GenerationRow, ReportRow
 from cloud.ledger.database import Database, LedgerDamaged, LedgerError
-from cloud.ledger.events import EventPage, Events, read_inputs
+from cloud.ledger.events import EventPage, Events, contents_of, read_inputs
 from cloud.ledger.fleet import Fleet, VehicleRow
 from cloud.ledger.ledger import Ledger
 from cloud.ledger.rounds import RoundRow, RoundsStore
@@ -11,6 +11,7 @@ from cloud.ledger.rounds import RoundRow, RoundsStore
 __all__ = [
     "AssignmentRow",
     "Assignments",
+    "Carried",
     "Code",
     "Database",
     "EventPage",
@@ -21,9 +22,11 @@ __all__ = [
     "LedgerDamaged",
     "LedgerError",
     "MemberRow",
+    "Parcel",
     "ReportRow",
     "RoundRow",
     "RoundsStore",
     "VehicleRow",
+    "contents_of",
     "read_inputs",
 ]

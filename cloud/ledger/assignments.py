@@ -9,12 +9,13 @@ import msgspec
 from cloud.ledger.database import Database
 from cloud.ledger.signed import pack_signed, unpack_signed
 from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, TaskState
 
-__all__ = ["AssignmentRow", "Assignments", "MemberRow"]
+__all__ = ["AssignmentRow", "Assignments", "Carried", "MemberRow", "Parcel"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
@@ -26,6 +27,20 @@ _MEMBER_COLUMNS = (
 )
 MAX_FAILURE_CHARS = 2000
 UNREADABLE = (msgspec.DecodeError, RecursionError)
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A value, or the content that holds it."""
+
+    value: Json = None
+    payload: Content | None = None
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """What goes from one round of an assignment to the next, by code version."""
+
+    feedback: dict[str, Parcel] = {}
+    states: dict[str, Parcel] = {}
 
 
 @dataclass(slots=True)
@@ -168,19 +183,31 @@ class Assignments:
             [(r.last_seq, r.results, r.rounds_closed, r.row) for r in rows],
         )
 
-    def memory(self, row: int) -> tuple[dict[str, Json], dict[str, Json]]:
+    def memory(self, row: int) -> "Carried":
         """Return the feedback of the last round and the off-board state, each by code version."""
         found = self._db.read(
-            "SELECT feedback, offboard_state FROM assignments WHERE id = ?", (row,)
+            "SELECT feedback, offboard_state, held FROM assignments WHERE id = ?", (row,)
         )
-        feedback, state = found[0]
-        return _unpack(feedback), _unpack(state)
+        feedback, state, held = found[0]
+        contents = Carried() if held is None else msgspec.msgpack.decode(held, type=Carried)
+        return Carried(
+            feedback={**_unpack(feedback), **contents.feedback},
+            states={**_unpack(state), **contents.states},
+        )
 
-    def remember(self, row: int, feedback: dict[str, Json], state: dict[str, Json]) -> None:
+    def remember(self, row: int, carried: "Carried") -> None:
         """Keep what the next round needs of the last."""
+        inline = [
+            {k: v.value for k, v in part.items() if v.payload is None}
+            for part in (carried.feedback, carried.states)
+        ]
+        contents = Carried(
+            feedback={k: v for k, v in carried.feedback.items() if v.payload is not None},
+            states={k: v for k, v in carried.states.items() if v.payload is not None},
+        )
         self._db.write(
-            "UPDATE assignments SET feedback = ?, offboard_state = ? WHERE id = ?",
-            (msgspec.msgpack.encode(feedback), msgspec.msgpack.encode(state), row),
+            "UPDATE assignments SET feedback = ?, offboard_state = ?, held = ? WHERE id = ?",
+            (*map(msgspec.msgpack.encode, (*inline, contents)), row),
         )
 
     def ended_before(self, before_ns: int) -> int | None:
@@ -329,6 +356,6 @@ class Assignments:
         return AssignmentRow(*values)
 
 
-def _unpack(blob: bytes | None) -> dict[str, Json]:
+def _unpack(blob: bytes | None) -> "dict[str, Parcel]":
     found: dict[str, Json] = {} if blob is None else msgspec.msgpack.decode(blob)
-    return found
+    return {version: Parcel(value) for version, value in found.items()}

@@ -3,16 +3,18 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from cloud.ledger.assignments import AssignmentRow
 from cloud.ledger.database import Database
+from user_lib.contract.content import unpack_body
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed
+from user_lib.wire.content_rows import ContentRows
 
-__all__ = ["EventPage", "Events", "Item", "read_inputs"]
+__all__ = ["EventPage", "Events", "Item", "contents_of", "read_inputs"]
 
 Item: TypeAlias = Result | RoundClosed | JobChanged
 
@@ -58,6 +60,15 @@ class Events:
             self.append(row, "result", result)
             row.results += 1
         return bool(new)
+
+    def has_result(self, row: AssignmentRow, vehicle: VehicleId, result: Result) -> bool:
+        """Whether a vehicle's result is a repeat."""
+        found = self._db.read_one(
+            "SELECT 1 FROM results WHERE assignment = ? AND iteration = ? AND vehicle_id = ?"
+            " AND epoch = ?",
+            (row.row, result.iteration, vehicle, result.epoch),
+        )
+        return found is not None
 
     def append(self, row: AssignmentRow, kind: str, item: Item) -> None:
         """Put an event at the end of an assignment's stream."""
@@ -152,4 +163,30 @@ def read_inputs(
     """Return the successful results of some vehicles in an iteration, for another thread."""
     rows = connection.execute(_IN_TIME, (row, iteration)).fetchall()
     results = (msgspec.msgpack.decode(body, type=Result) for (body,) in rows)
-    return [r for r in results if r.vehicle_id in vehicles and r.status == "ok"]
+    contents = contents_of(connection)
+    wanted = (r for r in results if r.vehicle_id in vehicles and r.status == "ok")
+    return [_whole(result, contents) for result in wanted]
+
+
+def contents_of(connection: sqlite3.Connection) -> ContentRows:
+    """Return the contents as another thread may read them."""
+    return ContentRows(_ReadOnly(connection))
+
+
+class _ReadOnly:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def write(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        raise PermissionError("another thread than the ledger's only reads")
+
+
+def _whole(result: Result, contents: ContentRows) -> Result:
+    """Return a result with its values, wherever they are."""
+    if result.payload is None:
+        return result
+    body = unpack_body(contents.read(result.payload.digest))
+    return msgspec.structs.replace(result, value=body.value, partial=body.partial)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cloud.ledger.assignments import AssignmentRow, Assignments
 from cloud.ledger.code import Code
+from cloud.ledger.contents import Contents
 from cloud.ledger.database import Database
 from cloud.ledger.events import Events, Item
 from cloud.ledger.fleet import Fleet
@@ -30,6 +31,7 @@ class Ledger:
         self.rounds = RoundsStore(self._database)
         self.fleet = Fleet(self._database)
         self.code = Code(self._database)
+        self.contents = Contents(self._database)
         self._counted: dict[AssignmentId, AssignmentRow] = {}
 
     @property
@@ -46,6 +48,8 @@ class Ledger:
         """Keep a result and its vehicle's position; False for a repeat."""
         if not self.events.add_result(row, result):
             return False
+        if result.payload is not None:
+            self.contents.came(row.row, result.payload)
         self.assignments.answered(row.row, result, seen_ns)
         self._counted[row.assignment_id] = row
         return True
@@ -65,6 +69,7 @@ class Ledger:
             return False
         if not self.events.remove_some(old, events):
             self.rounds.remove(old)
+            self.contents.release_all(old)
             self.assignments.remove(old)
         return True
 

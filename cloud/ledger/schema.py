@@ -7,6 +7,8 @@ of `user_lib.contract`; what is searched stands in columns.
 
 import sqlite3
 
+from user_lib.wire import content_rows
+
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION", "migrate"]
 
 APPLICATION_ID = 0x0D1DA001
@@ -157,6 +159,24 @@ _SAID = """
 ALTER TABLE assignments ADD COLUMN cancelled BLOB;
 ALTER TABLE members ADD COLUMN ended BLOB;
 """
+_CONTENTS = f"""
+{content_rows.SCHEMA}
+CREATE TABLE content_refs (
+    id INTEGER PRIMARY KEY,
+    assignment INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    role TEXT NOT NULL,
+    UNIQUE (digest, assignment, role)
+);
+CREATE INDEX content_refs_of ON content_refs (assignment);
+CREATE TABLE content_owners (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,
+    analyst TEXT NOT NULL,
+    UNIQUE (digest, analyst)
+);
+ALTER TABLE assignments ADD COLUMN held BLOB;
+"""
 
 _RUN = """
 ALTER TABLE assignments ADD COLUMN ran_ns INTEGER NOT NULL DEFAULT 0;
@@ -164,7 +184,7 @@ ALTER TABLE assignments ADD COLUMN fruitful INTEGER NOT NULL DEFAULT 0;
 UPDATE assignments SET fruitful = results > 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN, _CONTENTS)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

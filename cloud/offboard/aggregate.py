@@ -2,15 +2,21 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agent.sandbox import Job, Outcome, RoundInput, Sandbox
-from cloud.ledger import read_inputs
+from cloud.ledger import Carried, Parcel, contents_of, read_inputs
 from cloud.rounds import Closing, Part
 from user_lib.contract.assignment import Assignment, Json, Limits
+from user_lib.contract.codec import MAX_BODY_BYTES
+from user_lib.contract.content import INLINE_BYTES, Content, content_of, megabytes, pack, unpack
 from user_lib.contract.ids import AssignmentId
+from user_lib.wire.content_rows import ContentRows
 
 __all__ = ["Done", "GroupValue", "Source", "Work", "aggregate", "explain"]
+
+
+NOTHING_CARRIED, EMPTY = Carried(), Parcel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Source:
 class Work:
     """A round to aggregate; its results are read from the ledger by reference.
 
-    ``feedback`` and ``states`` are by code version, with the one that counts first under ''.
+    What is ``carried`` is by code version, with the one that counts first under ''.
     ``fallback`` is given for a version that has never produced a value.
     """
 
@@ -37,8 +43,9 @@ class Work:
     caps: Limits
     source: Source | None = None
     fallback: Source | None = None
-    feedback: Mapping[str, Json] = field(default_factory=dict)
-    states: Mapping[str, Json] = field(default_factory=dict)
+    carried: Carried = NOTHING_CARRIED
+    largest_bytes: int = MAX_BODY_BYTES
+    """The largest value that may become a content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,21 @@ class GroupValue:
 
     part: Part
     outcome: Outcome
+    large_value: Content | None = None
+    """Holds the value, when it is too large for a message."""
+    large_state: Content | None = None
+    bodies: tuple[tuple[Content, bytes], ...] = ()
+    """These contents."""
+
+    @property
+    def value(self) -> Parcel:
+        """The value as it is kept and sent."""
+        return _parcel(self.outcome.value, self.large_value)
+
+    @property
+    def state(self) -> Parcel:
+        """The state as it is kept."""
+        return _parcel(self.outcome.state, self.large_state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +109,39 @@ def _run_all(
     work: Work, source: Source | None, sandbox: Sandbox, ledger: sqlite3.Connection
 ) -> tuple[GroupValue, ...]:
     return tuple(
-        GroupValue(part, sandbox.run(_job(work, part, source, _inputs(work, part, ledger))))
+        _parted(part, sandbox.run(_job(work, part, source, ledger)), work.largest_bytes)
         for part in work.closing.parts
     )
+
+
+def _parted(part: Part, outcome: Outcome, largest_bytes: int) -> GroupValue:
+    """Take what is too large for a message out of an outcome."""
+    if not outcome.ok:
+        return GroupValue(part, outcome)
+    bodies: list[tuple[Content, bytes]] = []
+    large = (_content(outcome.value, bodies), _content(outcome.state, bodies))
+    for content, _ in bodies:
+        if content.size > largest_bytes:
+            detail = (
+                f"the off-board value or state has {megabytes(content.size)}; at most "
+                f"{megabytes(largest_bytes)} are kept (contents.largest_mb in cloud.yaml)"
+            )
+            return GroupValue(part, Outcome(status="error", reason="output", detail=detail))
+    return GroupValue(part, outcome, *large, tuple(bodies))
+
+
+def _content(value: Json, bodies: list[tuple[Content, bytes]]) -> Content | None:
+    """Return the content that a large value makes, and note its bytes."""
+    data = pack(value)
+    if len(data) <= INLINE_BYTES:
+        return None
+    content = content_of(data)
+    bodies.append((content, data))
+    return content
+
+
+def _parcel(value: Json, content: Content | None) -> Parcel:
+    return Parcel(value) if content is None else Parcel(payload=content)
 
 
 def _inputs(work: Work, part: Part, ledger: sqlite3.Connection) -> Iterable[RoundInput]:
@@ -107,20 +159,30 @@ def _inputs(work: Work, part: Part, ledger: sqlite3.Connection) -> Iterable[Roun
     )
 
 
-def _job(work: Work, part: Part, source: Source | None, inputs: Iterable[RoundInput]) -> Job:
-    spec = work.spec
+def _job(work: Work, part: Part, source: Source | None, ledger: sqlite3.Connection) -> Job:
+    spec, contents = work.spec, contents_of(ledger)
+    params = spec.offboard_params
+    if spec.offboard_content is not None:
+        params = unpack(contents.read(spec.offboard_content.digest))
     return Job(
         half="offboard",
         method=spec.offboard,
         source=None if source is None else source.text,
-        inputs=tuple(inputs),
+        inputs=tuple(_inputs(work, part, ledger)),
         onboard_method=spec.onboard,
-        params=spec.offboard_params,
-        state=work.states.get(part.code_version, work.states.get("")),
-        feedback=work.feedback.get(part.code_version, work.feedback.get("")),
+        params=params,
+        state=_carried(work.carried.states, part, contents),
+        feedback=_carried(work.carried.feedback, part, contents),
         iteration=work.closing.number,
         limits=_capped(spec.limits, work.caps),
     )
+
+
+def _carried(parcels: Mapping[str, Parcel], part: Part, contents: ContentRows) -> Json:
+    parcel = parcels.get(part.code_version, parcels.get("", EMPTY))
+    if parcel.payload is None:
+        return parcel.value
+    return unpack(contents.read(parcel.payload.digest))
 
 
 def _capped(asked: Limits, caps: Limits) -> Limits:

@@ -30,7 +30,9 @@ def test_the_commented_example_is_what_the_cloud_does_by_default(tmp_path: Path)
 
     assert load(example).lease_s == Config().lease_s
     full = load(everything)
-    assert (full.offboard, full.bounds) == (Config().offboard, Config().bounds)
+    default = Config()
+    assert (full.offboard, full.bounds) == (default.offboard, default.bounds)
+    assert full.contents == default.contents
 
 
 def test_a_wrong_key_is_refused_with_the_nearest(tmp_path: Path) -> None:

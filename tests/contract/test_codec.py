@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from user_lib.contract import messages as m
 from user_lib.contract.assignment import parse
 from user_lib.contract.codec import FROM_VEHICLE, MAX_BODY_BYTES, REPLY, REQUEST, TO_VEHICLE, Codec
+from user_lib.contract.content import CHUNK_BYTES, content_of
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, RoundState, TaskState
@@ -74,6 +75,81 @@ def test_the_bytes_of_version_3_stay_what_they_are() -> None:
         b"\x83\xa4type\xa5reply\xa6number\x07\xa6answer\x83\xa4type\xa4pong"
         b"\xadcloud_version\xa30.1\xafvehicles_online\x02",
     ]
+
+
+WEIGHTS = content_of(b"weights")
+DIGEST = b"\xa6digest\xd9@" + WEIGHTS.digest.encode()
+NAMED = b"\x82" + DIGEST + b"\xa4size\x07"
+CHUNK = b"\x84\xa4type\xa5chunk" + DIGEST + b"\xa6offset\x00\xa4data\xc4\x07weights"
+
+
+@pytest.mark.parametrize(
+    ("codec", "message", "body"),
+    [
+        (
+            FROM_VEHICLE,
+            m.Fetch(assignment_id="job-1", digest=WEIGHTS.digest, offset=262144),
+            b"\x84\xa4type\xa5fetch\xadassignment_id\xa5job-1"
+            + DIGEST
+            + b"\xa6offset\xce\x00\x04\x00\x00",
+        ),
+        (FROM_VEHICLE, m.Chunk(digest=WEIGHTS.digest, offset=0, data=b"weights"), CHUNK),
+        (TO_VEHICLE, m.Chunk(digest=WEIGHTS.digest, offset=0, data=b"weights"), CHUNK),
+        (
+            TO_VEHICLE,
+            m.SendChunk(digest=WEIGHTS.digest, offset=0),
+            b"\x83\xa4type\xaasend_chunk" + DIGEST + b"\xa6offset\x00",
+        ),
+        (
+            TO_VEHICLE,
+            m.NoContent(digest=WEIGHTS.digest, detail="no"),
+            b"\x83\xa4type\xaano_content" + DIGEST + b"\xa6detail\xa2no",
+        ),
+        (
+            TO_VEHICLE,
+            m.Feedback(assignment_id="job-1", iteration=2, payload=WEIGHTS),
+            b"\x84\xa4type\xa8feedback\xadassignment_id\xa5job-1\xa9iteration\x02"
+            b"\xa7payload" + NAMED,
+        ),
+        (
+            REQUEST,
+            m.Request(number=1, user="ann", ask=m.PutChunk(content=WEIGHTS, data=b"weights")),
+            b"\x84\xa4type\xa7request\xa6number\x01\xa4user\xa3ann\xa3ask\x83"
+            b"\xa4type\xa9put_chunk\xa7content" + NAMED + b"\xa4data\xc4\x07weights",
+        ),
+        (
+            REPLY,
+            m.Reply(number=1, answer=m.ContentHeld(digest=WEIGHTS.digest, have=7)),
+            b"\x83\xa4type\xa5reply\xa6number\x01\xa6answer\x83\xa4type\xaccontent_held"
+            + DIGEST
+            + b"\xa4have\x07",
+        ),
+    ],
+)
+def test_the_bytes_of_contents_stay_what_they_are(
+    codec: Codec[object], message: object, body: bytes
+) -> None:
+    assert codec.encode(message)[1] == body
+    assert codec.decode([codec.header, body]) == message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"offset": 1}, {"offset": -262144}, {"digest": "A" * 64}, {"digest": "a" * 63}]
+)
+def test_a_chunk_lies_on_the_grid_and_has_a_hash(changes: dict[str, object]) -> None:
+    plain = {"digest": WEIGHTS.digest, "offset": 0, "data": b"x", **changes}
+    frames = FROM_VEHICLE.encode(m.Chunk(**plain))  # type: ignore[arg-type]
+
+    with pytest.raises(ProtocolError):
+        FROM_VEHICLE.decode(frames)
+
+
+def test_a_chunk_larger_than_a_chunk_is_refused() -> None:
+    data = b"x" * (CHUNK_BYTES + 1)
+    frames = FROM_VEHICLE.encode(m.Chunk(digest=WEIGHTS.digest, offset=0, data=data))
+
+    with pytest.raises(ProtocolError):
+        FROM_VEHICLE.decode(frames)
 
 
 @pytest.mark.parametrize(

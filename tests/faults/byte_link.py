@@ -40,6 +40,8 @@ class ByteLink:
         self.cuts = 0.0
         self.closed = False
         """Nobody gets through: a tunnel."""
+        self.closes_after: int | None = None
+        """A tunnel comes once so many bytes more were relayed."""
         self.counts: Counter[str] = Counter()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -94,10 +96,18 @@ class ByteLink:
                 self.counts["cut"] += 1
                 data = data[: self._random.randrange(len(data) + 1)]
             pair.other(end).sendall(data)
+            self._count(len(data))
         except OSError:
             data, cut = b"", False
         if cut or not data:
             self._cut(pair)
+
+    def _count(self, relayed: int) -> None:
+        self.counts["relayed"] += relayed
+        if self.closes_after is not None:
+            self.closes_after -= relayed
+            if self.closes_after <= 0:
+                self.closes_after, self.closed = None, True
 
     def _cut(self, pair: _Pair) -> None:
         for end in (pair.near, pair.far):

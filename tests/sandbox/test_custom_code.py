@@ -140,7 +140,7 @@ def test_allowed_values_arrive_as_json(run_code: Run, returned: str, arrives: ob
         ("'\\ud800'", "lone surrogate"),
         ("np.ma.masked_equal([1, 2], 2)", "has masked values"),
         ("np.array([1j])", "value[0] is of type complex"),
-        ("np.zeros(2_000_000)", "more than 1000000"),
+        ("np.zeros(5_000_000)", "more than 4000000"),
     ],
 )
 def test_other_values_are_refused_by_place_and_type(

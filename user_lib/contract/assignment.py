@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from user_lib.contract.content import Content
 from user_lib.contract.errors import AssignmentError, nearest
 from user_lib.contract.expectations import in_words
 from user_lib.contract.expressions import Expression, parse_condition
@@ -57,6 +58,7 @@ SELECTABLE = ("vehicle", "model", "agent", "profile", "epoch")
 
 MAX_SIGNALS = 256
 MAX_PARAMS_BYTES = 256 * 1024
+"""Larger ones travel as content."""
 MAX_PARAMS_DEPTH = 32
 MAX_SECONDS = 1e9
 """Some thirty years: in nanoseconds still far within 64 bits."""
@@ -121,6 +123,10 @@ class Assignment(_Part, frozen=True, kw_only=True):
     when: str | Trigger | None = None
     onboard_params: dict[str, Json] = {}
     offboard_params: dict[str, Json] = {}
+    onboard_content: Content | None = None
+    """Stands for ``onboard_params`` that are too large for a message; the library sets it."""
+    offboard_content: Content | None = None
+    """Stands for ``offboard_params``, likewise."""
     iterations: Count | Literal["forever"] = 1
     feedback: bool = False
     until: str | None = None
@@ -181,8 +187,10 @@ def json_schema() -> dict[str, Any]:
     return msgspec.json.schema(Assignment)
 
 
-def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
-    """Check a specification against the grammar.
+def parse(
+    spec: "Mapping[str, Json] | Assignment", *, params_bytes: int = MAX_PARAMS_BYTES
+) -> Assignment:
+    """Check a specification against the grammar; ``params_bytes`` is how large params may be.
 
     Raises: AssignmentError, with the path of the key at fault; the first mistake found is named.
     """
@@ -207,6 +215,8 @@ def parse(spec: "Mapping[str, Json] | Assignment") -> Assignment:
         _check_expressions,
     ):
         check(assignment)
+    _check_params(assignment, "onboard_params", "onboard_content", params_bytes)
+    _check_params(assignment, "offboard_params", "offboard_content", params_bytes)
     return assignment
 
 
@@ -259,18 +269,22 @@ def _is_broken(text: str) -> bool:
 def _check_method(a: Assignment) -> None:
     _check_one_method(a.onboard, ONBOARD_METHODS, "onboard", external=True)
     _check_one_method(a.offboard, OFFBOARD_METHODS, "offboard", external=False)
-    _check_params(a.onboard_params, "onboard_params")
-    _check_params(a.offboard_params, "offboard_params")
 
 
-def _check_params(params: dict[str, Json], path: str) -> None:
+def _check_params(a: Assignment, path: str, beside: str, most: int) -> None:
+    params: dict[str, Json] = getattr(a, path)
+    if params and getattr(a, beside) is not None:
+        raise AssignmentError(f"stands beside {beside}; give one of them", path=path)
     _check_json(params, path, 0)
     try:
         size = len(msgspec.msgpack.encode(params))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise AssignmentError(f"cannot travel as JSON: {error}", path=path) from None
-    if size > MAX_PARAMS_BYTES:
-        raise AssignmentError(f"{size} bytes; at most {MAX_PARAMS_BYTES} are allowed", path=path)
+    if size > most:
+        raise AssignmentError(
+            f"{size} bytes; at most {most} are allowed here; user_lib sends more as content",
+            path=path,
+        )
 
 
 def _check_json(value: Json, path: str, depth: int) -> None:

@@ -46,7 +46,10 @@ def check(source: str, *, allowed: frozenset[str] = ALLOWED_IMPORTS) -> None:
     """
     size = len(source.encode(errors="replace"))
     if size > MAX_SOURCE_BYTES:
-        raise CodeError(f"the module has {size} bytes; at most {MAX_SOURCE_BYTES} are allowed")
+        raise CodeError(
+            f"the module has {size} bytes; at most {MAX_SOURCE_BYTES} are allowed: give the data "
+            "in it as onboard_params or offboard_params, which may be larger"
+        )
     _check_content(source, allowed)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.contents import Contents
 from agent.orders import Orders, Rules
 from agent.policy import Allowance, Policy
 from agent.sandbox import Job, Outcome
@@ -106,14 +107,15 @@ class Vehicle:
         self.store = Store(self.directory, outbox_mb=10)
         identity = Identity("car-1", self.store.epoch, "1.0", "hash")
         modules = Modules(self.store.slots)
+        self.contents = Contents(self.store, 10_000_000)
         self.allowance = Allowance(self.policy, self.store.account)
         around = Surroundings(
-            identity, self.store, self.signals, self.slots, self.allowance, lambda news: None
-        )
+            identity, self.store, self.signals, self.slots, self.allowance, lambda news: None,
+            self.contents,
+        )  # fmt: skip
         self.table = Table(around, modules)
-        self.rules = Rules(
-            self.policy, frozenset(), self.signals, Trust("car-1", None), self.barred
-        )
+        trust = Trust("car-1", None)
+        self.rules = Rules(self.policy, frozenset(), self.signals, trust, identity.cap, self.barred)
         self.orders = Orders(identity, self.rules, self.store, self.table, modules)
         self.orders.resume(self.now)
         self.tick()

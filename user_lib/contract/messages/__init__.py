@@ -2,9 +2,9 @@
 
 ::
 
-    vehicle  → cloud     FromVehicle   Hello, Heartbeat, Catalog, Deliver, CodeReport
+    vehicle  → cloud     FromVehicle   Hello, Heartbeat, Catalog, Deliver, CodeReport, Fetch, Chunk
     cloud    → vehicle   ToVehicle     Welcome, SendHello, SendCatalog, Assign, Withdraw, SetCode,
-                                       Feedback, Ack
+                                       Feedback, Ack, SendChunk, NoContent, Chunk
     analyst  → cloud     Request       a body of the union `Ask`, numbered; safe to repeat
     cloud    → analyst   Reply         the answer to one request: a body of the union `Answer`
 
@@ -16,6 +16,10 @@ What a vehicle must not lose (results, losses, the end of a task) goes through i
 `Deliver` and is repeated until an `Ack` names it. Analysts only ask: a job's stream of events is
 numbered in the ledger and read from any position with `ReadEvents`, which waits at the cloud for
 news.
+
+What is too large for a message is content (`contract.content`): the message names it, and whoever
+receives the message asks for its chunks: a vehicle with `Fetch`, the cloud with `SendChunk`, an
+analyst with `ReadChunk`; what an analyst gives, the cloud asks for in its answer to `PutChunk`.
 """
 
 from user_lib.contract.messages.analyst import (
@@ -29,6 +33,8 @@ from user_lib.contract.messages.analyst import (
     Ping,
     Prove,
     PushCode,
+    PutChunk,
+    ReadChunk,
     ReadEvents,
     RemoveCode,
     Request,
@@ -41,6 +47,7 @@ from user_lib.contract.messages.answers import (
     CodeSlot,
     CodeSlots,
     CodeState,
+    ContentHeld,
     Event,
     Events,
     Explanation,
@@ -60,6 +67,7 @@ from user_lib.contract.messages.answers import (
     Vehicles,
 )
 from user_lib.contract.messages.records import (
+    Chunk,
     Losses,
     ModuleHeld,
     Result,
@@ -75,10 +83,13 @@ from user_lib.contract.messages.vehicle import (
     CodeReport,
     Deliver,
     Feedback,
+    Fetch,
     FromVehicle,
     Heartbeat,
     Hello,
+    NoContent,
     SendCatalog,
+    SendChunk,
     SendHello,
     SetCode,
     ToVehicle,
@@ -94,17 +105,20 @@ __all__ = [
     "Cancel",
     "Cancelled",
     "Catalog",
+    "Chunk",
     "CodeReport",
     "CodeSlot",
     "CodeSlots",
     "CodeState",
     "CodeStatus",
+    "ContentHeld",
     "Deliver",
     "Event",
     "Events",
     "Explain",
     "Explanation",
     "Feedback",
+    "Fetch",
     "FromVehicle",
     "Group",
     "Heartbeat",
@@ -118,11 +132,14 @@ __all__ = [
     "Losses",
     "MemberInfo",
     "ModuleHeld",
+    "NoContent",
     "Ping",
     "Pong",
     "Proof",
     "Prove",
     "PushCode",
+    "PutChunk",
+    "ReadChunk",
     "ReadEvents",
     "Rejection",
     "RemoveCode",
@@ -133,6 +150,7 @@ __all__ = [
     "RollbackCode",
     "RoundClosed",
     "SendCatalog",
+    "SendChunk",
     "SendHello",
     "SetCode",
     "SignalInfo",

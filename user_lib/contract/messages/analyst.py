@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.content import CHUNK_BYTES, Content, Digest, Offset
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import Counted, Int64, Message, Side
 from user_lib.contract.signed import Signed
@@ -20,6 +21,8 @@ __all__ = [
     "Ping",
     "Prove",
     "PushCode",
+    "PutChunk",
+    "ReadChunk",
     "ReadEvents",
     "RemoveCode",
     "Request",
@@ -126,6 +129,25 @@ class Prove(Message, frozen=True, kw_only=True, tag="prove"):
     """Read on after this vehicle; None for the first page, which has more than ends."""
 
 
+class PutChunk(Message, frozen=True, kw_only=True, tag="put_chunk"):
+    """Give the next chunk of a content that an assignment will name; empty, to ask how far it is.
+
+    The answer says from where to go on, so whoever was cut off goes on there.
+    """
+
+    content: Content
+    offset: Offset = 0
+    data: Annotated[bytes, msgspec.Meta(max_length=CHUNK_BYTES)] = b""
+
+
+class ReadChunk(Message, frozen=True, kw_only=True, tag="read_chunk"):
+    """A chunk of a content that an assignment of one's own, or what came of it, names."""
+
+    assignment_id: AssignmentId
+    digest: Digest
+    offset: Offset
+
+
 Ask: TypeAlias = (
     Ping
     | ListVehicles
@@ -140,6 +162,8 @@ Ask: TypeAlias = (
     | RollbackCode
     | RemoveCode
     | Prove
+    | PutChunk
+    | ReadChunk
 )
 
 

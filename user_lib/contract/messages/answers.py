@@ -4,8 +4,10 @@ from typing import Literal, TypeAlias
 
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.card import Card
+from user_lib.contract.content import Content, Digest
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
+    Chunk,
     Losses,
     Message,
     Nanoseconds,
@@ -25,6 +27,7 @@ __all__ = [
     "CodeSlot",
     "CodeSlots",
     "CodeState",
+    "ContentHeld",
     "Event",
     "Events",
     "Explanation",
@@ -126,6 +129,8 @@ class Group(Record, frozen=True, kw_only=True):
     code_version: str
     vehicles: tuple[VehicleId, ...]
     value: Json = None
+    payload: Content | None = None
+    """The value, when it is too large for this message."""
     weight: float = 0.0
     error: str = ""
     """Why the off-board method gave no value, with its traceback."""
@@ -265,6 +270,13 @@ class Proof(Message, frozen=True, kw_only=True, tag="proof"):
     """What to ask for as ``after`` next; None when this is all."""
 
 
+class ContentHeld(Message, frozen=True, kw_only=True, tag="content_held"):
+    """Answer to `PutChunk`: how many bytes are there, from the first one on."""
+
+    digest: Digest
+    have: int
+
+
 class Rejection(Message, frozen=True, kw_only=True, tag="rejection"):
     """The request was refused; ``reason`` is a stable word, ``message`` says what to do."""
 
@@ -286,6 +298,8 @@ Answer: TypeAlias = (
     | CodeSlot
     | CodeSlots
     | Proof
+    | ContentHeld
+    | Chunk
     | Rejection
 )
 

@@ -5,10 +5,12 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from user_lib.contract.assignment import Json
+from user_lib.contract.content import CHUNK_BYTES, Content, Digest, Offset
 from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
 from user_lib.contract.states import TaskState
 
 __all__ = [
+    "Chunk",
     "Counted",
     "Int64",
     "Losses",
@@ -39,6 +41,14 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True,
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A part of a message."""
+
+
+class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):
+    """A piece of a content; who receives it asked for it."""
+
+    digest: Digest
+    offset: Offset
+    data: Annotated[bytes, msgspec.Meta(max_length=CHUNK_BYTES)]
 
 
 class SignalInfo(Record, frozen=True, kw_only=True):
@@ -86,6 +96,8 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     """How many samples the value stands for."""
     partial: Json = None
     """What `offboard: merge` pools, when the on-board method has such a form."""
+    payload: Content | None = None
+    """A `ResultBody` with value and partial, when they are too large for this message."""
     prints: str = ""
     method: str
     code_version: str = ""

@@ -3,8 +3,10 @@
 from typing import Literal, TypeAlias
 
 from user_lib.contract.assignment import Assignment, Json
+from user_lib.contract.content import Content, Digest, Offset
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 from user_lib.contract.messages.records import (
+    Chunk,
     Counted,
     Int64,
     Losses,
@@ -24,10 +26,13 @@ __all__ = [
     "CodeReport",
     "Deliver",
     "Feedback",
+    "Fetch",
     "FromVehicle",
     "Heartbeat",
     "Hello",
+    "NoContent",
     "SendCatalog",
+    "SendChunk",
     "SendHello",
     "SetCode",
     "ToVehicle",
@@ -86,7 +91,15 @@ class CodeReport(Message, frozen=True, kw_only=True, tag="code_report"):
     detail: str = ""
 
 
-FromVehicle: TypeAlias = Hello | Heartbeat | Catalog | Deliver | CodeReport
+class Fetch(Message, frozen=True, kw_only=True, tag="fetch"):
+    """Send a chunk of a content that one of the vehicle's tasks needs."""
+
+    assignment_id: AssignmentId
+    digest: Digest
+    offset: Offset
+
+
+FromVehicle: TypeAlias = Hello | Heartbeat | Catalog | Deliver | CodeReport | Fetch | Chunk
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
@@ -97,6 +110,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     messages_per_s: float = 0.0
     """How much the cloud takes of a vehicle, in the long run; 0 for any rate."""
     mb_per_s: float = 0.0
+    content_bytes: Counted = 0
+    """The largest content that the cloud takes; 0 when it does not say."""
 
 
 class SendHello(Message, frozen=True, kw_only=True, tag="send_hello"):
@@ -153,6 +168,8 @@ class Feedback(Message, frozen=True, kw_only=True, tag="feedback"):
     assignment_id: AssignmentId
     iteration: int
     value: Json = None
+    payload: Content | None = None
+    """The value, when it is too large for this message."""
     generation: Counted = 0
     """The code generation pinned for this round; 0 for a built-in method."""
 
@@ -163,6 +180,30 @@ class Ack(Message, frozen=True, kw_only=True, tag="ack"):
     seqs: tuple[int, ...]
 
 
+class SendChunk(Message, frozen=True, kw_only=True, tag="send_chunk"):
+    """Send a chunk of a content that an entry of the outbox names."""
+
+    digest: Digest
+    offset: Offset
+
+
+class NoContent(Message, frozen=True, kw_only=True, tag="no_content"):
+    """The answer to a `Fetch` that is not answered with a `Chunk`; ask again later."""
+
+    digest: Digest
+    detail: str
+
+
 ToVehicle: TypeAlias = (
-    Welcome | SendHello | SendCatalog | Assign | Withdraw | SetCode | Feedback | Ack
+    Welcome
+    | SendHello
+    | SendCatalog
+    | Assign
+    | Withdraw
+    | SetCode
+    | Feedback
+    | Ack
+    | SendChunk
+    | NoContent
+    | Chunk
 )
