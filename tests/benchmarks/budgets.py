@@ -28,7 +28,7 @@ import yaml
 from tests.benchmarks.decode import generated_dbc
 from tests.benchmarks.loopback import feed, free_interface, port_of, traffic
 from tests.benchmarks.processes import Usage, descendants, usage
-from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
+from user_lib.demo.local_fleet import LocalFleet, LocalVehicle
 from user_lib.fleet import Fleet
 
 RATE_HZ, PAYLOAD_BYTES = 4_000, 8
@@ -187,7 +187,8 @@ def hours(hours_driven: float, speed: float) -> Iterator[Figure]:
     os.environ |= AS_A_SERVICE
     seconds = hours_driven * 3600 / speed
     with tempfile.TemporaryDirectory() as name:
-        vehicle = simulated(VEHICLE, "compact", seed=3, speed=speed)
+        source = {"kind": "simulated", "model": "compact", "seed": 3, "speed": speed}
+        vehicle = LocalVehicle(VEHICLE, "compact", [source], {"history_mb": HISTORY_MB})
         local = LocalFleet(Path(name), [vehicle])
         with local:
             local.start()
