@@ -142,4 +142,9 @@ def test_any_mixture_of_names_and_texts_parses_or_is_refused(text: str) -> None:
         expression = parse_arithmetic(text)
     except ExpressionError:
         return
-    assert all(name in text for name in expression.names)
+    joined = text.replace(" ", "")  # around a dot blanks are allowed: 'a . b' is 'a.b'
+    assert all(name in joined for name in expression.names)
+
+
+def test_blanks_around_a_dot_are_no_part_of_a_name() -> None:
+    assert parse_condition("Vehicle . Speed > 5").names == ("Vehicle.Speed",)
