@@ -171,19 +171,28 @@ class SocketCanSource:
 
     def _drain(self) -> FrameBatch:
         """Take what waits in the sockets, in the order of arrival, behind what was held."""
-        parts, self._younger = self._younger, []
+        arrived: list[FrameBatch] = []
         began_ns = 0
         for _ in range(_ROUNDS):
             began_ns = self._times.now_ns()
             more = self._receive()
             if self._filled:
-                parts.append(self._frames())
+                arrived.append(self._frames())
             if not more:
                 break
+        parts, self._younger = self._younger, []
+        if arrived:
+            parts.append(self._timed(arrived))
         if not parts:
             return FrameBatch.empty()
-        batch = parts[0] if len(parts) == 1 else FrameBatch.concatenate(parts)
+        batch = _joined(parts)
         return batch if len(self._links) == 1 else self._in_order(batch, began_ns)
+
+    def _timed(self, arrived: list[FrameBatch]) -> FrameBatch:
+        """Join what came in one read, and set its times together: see `ArrivalTimes.of`."""
+        batch = _joined(arrived)
+        batch.time_ns[:] = self._times.of(batch.time_ns, batch.bus)
+        return batch
 
     def _in_order(self, batch: FrameBatch, began_ns: int) -> FrameBatch:
         """Sort frames of several buses; those that came while we read wait for the next read.
@@ -212,13 +221,16 @@ class SocketCanSource:
         return more
 
     def _frames(self) -> FrameBatch:
-        """Read the slots that were filled, and free them for the next call."""
+        """Read the slots that were filled, with the kernel's stamps, and free them."""
         total = self._filled
         bus = np.repeat(*map(np.array, zip(*self._held, strict=True))).astype(np.uint8)
         arrived = frames_of(self._datagrams.received(total), bus)
         self._datagrams.free(total)
         self._held, self._filled, self._ids = [], 0, None
-        arrived.frames.time_ns[:] = self._times.of(arrived.frames.time_ns, arrived.frames.bus)
         self._malformed += arrived.malformed
         self._bus_offs += arrived.bus_offs
         return arrived.frames
+
+
+def _joined(parts: list[FrameBatch]) -> FrameBatch:
+    return parts[0] if len(parts) == 1 else FrameBatch.concatenate(parts)

@@ -229,6 +229,18 @@ def test_times_follow_the_monotonic_clock_when_the_wall_clock_is_set(opened: Any
     assert 0 <= second.time_ns[0] - first.time_ns[0] < 60 * S
 
 
+def test_frames_that_waited_keep_their_times_when_the_wall_clock_is_set(opened: Any) -> None:
+    clock, link = Jumped(), Link()
+    source = opened(link, clock)
+    link.send(*range(1500))
+    clock.by_ns = 3600 * S
+    frames = source.read(0)
+
+    assert len(frames) == 1500
+    assert len(set(frames.time_ns.tolist())) > 1400  # and not all of them the time of the read
+    assert (frames.time_ns[1:] >= frames.time_ns[:-1]).all()
+
+
 def test_an_interface_that_is_down_keeps_its_socket(
     opened: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
