@@ -11,6 +11,7 @@ import socket
 from typing import Protocol
 
 from hw.datagrams import Datagrams
+from hw.seldom import Seldom
 from user_lib.contract.clock import MS, SECOND, Clock
 
 __all__ = ["CanLink", "SocketOpener"]
@@ -47,6 +48,7 @@ class CanLink:
         self.socket: socket.socket | None = None
         self.connected = True
         self.reconnects = self.dropped = 0
+        self._losses = Seldom(clock, self._tell_losses)
         self._counter = 0
         self._seen_up = False
         self.next_try_ns, self._backoff_ns = 0, _BACKOFF_FIRST_NS
@@ -72,14 +74,17 @@ class CanLink:
     def note_losses(self, so_far: int | None) -> None:
         """Take in the socket's own count of lost frames, modulo 2**32."""
         if so_far is not None:
-            self.dropped += (so_far - self._counter) % _COUNTER
+            lost = (so_far - self._counter) % _COUNTER
             self._counter = so_far
+            self.dropped += lost
+            self._losses.count(lost)
 
     def revive(self) -> None:
         """Open the socket if there is none, or see whether the interface is up; when it is time.
 
         Raises: SourceError, when no waiting will help.
         """
+        self._losses.look()
         if self.connected and self.socket is not None:
             return
         now_ns = self._clock.monotonic_ns()
@@ -111,6 +116,14 @@ class CanLink:
         if error.errno != errno.ENETDOWN:
             self.close()
         self._away(error.strerror or str(error))
+
+    def _tell_losses(self, frames: int) -> None:
+        log.warning(
+            "CAN interface %s: %d frames lost, more than its buffer holds (capacity_frames) "
+            "came between two looks",
+            self.interface,
+            frames,
+        )
 
     def _away(self, why: str) -> None:
         if self.connected:

@@ -6,6 +6,7 @@ kernel has counted. All interfaces of a vehicle are read into one batch, for wha
 a frame but a batch. Nothing is ever sent.
 """
 
+import logging
 import os
 import select
 import threading
@@ -23,12 +24,15 @@ from hw.can_datagrams import (
 )
 from hw.can_link import CanLink, SocketOpener
 from hw.datagrams import Datagrams
+from hw.seldom import Seldom
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
 from hw.wall_clock import ArrivalTimes
 from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.frames import FrameBatch
 
 __all__ = ["SocketCanSource"]
+
+_log = logging.getLogger("hw.socketcan")
 
 _SLOTS = 512
 """Frames of one interface that are taken by one call."""
@@ -62,6 +66,7 @@ class SocketCanSource:
         self._ids: bytes | None = None
         self._tally = Tally()
         self._malformed = self._bus_offs = 0
+        self._lost_buses = Seldom(clock, self._tell_bus_offs)
         self._younger: list[FrameBatch] = []
         self._reading, self._closing = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
@@ -140,10 +145,18 @@ class SocketCanSource:
         return all(link.connected for link in self._links)
 
     def _revive(self) -> None:
+        self._lost_buses.look()
         for link in self._links:
             link.revive()
 
     # --- waiting --------------------------------------------------------------------------------
+
+    def _tell_bus_offs(self, times: int) -> None:
+        _log.warning(
+            "a CAN controller went bus-off %d times (%s): wiring, bit rate or termination",
+            times,
+            ", ".join(link.interface for link in self._links),
+        )
 
     def _gather(self, deadline_ns: int) -> None:
         """Wait for the first frame or an error, and then a moment for more."""
@@ -229,6 +242,7 @@ class SocketCanSource:
         self._held, self._filled, self._ids = [], 0, None
         self._malformed += arrived.malformed
         self._bus_offs += arrived.bus_offs
+        self._lost_buses.count(arrived.bus_offs)
         return arrived.frames
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 
+from user_lib.bus_words import buses_in_words
 from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
 from user_lib.contents import give, outsourced
@@ -73,6 +74,7 @@ _VEHICLES: Mapping[str, Column[VehicleInfo]] = {
     "model": lambda v: v.model,
     "profile": lambda v: v.profile,
     "agent": lambda v: v.agent_version,
+    "buses": lambda v: buses_in_words(v.stats),
     "tasks": lambda v: len(v.tasks),
     "custom code": lambda v: v.sandbox or "yes" if v.accepts_custom else "no",
     "tags": lambda v: v.tags or None,

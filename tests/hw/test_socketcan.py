@@ -195,6 +195,23 @@ def test_what_the_kernel_had_no_room_for_is_counted(opened: Any) -> None:
     assert source.stats().frames == kept + 1
 
 
+def test_what_was_lost_and_a_bus_off_is_logged_once_for_all(
+    opened: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(capacity_frames=64)
+    source = opened(link)
+    for _ in range(3):
+        link.send(*range(1000))
+        source.read(0)
+    link.send(0x2000_0040, 0x2000_0040)
+    source.read(0)
+
+    (lost,) = [r for r in caplog.messages if "frames lost" in r]
+    assert lost.startswith("CAN interface can9: ")
+    (off,) = [r for r in caplog.messages if "bus-off" in r]
+    assert "2 times (can9)" in off
+
+
 def test_a_read_waits_for_the_first_frame_and_no_longer_than_told(opened: Any) -> None:
     link = Link()
     source = opened(link)
