@@ -67,9 +67,16 @@ class CanLink:
         except OSError as error:
             self._lost(error)
             return 0
-        if count and not self.connected:
+        if count and not self.connected and self._is_up():
             self._back()
         return count
+
+    def _is_up(self) -> bool:
+        """Whether frames come from an interface that is up: some may be left from before."""
+        try:
+            return self.socket is not None and self._opener.is_up(self.socket)
+        except OSError:
+            return False
 
     def note_losses(self, so_far: int | None) -> None:
         """Take in the socket's own count of lost frames, modulo 2**32."""

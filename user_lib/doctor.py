@@ -124,7 +124,8 @@ def _frames(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
     found = f"{total:.0f} frames" + (f", {lost:.0f} lost" if lost else "")
     if away:
         return Link("frames seen", "no", f"{found}; {away:.0f} interfaces are away")
-    if _SILENT in words:
+    foreign = total == stats.get("frames.unmatched")  # then the next link tells what is wrong
+    if _SILENT in words and not (total and foreign):
         return Link("frames seen", "no", f"{found}; {words}")
     return Link("frames seen", "yes" if total else "no", found)
 

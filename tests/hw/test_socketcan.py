@@ -281,6 +281,16 @@ def test_an_interface_that_is_down_keeps_its_socket(
     ]
 
 
+def test_frames_left_from_before_it_went_down_do_not_make_it_up(opened: Any) -> None:
+    link = Link()
+    link.up = False
+    source = opened(link)
+    link.send(5)
+
+    assert source.read(0).can_id.tolist() == [5]
+    assert not source.stats().connected
+
+
 def lose(source: SocketCanSource, link: Link) -> None:
     """Remove the interface, and see that the source takes note."""
     link.remove()

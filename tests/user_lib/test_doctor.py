@@ -73,6 +73,10 @@ def diagnosed(
             "decoded", "another car",
         ),
         (
+            {"detail": "0 of 10 samples; no frame of VehicleMotion for 7 s"}, {},
+            {"stats": {"frames.total": 9.0, "frames.unmatched": 9.0}}, "decoded", "another car",
+        ),
+        (
             {"detail": "waits for Vehicle.Speed > 300; 0 triggers so far"},
             {"when": "Vehicle.Speed > 300"}, {}, "condition true", "0 triggers",
         ),

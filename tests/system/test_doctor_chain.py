@@ -1,0 +1,163 @@
+"""`oodida doctor` on real processes: each link of the chain is broken for real, and named."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dbc
+from hw import write_candump
+from user_lib.cli import main
+from user_lib.contract.frames import FrameBatch
+from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
+
+pytestmark = pytest.mark.timeout(180)
+
+FILES = Path(dbc.__file__).with_name("files")
+SPEED = {"signals": ["Vehicle.Speed"], "window": {"samples": 10}, "onboard": "mean"}
+LEASE_S = 30.0
+"""Longer than a test holds a process: it is not offline before anyone has asked."""
+
+
+def silent(folder: Path) -> LocalVehicle:
+    """A car whose bus nobody sends on."""
+    return _car(folder, "silent", {"kind": "can", "interface": "virtual", "channel": "can0"})
+
+
+def foreign(folder: Path) -> LocalVehicle:
+    """A car on whose bus there is nothing that its databases know."""
+    frames = FrameBatch.zeros(200)
+    frames.time_ns[:] = range(10**18, 10**18 + 200 * 10**7, 10**7)
+    frames.can_id[:] = 0x7A0
+    frames.length[:] = 8
+    write_candump(folder / "foreign.log", [frames], ["can0"])
+    return _car(
+        folder, "foreign", {"kind": "replay", "log": str(folder / "foreign.log"), "loop": True}
+    )
+
+
+def _car(folder: Path, name: str, source: dict[str, Any]) -> LocalVehicle:
+    profile = folder / f"{name}.yaml"
+    channels = {"can0": {"databases": [str(FILES / "compact_powertrain.dbc")]}}
+    mapping = str(FILES / "compact.vspec")
+    profile.write_text(yaml.safe_dump({"channels": channels, "mapping": mapping}))
+    return LocalVehicle(f"{name}-1", str(profile), [source])
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFleet]:
+    folder = tmp_path_factory.mktemp("doctor")
+    driven = simulated("driven-1", "compact", seed=3, speed=5.0)
+    policy = {"policy": {"methods": ["mean", "custom"]}}
+    driven = LocalVehicle("driven-1", driven.profile, driven.sources, policy)
+    cars = [driven, silent(folder), foreign(folder)]
+    with LocalFleet(folder, cars, cloud_config={"lease_s": LEASE_S}) as local:
+        local.start()
+        yield local
+
+
+@pytest.fixture(scope="module")
+def fleet(local: LocalFleet) -> Iterator[Any]:
+    with local.connect("tester") as fleet:
+        local.wait_online(fleet)
+        yield fleet
+
+
+@pytest.fixture
+def doctor(
+    local: LocalFleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], dict[str, list[str]]]:
+    """Ask the command; returns the links of the one vehicle: name -> [verdict, words]."""
+    for name, value in local.environ("tester").items():
+        monkeypatch.setenv(name, value)
+
+    def ask(what: str) -> dict[str, list[str]]:
+        capfd.readouterr()
+        main(["doctor", what, "--json"])
+        said = capfd.readouterr()
+        assert said.out, said.err
+        (told,) = json.loads(said.out)
+        return {link["name"]: [link["holds"], link.get("found", "")] for link in told["links"]}
+
+    return ask
+
+
+def ends_at(links: dict[str, list[str]]) -> str:
+    return next((name for name, (holds, _) in links.items() if holds == "no"), "")
+
+
+def eventually(ask: Callable[[], dict[str, list[str]]], name: str) -> dict[str, list[str]]:
+    """Ask until the chain ends at that link; the vehicle's last words may be some seconds old."""
+    deadline = time.monotonic() + 60
+    while ends_at(links := ask()) != name:
+        assert time.monotonic() < deadline, links
+        time.sleep(0.2)
+    return links
+
+
+def test_a_chain_that_holds_is_ok_to_its_end(fleet: Any, doctor: Any) -> None:
+    job = fleet.assign(SPEED, vehicles=["driven-1"])
+    job.wait(timeout_s=60)
+
+    links = doctor(job.id)
+
+    assert ends_at(links) == ""
+    assert links["acknowledged"] == ["yes", "1 results in the ledger"]
+
+
+def test_a_vehicle_that_does_not_answer_is_not_assigned(
+    local: LocalFleet, fleet: Any, doctor: Any
+) -> None:
+    os.kill(local.pid("driven-1"), signal.SIGSTOP)
+    try:
+        job = fleet.assign(SPEED, vehicles=["driven-1"])
+        links = doctor(job.id)
+    finally:
+        os.kill(local.pid("driven-1"), signal.SIGCONT)
+
+    assert ends_at(links) == "assigned"
+    job.wait(timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "vehicle", "words"),
+    [
+        ("accepted", {"onboard": "max"}, "driven-1", "max"),
+        ("accepted", {"signals": ["Vehicle.Sped"]}, "driven-1", "Vehicle.Speed"),
+        ("frames seen", {}, "silent-1", "0 frames"),
+        ("decoded", {}, "foreign-1", "0%"),
+        ("condition true", {"when": "Vehicle.Speed > 900"}, "driven-1", "0 triggers"),
+    ],
+)
+def test_the_first_open_link_is_named_with_its_reason(
+    fleet: Any, doctor: Any, name: str, spec: dict[str, Any], vehicle: str, words: str
+) -> None:
+    job = fleet.assign({**SPEED, **spec}, vehicles=[vehicle])
+
+    links = eventually(lambda: doctor(job.id), name)
+
+    assert words in links[name][1]
+    job.cancel()
+
+
+def test_code_that_fails_is_not_computed_and_its_error_is_told(fleet: Any, doctor: Any) -> None:
+    fleet.update_code("def custom(xs):\n    return 1 / 0\n")
+    job = fleet.assign({**SPEED, "onboard": "custom"}, vehicles=["driven-1"])
+
+    links = eventually(lambda: doctor(job.id), "computed")
+
+    assert "ZeroDivisionError" in links["computed"][1]
+    job.cancel()
+
+
+def test_a_vehicle_that_is_off_is_not_online(local: LocalFleet, fleet: Any, doctor: Any) -> None:
+    job = fleet.assign(SPEED, vehicles=["silent-1"])
+    local.stop("silent-1")
+
+    eventually(lambda: doctor(job.id), "online")
