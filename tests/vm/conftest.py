@@ -12,8 +12,10 @@ from py_compile import PycInvalidationMode
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
-VMLAB = ROOT.parent / "shared" / "vm" / "vmlab"
+from tests.vm.lab import ROOT, VMLAB
+from tests.vm.packages import build, repacked
+
+GUEST = Path(__file__).with_name("guest")
 PRODUCT = ("agent", "cloud", "dbc", "hw", "user_lib")
 GUEST_PYTHON = (3, 11)
 
@@ -83,3 +85,41 @@ def run_in_guest(guest_job: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of this tree."""
+    if not VMLAB.is_file():
+        pytest.skip(f"no guest machines here: there is no {VMLAB}")
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("no dpkg-deb here to build a package with")
+    folder = tmp_path_factory.mktemp("package")
+    built = build(folder)
+    if built.returncode and "No matching distribution" in built.stderr:
+        pytest.skip("the package's wheels cannot be fetched here")
+    assert built.returncode == 0, built.stderr
+    (found,) = folder.glob("*.deb")
+    return found
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what runs in a guest, and nothing else."""
+    job = tmp_path_factory.mktemp("scripts")
+    shutil.copytree(GUEST, job, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return job
+
+
+@pytest.fixture(scope="session")
+def job(package: Path, scripts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts, the package, a newer one, and one whose agent does not start."""
+    folder = tmp_path_factory.mktemp("job")
+    shutil.copytree(scripts, folder, dirs_exist_ok=True)
+    shutil.copy(package, folder / "good.deb")
+    work = tmp_path_factory.mktemp("versions")
+    repacked(package, "9.9.0", work / "newer.deb")
+    repacked(package, "9.9.9", work / "broken.deb", start="#!/bin/sh\nexit 1\n")
+    for file in work.glob("*.deb"):
+        file.rename(folder / file.name)
+    return folder

@@ -1,22 +1,27 @@
 """The SocketCAN source on a real CAN interface: one boot of a guest, judged here part by part."""
 
-import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.vm.lab import boot
 from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
-def found(run_in_guest: Any) -> dict[str, Any]:
-    done = run_in_guest("socketcan_guest.py")
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    parts: dict[str, Any] = json.loads(lines[0].removeprefix("FOUND "))
-    return parts
+def found(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("socketcan")
+    subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    shutil.copy(Path(__file__).with_name("guest") / "socketcan.py", folder)
+    site = "/job/opt/oodida/app/lib/python3.11/site-packages"
+    done = boot(folder, f"PYTHONPATH={site} python3 socketcan.py", "--guest", "uml")
+    assert done.code == 0, str(done)
+    return done.found
 
 
 def test_every_kind_of_frame_arrives(found: dict[str, Any]) -> None:
