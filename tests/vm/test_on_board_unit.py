@@ -65,7 +65,7 @@ def test_an_interface_that_goes_is_told_and_one_that_comes_is_used(found: dict[s
 
 def test_fd_and_error_frames_arrive_and_a_flood_is_counted_and_told(found: dict[str, Any]) -> None:
     seen = found["frames"]
-    assert seen["fd"] == {"Wide.Far": [1234.0]} or 1234.0 in str(seen["fd"]).split()
+    assert seen["fd"]["Wide.Far"]["values"] == [1234.0]
     assert seen["bus_offs"] == 1
     assert seen["lost"] > 0
     assert seen["in_result"] > 0
@@ -75,7 +75,7 @@ def test_fd_and_error_frames_arrive_and_a_flood_is_counted_and_told(found: dict[
 
 
 def test_faults_of_a_replay_are_seen_by_the_vehicle(found: dict[str, Any]) -> None:
-    value = found["faulty"]["value"]
+    value = found["faulty"]["worst"]
     assert value["@message.EngineData.counter_errors"] == 1
     assert value["@message.EngineData.gap_ms"] > 900
     assert found["faulty"]["played"]["refused"] == 0
@@ -103,7 +103,7 @@ def test_metrics_are_served(found: dict[str, Any]) -> None:
 
 
 def test_the_watchdog_restarts_an_agent_whose_main_loop_hangs(found: dict[str, Any]) -> None:
-    assert found["hang"]["watchdog"]
+    assert found["hang"] == {"watchdog": True, "traceback": True}
 
 
 def test_a_reload_ends_only_what_can_no_longer_run(found: dict[str, Any]) -> None:

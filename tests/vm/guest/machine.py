@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ keys:
   own: /run/credentials/oodida-agent.service/keys_car-1.key
   cloud: /etc/oodida/cloud.pub
   analysts: /etc/oodida/analysts
-policy: {limits: {memory_mb: 2048}}
+policy: {limits: {cpu_s: 60, memory_mb: 2048, wall_s: 60}}
 """
 CLOUD_YAML = """
 keys:
@@ -45,6 +45,8 @@ ledger: /var/lib/oodida-cloud/cloud.db
 lease_s: 6
 """
 _SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
+ANY_THREAD = 0x40000000
+"""__WALL of waitpid(2)."""
 
 
 def say(words: str) -> None:
@@ -163,15 +165,24 @@ def epoch() -> str:
 
 
 @contextmanager
-def frozen(thread: int) -> Iterator[None]:
-    """Hold one thread as if it hung, by ptrace(2); the others go on."""
+def frozen(thread: int) -> Iterator[Callable[[], None]]:
+    """Hold one thread as if it hung, by ptrace(2); the others go on.
+
+    What it yields is to be called now and then: a process under ptrace ends for its parent only
+    when we have seen its end.
+    """
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long] * 4
     for request in (_SEIZE, _INTERRUPT):
         if ptrace(request, thread, 0, 0):
             raise OSError(ctypes.get_errno(), "ptrace")
-    os.waitpid(thread, 0x40000000)
+    os.waitpid(thread, ANY_THREAD)
+
+    def reap() -> None:
+        with suppress(ChildProcessError):
+            os.waitpid(thread, ANY_THREAD | os.WNOHANG)
+
     try:
-        yield
+        yield reap
     finally:
         ptrace(_DETACH, thread, 0, 0)  # fails if the thread is gone, which is the aim here
