@@ -183,7 +183,7 @@ def faulty_replay(fleet: Any) -> dict[str, Any]:
         values = [r.value for r in job.results() if r.ok]
         return {name: max(v[name] or 0 for v in values) for name in (counter, gap)}
 
-    until("the faults are in results", lambda: worst()[counter] and worst()[gap] > 900)
+    until("the faults are in results", lambda: worst()[counter] and worst()[gap] > 500)
     say(f"oodida replay with faults: {worst()}")
     job.cancel()
     return {"worst": worst(), "played": json.loads(done)}
