@@ -62,7 +62,9 @@ def units() -> dict[str, Any]:
         "oodida-sandbox@1.service oodida-can@vcan0.service oodida-agent-confirm.service "
         "oodida-agent-recover.service 2>&1"
     )
-    sh(f"systemctl enable --now {machine.UNITS}")
+    sh(f"systemctl enable {machine.UNITS} && systemctl start --no-block {machine.UNITS}")
+    for unit in ("oodida-cloud", "oodida-agent"):
+        until(f"{unit} has started", lambda name=unit: shown("ActiveState", name) == "active")
     lines = [x for x in sh("systemd-analyze security --no-pager").splitlines() if "oodida" in x]
     for line in lines:
         say(line)

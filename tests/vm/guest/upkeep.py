@@ -119,7 +119,9 @@ def broken_upgrade() -> dict[str, Any]:
 def engineer() -> None:
     machine.install(PROFILE)
     Path("/etc/systemd/system/car.service").write_text(CAR)
-    sh(f"systemctl daemon-reload && systemctl enable --now {machine.UNITS} car")
+    sh(f"systemctl daemon-reload && systemctl enable {machine.UNITS} car")
+    sh(f"systemctl start --no-block {machine.UNITS} car")
+    until("the cloud has started", lambda: shown("ActiveState", "oodida-cloud") == "active")
     until("the vehicle is online", lambda: agent_is("0.1.0"))
     say("the units are up")
     with analyst() as fleet:
