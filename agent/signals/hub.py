@@ -275,8 +275,11 @@ class SignalHub:
         self._heard_ns = self._clock.monotonic_ns()
 
     def _may_wait(self) -> bool:
-        """Leave in the sources what has arrived, if nobody waits for anything that it can bring."""
-        if not self._intake.hold():
+        """Leave in the sources what has arrived, if nobody waits for anything that it can bring.
+
+        The first frames are for all who ask whether the bus speaks.
+        """
+        if self._unheard or not self._intake.hold():
             return False
         with self._lock:
             return self._patience.lasts(self._feeds, self._recording, self.pumped_ns)

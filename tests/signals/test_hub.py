@@ -57,7 +57,7 @@ class Holding(Fed):
 
     def __init__(self, *channels: str) -> None:
         super().__init__(*channels)
-        self.reads = self.holds = 0
+        self.holds = 0
         self.room = True
         self.waiting_ids: list[int] = []
 
@@ -66,7 +66,6 @@ class Holding(Fed):
         self.waiting_ids += batch.can_id.tolist()
 
     def read(self, timeout_s: float) -> FrameBatch:
-        self.reads += 1
         self.waiting_ids = []
         parts = []
         while len(part := super().read(timeout_s)):
@@ -194,13 +193,14 @@ def test_frames_that_complete_no_window_wait_in_their_source(car: Any, opened: A
     receiver = Receiver()
     receiver.subscription = hub.subscribe(assignment(), receiver)
     source.put(speeds(car, range(1)))
+    eventually(lambda: hub.stats()["frames.total"] == 1)
+    source.put(speeds(car, range(1, 2)))
     source.wait_for_ticks(3)
-    assert source.reads == 0
+    assert hub.stats()["frames.total"] == 1
 
     receiver.subscription.request()
-    eventually(lambda: hub.stats()["frames.total"] == 1)
     source.put(car.batch_of([car.brake(20 * MS, i) for i in range(50)]))
-    source.put(speeds(car, range(1, 9)))
+    source.put(speeds(car, range(2, 9)))
     source.wait_for_ticks(3)
     assert hub.stats()["frames.total"] == 1
     source.put(speeds(car, range(9, 10)))
