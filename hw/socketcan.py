@@ -83,7 +83,7 @@ class SocketCanSource:
         Raises: SourceEnded, once the source was closed.
         """
         with self._reading:
-            if timeout_s > 0:
+            if timeout_s > 0 and not self._filled:
                 self._gather(self._clock.monotonic_ns() + int(timeout_s * SECOND))
             if self._stop.is_set():
                 names = ", ".join(link.interface for link in self._links)

@@ -171,6 +171,9 @@ def test_a_source_asks_to_be_read_while_an_interface_is_away_and_once_closed(ope
     source = opened(link)
     link.send(1)
     assert source.hold()
+    assert source.read(60).can_id.tolist() == [1]  # at once
+    link.send(1)
+    assert source.hold()
     link.remove()
     assert not source.hold()
     assert source.read(0).can_id.tolist() == [1]
