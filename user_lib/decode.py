@@ -54,7 +54,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     mapping: Path | None = None,
     strict: bool = False,
     names: bool = False,
-    drop_unknown_pages: bool = False,
+    keep_unknown_pages: bool = False,
     bitrates: Mapping[str, Bitrate] | None = None,
     progress: Progress | None = None,
 ) -> DecodeSummary:
@@ -64,9 +64,10 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     (float64, NaN where absent), a row a frame of that message; ``MESSAGE@SA`` for J1939. ``.csv``
     and ``.parquet``: a row a value. With a ``mapping``, a mapped signal also appears, converted,
     under its VSS path. ``strict`` refuses databases that need repair. ``names`` adds a column with
-    the names of values (``.csv`` and ``.parquet`` only). ``drop_unknown_pages`` leaves out frames
-    with a multiplexer value that the database does not know. ``bitrates``, on which the bus load of
-    the summary depends, gives the speed of a channel by its name, or by "" of every other one.
+    the names of values (``.csv`` and ``.parquet`` only). A frame with a multiplexer value that the
+    database does not know is counted and left out, as cantools does, unless ``keep_unknown_pages``
+    asks for what of it is not multiplexed, as a vehicle has it. ``bitrates``, on which the bus load
+    of the summary depends, gives the speed of a channel by its name, or by "" of every other one.
 
     Raises: SourceError, for the log; DatabaseError, for a database; ConfigError, for the output.
     """
@@ -80,7 +81,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     # that are under way when a new one appears.
     for _ in log:
         tell(0, _SCAN_SHARE * log.fraction_read)
-    decoding = _Decoding(Decoder(catalog, log.channels), drop_unknown_pages=drop_unknown_pages)
+    decoding = _Decoding(Decoder(catalog, log.channels), keep_unknown_pages=keep_unknown_pages)
     loads = BusLoads(log.channels, bitrates or {})
     with open_output(out, names=names) as output:
         for batch in log:
@@ -233,9 +234,9 @@ class _SeriesCount:
 class _Decoding:
     """Decodes batch after batch and counts what becomes of the frames."""
 
-    def __init__(self, decoder: Decoder, *, drop_unknown_pages: bool) -> None:
+    def __init__(self, decoder: Decoder, *, keep_unknown_pages: bool) -> None:
         self._decoder = decoder
-        self._drop_unknown_pages = drop_unknown_pages
+        self._keep_unknown_pages = keep_unknown_pages
         self._layouts = _layouts(decoder)
         self._series: dict[tuple[str, str, str], _SeriesCount] = {}
         self.frames = 0
@@ -245,7 +246,7 @@ class _Decoding:
         self.frames += len(batch)
         found = self._decoder.decode_batch(batch)
         decoded = list(found)
-        if self._drop_unknown_pages:
+        if not self._keep_unknown_pages:
             extra = decoded[len(decoded) - len(found.extra) :]
             own = decoded[: len(decoded) - len(extra)]
             decoded = [kept for each in own if len((kept := self._known(each, batch)).rows)] + extra

@@ -282,15 +282,15 @@ BO_ 1 M: 2 A
 """
 
 
-@pytest.mark.parametrize(("dropped", "pages"), [(False, [1, 9, 1]), (True, [1, 1])])
-def test_a_frame_of_an_unknown_page_can_be_left_out(
-    dropped: bool, pages: list[int], tmp_path: Path
+@pytest.mark.parametrize(("kept", "pages"), [(True, [1, 9, 1]), (False, [1, 1])])
+def test_a_frame_of_an_unknown_page_is_left_out_unless_it_is_to_be_kept(
+    kept: bool, pages: list[int], tmp_path: Path
 ) -> None:
     log, dbc, out = tmp_path / "drive.log", tmp_path / "x.dbc", tmp_path / "out.npz"
     log.write_text("(1.0) can0 001#0102\n(1.1) can0 001#0902\n(1.2) can0 001#0103\n")
     dbc.write_text(PAGED)
 
-    summary = decode_log(log, [DatabaseRef(dbc)], out=out, drop_unknown_pages=dropped)
+    summary = decode_log(log, [DatabaseRef(dbc)], out=out, keep_unknown_pages=kept)
 
     arrays = np.load(out)
     assert arrays["can0/M/Page"].tolist() == pages

@@ -74,9 +74,9 @@ def add_parser(subparsers: Subparsers) -> None:
         help="add a column with the names of values (.csv and .parquet)",
     )  # fmt: skip
     command.add_argument(
-        "--drop-unknown-pages", action="store_true",
-        help="leave out frames with an unknown multiplexer value, as cantools does; else they keep "
-        "what is not multiplexed",
+        "--keep-unknown-pages", action="store_true",
+        help="of frames with an unknown multiplexer value, keep what is not multiplexed, as a "
+        "vehicle does; else they are counted and left out, as by cantools",
     )  # fmt: skip
     command.add_argument(
         "--bitrate", action="append", default=[], type=_bitrate, metavar="[CHANNEL=]BITS[/DATA]",
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         mapping=args.mapping,
         strict=args.strict,
         names=args.names,
-        drop_unknown_pages=args.drop_unknown_pages,
+        keep_unknown_pages=args.keep_unknown_pages,
         bitrates=dict(args.bitrate),
         progress=tell,
     )
@@ -198,7 +198,7 @@ def _totals(summary: "DecodeSummary") -> list[str]:
         reasons = [
             (each.short_frames, "shorter than the database says (what is missing is absent)"),
             (each.long_frames, "longer (the rest is ignored)"),
-            (each.unknown_switch_frames, "with an unknown multiplexer value (its signals absent)"),
+            (each.unknown_switch_frames, "with an unknown multiplexer value"),
         ]
         reasons = [(n, f"frames {what}") for n, what in reasons]
         reasons.append((each.unavailable_values, 'values "not available" or "error" (absent)'))
