@@ -232,10 +232,7 @@ class Watch:
             self._keep_answer(data)
 
     def _read_status(self) -> None:
-        try:
-            datagram, fds = control.receive(self._status, control.STARTED_DESCRIPTORS)
-        except OSError:
-            datagram, fds = b"", []
+        datagram, fds = self._receive()
         if not datagram:
             self._lost = True
             return
@@ -254,6 +251,15 @@ class Watch:
             self._seen.not_made = message.problem
             self._lost = True
         control.close_all(fds)
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """Return the zygote's next word, empty when there will be none."""
+        with suppress(OSError):
+            try:
+                return control.receive(self._status, control.STARTED_DESCRIPTORS)
+            except ConnectionResetError:  # it left with a word of ours unread; its last ones follow
+                return control.receive(self._status, control.STARTED_DESCRIPTORS)
+        return b"", []
 
     def _keep_prints(self, data: bytes) -> None:
         room = PRINTS_KEPT_BYTES - len(self._seen.prints)

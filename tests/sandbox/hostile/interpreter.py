@@ -30,7 +30,7 @@ CASES = (
     Case("answer_byte_by_byte", "import agent.sandbox.answer as a\n    a.write_all = lambda fd, data: [os.write(fd, data[i:i+1]) for i in range(len(data))]\n    return 7", "value:7"),
     Case("giant_announcement", "for fd in range(3, 9):\n        try: os.write(fd, b'OODA' + (2**32 - 1).to_bytes(4, 'little'))\n        except OSError: pass\n    time.sleep(60)", "killed:protocol"),
     Case("announcement_and_nothing", "for fd in range(3, 9):\n        try: os.write(fd, b'OODA' + (1000).to_bytes(4, 'little'))\n        except OSError: pass\n    time.sleep(60)", "killed:wall"),
-    Case("endless_answer", "for fd in range(3, 9):\n        try:\n            while True: os.write(fd, b'OODA' + (1 << 20).to_bytes(4, 'little') + b'1' * 65536)\n        except OSError: pass", "killed:protocol|killed:output"),
+    Case("endless_answer", "for fd in range(4, 9):\n        try:\n            while True: os.write(fd, b'OODA' + (1 << 20).to_bytes(4, 'little') + b'1' * 65536)\n        except OSError: pass", "killed:protocol|killed:output"),
     Case("answer_of_a_million_lists", "body = b'{\"status\":\"ok\",\"value\":[' + b'[],' * 340_000 + b'[]]}'\n    for fd in range(3, 9):\n        try:\n            view = memoryview(b'OODA' + len(body).to_bytes(4, 'little') + body)\n            while view: view = view[os.write(fd, view):]\n        except OSError: pass\n    os._exit(0)", "killed:protocol"),
     Case("list_of_a_hundred_thousand_lists", "return [[]] * 150_000", "killed:result"),
     Case("array_of_a_million_rows", "import numpy as np; return np.empty((900_000, 0))", "killed:result"),
