@@ -18,7 +18,8 @@ TASKS = 4096
 """Where the kernel counts all processes of the user, whatever they are."""
 TASKS_APART = 128
 """Where it counts this worker's alone."""
-CPU_GRAIN_S = 0.2
+CPU_BEYOND_S = 1
+"""The agent looks at the processor time itself and says so; the kernel's limit comes after it."""
 THREAD_STACK_BYTES = 2 * MB
 """Of a thread that code starts: it counts against the memory limit, and 8 MB each leave few."""
 RUNTIME_MB = 64
@@ -66,7 +67,7 @@ def apply(limits: Limits, *, in_use_bytes: int, external: bool) -> None:
     """Limit this process's memory and processor time for good.
 
     Units:  ``in_use_bytes`` is address space that is in use already and stays free of charge;
-            processor time is rounded up to whole seconds, as the kernel counts it.
+            processor time counts in whole seconds here, and ends a worker whose agent does not.
     """
     memory = limits.memory_mb * MB
     if external:
@@ -75,7 +76,7 @@ def apply(limits: Limits, *, in_use_bytes: int, external: bool) -> None:
         _hard(resource.RLIMIT_AS, in_use_bytes + memory)
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent_s = used.ru_utime + used.ru_stime
-    _hard(resource.RLIMIT_CPU, max(1, math.ceil(limits.cpu_s + spent_s - CPU_GRAIN_S)))
+    _hard(resource.RLIMIT_CPU, math.ceil(limits.cpu_s + spent_s) + CPU_BEYOND_S)
 
 
 def _hard(which: int, value: int) -> None:
