@@ -99,6 +99,8 @@ class Store:
             decode(row[0], CodeSlot) for row in self._rows("SELECT slot FROM code")
         )
         """The code slots that were there at opening."""
+        for (seq,) in self._rows("SELECT seq FROM outbox"):
+            self.load(seq)  # one that cannot be read would stop this agent at each start
         kept = self._rows("SELECT value FROM meta WHERE key = 'account'")
         self.account = _account(kept[0][0]) if kept else Account()
         """What was charged to the owner's budgets, as it was at opening."""
@@ -248,7 +250,7 @@ class Store:
 def _account(text: str) -> Account:
     try:
         return msgspec.json.decode(text, type=Account)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise StateDamaged(f"the account of the budgets cannot be read: {error}") from None
 
 

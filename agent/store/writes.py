@@ -220,7 +220,7 @@ def decode(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - of the kind asked f
     """
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # text that is none is no DecodeError
         raise StateDamaged(f"a row is no {getattr(kind, '__name__', 'item')}: {error}") from None
 
 

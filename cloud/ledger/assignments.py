@@ -26,7 +26,7 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
-UNREADABLE = (msgspec.DecodeError, RecursionError)
+UNREADABLE = (ValueError, RecursionError)
 
 
 class Parcel(msgspec.Struct, frozen=True):

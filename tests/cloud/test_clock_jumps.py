@@ -65,8 +65,11 @@ class Cloud:
         self.start()
 
     def start(self) -> None:
-        self.ledger = Ledger(self.folder / "cloud.db")
-        self.service = Service(Config(lease_s=10), self.ledger, self.clock, "test", Auth(None))
+        path = self.folder / "cloud.db"
+        self.ledger = Ledger(path)
+        self.service = Service(
+            Config(lease_s=10, ledger=path), self.ledger, self.clock, "test", Auth(None)
+        )
 
     def restart(self) -> None:
         """End as a power cut would, and begin again with what is on disk."""

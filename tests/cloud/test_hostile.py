@@ -158,7 +158,7 @@ def test_no_bytes_whatever_raise_out_of_the_service(
 ) -> None:
     path = tmp_path_factory.mktemp("ledger") / "cloud.db"
     ledger = Ledger(path)
-    service = Service(Config(), ledger, SystemClock(), "test", Auth(None))
+    service = Service(Config(ledger=path), ledger, SystemClock(), "test", Auth(None))
     try:
         for peer, frames in traffic:
             service.receive(peer, frames)

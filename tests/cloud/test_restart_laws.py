@@ -74,7 +74,13 @@ class CloudMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.ledger = Ledger(self.folder / "cloud.db")
-        self.service = Service(Config(lease_s=5), self.ledger, self.clock, "test", Auth(None))
+        self.service = Service(
+            Config(lease_s=5, ledger=self.folder / "cloud.db"),
+            self.ledger,
+            self.clock,
+            "test",
+            Auth(None),
+        )
         self.finish()
 
     def teardown(self) -> None:

@@ -329,7 +329,7 @@ class Campaign:
     # --- what vehicles say they committed --------------------------------------------------------
 
     def _note(self, name: str) -> None:
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, ValueError):  # of a page that was damaged
             self.seen |= outbox_of(self.state_of(name), name)
 
     # --- the end ---------------------------------------------------------------------------------

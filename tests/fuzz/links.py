@@ -65,8 +65,9 @@ class FuzzedCloud:
         return 10**18 + self.now_ns
 
     def open(self) -> None:
-        self.ledger = Ledger(self.folder / f"{self.inputs}.db")
-        config = Config(bounds=Bounds(vehicle_rate=ANYTHING, analyst_rate=ANYTHING))
+        path = self.folder / f"{self.inputs}.db"
+        self.ledger = Ledger(path)
+        config = Config(ledger=path, bounds=Bounds(vehicle_rate=ANYTHING, analyst_rate=ANYTHING))
         self.service = Service(config, self.ledger, self, "fuzz", Auth(None))
 
     def __call__(self, data: bytes) -> None:

@@ -3,7 +3,7 @@ import resource
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -347,6 +347,24 @@ def test_damage_that_is_found_later_is_told_apart_from_a_full_disk(
     with pytest.raises(StateDamaged):
         _ = [store.load(seq) for seq in range(1, 80)]
     store.close()
+
+
+def test_text_that_is_none_is_damage_too(tmp_path: Path, result: MakeResult) -> None:
+    store = open_store(tmp_path)
+    store.apply([Enqueue(result(iteration=1, value="x" * 100_000), 5)])
+    with closing(sqlite3.connect(tmp_path / "state.db")) as disk, disk:
+        (item,) = disk.execute("SELECT item FROM outbox").fetchone()
+        damaged = bytes(item).replace(b"x" * 100, b"\xba" * 100, 1)
+        disk.execute("UPDATE outbox SET item = ?", (damaged,))
+
+    with pytest.raises(StateDamaged, match="a row is no"):
+        store.load(1)
+    store.close()
+
+    again = open_store(tmp_path)
+    assert again.epoch != store.epoch
+    assert again.entries == 0
+    again.close()
 
 
 def test_a_state_of_a_newer_agent_is_left_alone(tmp_path: Path) -> None:
