@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agent.sandbox.host import Sandbox
+from agent.sandbox.answer import output_bytes
+from agent.sandbox.host import Sandbox, SandboxConfig
 from agent.sandbox.job import Job, Limits, Outcome, refused
 from user_lib.contract.assignment import Json
 from user_lib.contract.window import Window
@@ -17,6 +18,8 @@ from user_lib.contract.window import Window
 __all__ = ["run", "window_of"]
 
 PERIOD_NS = 1_000_000
+VALUE_BYTES = 16_000_000
+"""What a vehicle sends unless its owner says otherwise."""
 _MAKING = threading.Lock()
 
 
@@ -103,7 +106,7 @@ def _window(values_by_signal: Mapping[str, npt.NDArray[np.float64]]) -> Window:
 
 @functools.cache
 def _made_once() -> Sandbox:
-    sandbox = Sandbox()
+    sandbox = Sandbox(SandboxConfig(output_bytes=output_bytes(VALUE_BYTES)))
     atexit.register(sandbox.close)
     return sandbox
 

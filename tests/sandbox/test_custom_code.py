@@ -306,3 +306,10 @@ def test_a_subclass_of_a_number_or_text_travels_as_what_it_holds(
     out = run_code(f"{source}\ndef custom(xs): return [x]")
 
     assert (out.status, out.value) == ("ok", [value])
+
+
+def test_a_value_of_megabytes_can_be_tried_as_a_vehicle_would_send_it() -> None:
+    outcome = run("def custom(xs):\n    return 'x' * 10_000_000\n", np.ones(3))
+
+    assert outcome.ok, outcome.detail
+    assert len(outcome.value) == 10_000_000
