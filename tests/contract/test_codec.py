@@ -230,3 +230,13 @@ def test_mutated_bytes_are_parsed_or_refused(data: st.DataObject) -> None:
 def test_what_cannot_travel_is_refused_when_it_is_sent(ask: m.Ask) -> None:
     with pytest.raises(ProtocolError, match="cannot be sent"):
         REQUEST.encode(m.Request(number=1, user="ada", ask=ask))
+
+
+@pytest.mark.parametrize("iteration", [0, -1, 2**53, 2**63])
+def test_a_vehicle_is_not_told_an_iteration_that_it_could_not_report(iteration: int) -> None:
+    for message in (
+        m.Assign(assignment_id="j", analyst="ada", spec=SPEC, first_iteration=iteration),
+        m.Feedback(assignment_id="j", iteration=iteration),
+    ):
+        with pytest.raises(ProtocolError, match="iteration"):
+            TO_VEHICLE.decode(TO_VEHICLE.encode(message))

@@ -73,6 +73,7 @@ class FuzzedCloud:
     def __call__(self, data: bytes) -> None:
         self.inputs += 1
         if self.inputs % RESTART_EVERY == 0:
+            self.service.close()
             self.ledger.close()
             (self.folder / f"{self.inputs - RESTART_EVERY}.db").unlink(missing_ok=True)
             self.open()

@@ -14,6 +14,7 @@ import msgspec
 from user_lib.contract import messages as m
 from user_lib.contract.assignment import parse
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST, TO_VEHICLE, Codec
+from user_lib.contract.content import content_of
 from user_lib.contract.signed import Signed, assignment_id_of
 from user_lib.contract.states import TaskState
 
@@ -30,6 +31,9 @@ SPEC = parse(
 )
 JOB = assignment_id_of("ada", "t")
 SIGNED = Signed(body=b"\x81", signature=bytes(64))
+CONTENT = content_of(b"abc")
+DIGEST = CONTENT.digest
+CHUNK = m.Chunk(digest=DIGEST, offset=0, data=b"abc")
 SOURCE = "def custom(xs):\n    return 1\n"
 RESULT = m.Result(
     assignment_id=JOB, vehicle_id="kona", epoch="e", iteration=1, status="ok", value={"a": 1.5},
@@ -53,6 +57,8 @@ SEEDS: dict[str, Sequence[Any]] = {
         m.Deliver(seq=2, item=m.TaskEnded(assignment_id=JOB, epoch="e", state=TaskState.FAILED)),
         m.Deliver(seq=3, item=m.Losses(assignment_id=JOB, epoch="e", iterations=((2, 3),))),
         m.CodeReport(analyst="ada", generation=1, version="v", state="armed"),
+        m.Fetch(assignment_id=JOB, digest=DIGEST, offset=0),
+        CHUNK,
     ),
     "to_vehicle": (
         m.Welcome(lease_s=6.0, cloud_version="1", messages_per_s=500, mb_per_s=16),
@@ -63,6 +69,9 @@ SEEDS: dict[str, Sequence[Any]] = {
         m.SetCode(analyst="ada", generation=1, version="v", source=SOURCE, signed=SIGNED),
         m.Feedback(assignment_id=JOB, iteration=2, value={"w": [1.0]}, generation=1),
         m.Ack(seqs=(1, 2)),
+        m.SendChunk(digest=DIGEST, offset=0),
+        m.NoContent(digest=DIGEST, detail="later"),
+        CHUNK,
     ),
     "request": (
         _ask(m.Ping()),
@@ -78,6 +87,8 @@ SEEDS: dict[str, Sequence[Any]] = {
         _ask(m.CodeStatus(wait_s=0.5)),
         _ask(m.RollbackCode(side="onboard", token="r")),
         _ask(m.RemoveCode(side="offboard", token="x", signed=SIGNED)),
+        _ask(m.PutChunk(content=CONTENT, data=b"abc")),
+        _ask(m.ReadChunk(assignment_id=JOB, digest=DIGEST, offset=0)),
     ),
     "reply": (
         m.Reply(number=1, answer=m.Pong(cloud_version="1", vehicles_online=2)),

@@ -13,6 +13,7 @@ __all__ = [
     "Chunk",
     "Counted",
     "Int64",
+    "Iteration",
     "Losses",
     "Message",
     "ModuleHeld",
@@ -31,6 +32,8 @@ Side: TypeAlias = Literal["onboard", "offboard"]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What a ledger's column can hold; the wire itself would carry a bit more."""
 Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Iteration = Annotated[int, msgspec.Meta(ge=1, le=2**52)]
+"""One that a vehicle can be told to begin with: it counts on from there."""
 Nanoseconds: TypeAlias = Int64
 OutcomeStatus: TypeAlias = Literal["ok", "error", "killed", "refused"]
 

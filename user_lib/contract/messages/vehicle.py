@@ -9,6 +9,7 @@ from user_lib.contract.messages.records import (
     Chunk,
     Counted,
     Int64,
+    Iteration,
     Losses,
     Message,
     ModuleHeld,
@@ -137,7 +138,7 @@ class Assign(Message, frozen=True, kw_only=True, tag="assign"):
     """Left out where it is signed."""
     signed: Signed | None = None
     """The analyst's `AssignmentOrder`."""
-    first_iteration: int = 1
+    first_iteration: Iteration = 1
     """The iteration that is due: where to begin, or to go on after having been away."""
 
 
@@ -166,7 +167,7 @@ class Feedback(Message, frozen=True, kw_only=True, tag="feedback"):
     """A round of a feedback assignment begins: run ``iteration`` with ``value`` as its input."""
 
     assignment_id: AssignmentId
-    iteration: int
+    iteration: Iteration
     value: Json = None
     payload: Content | None = None
     """The value, when it is too large for this message."""
