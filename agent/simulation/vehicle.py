@@ -1,8 +1,8 @@
 """One light vehicle: the agent's own loop, tasks, store and session, on signals that are canned.
 
 What is simulated is what costs memory and threads: the signals (a window is the same samples each
-time), the worker slots (built-in methods run at once, in this process; custom code is not run) and
-the socket's monitor. No thread, no process and one connection a vehicle.
+time), the worker slots (built-in methods run at once, in this process; custom code is not run), the
+state on disk and the socket's monitor. No thread, no process and one connection a vehicle.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ from agent.sandbox import Job, Outcome
 from agent.sandbox.methods.method import ParamsError, Prior
 from agent.sandbox.methods.registry import onboard
 from agent.simulation.identities import Identities
-from agent.store import Store
+from agent.simulation.store import LightStore
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
 from agent.tasks.ports import Arrived, Finished, News
@@ -41,10 +41,11 @@ __all__ = ["LightVehicle", "Shared"]
 SAMPLES = 100
 DEFAULT_PERIOD_S = 1.0
 TURNS_AT_ONCE = 8
-REST_NS = 2 * SECOND
+REST_NS = 5 * SECOND
 """Tasks are looked at this often at least: start times and durations are as coarse."""
-OUTBOX_MB = 4.0
 STORE_MB = 32.0
+IDLE_REST_NS = 30 * SECOND
+"""And so often a vehicle without any; ten thousand that look would be a load of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +218,7 @@ class LightVehicle:
 
     def __init__(self, vehicle_id: str, shared: Shared) -> None:
         self._shared = shared
-        self.store = Store(None, outbox_mb=OUTBOX_MB)
+        self.store = LightStore()
         self._mailbox = Mailbox()
         self._signals = _Signals(shared)
         catalog = shared.catalog
@@ -238,7 +239,8 @@ class LightVehicle:
         )  # fmt: skip
         trust = Trust(vehicle_id, None if identities is None else identities.analysts)
         rules = Rules(policy, frozenset(), self._signals, trust, identity.cap)
-        orders = Orders(identity, rules, self.store, Table(around, modules), modules)
+        self._table = Table(around, modules)
+        orders = Orders(identity, rules, self.store, self._table, modules)
         hello = Hello(
             vehicle_id=vehicle_id,
             epoch=identity.epoch,
@@ -270,7 +272,8 @@ class LightVehicle:
         for _ in range(TURNS_AT_ONCE):
             self._loop.turn()
             if not self._mailbox and not self.dealer.has_news:
-                dues = (self._loop.wake_ns, self._signals.due_ns, now_ns + REST_NS)
+                rest_ns = REST_NS if len(self._table) else IDLE_REST_NS
+                dues = (self._loop.wake_ns, self._signals.due_ns, now_ns + rest_ns)
                 self._due_ns = min(due for due in dues if due is not None)
                 return self._due_ns
         self._due_ns = now_ns  # there is more; the others come first

@@ -1,0 +1,63 @@
+"""What a simulated vehicle keeps in memory obeys the laws of the store that real ones have."""
+
+from collections import Counter
+
+from agent.simulation.store import MAX_ENTRIES, LightStore
+from agent.store import Acknowledge, EndTask, Enqueue
+from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.states import TaskState
+
+
+def result(iteration: int) -> Result:
+    return Result(
+        assignment_id="job-1",
+        vehicle_id="sim-1",
+        epoch="e",
+        iteration=iteration,
+        status="ok",
+        method="mean",
+        dbc_hash="d",
+        window_start_ns=0,
+        window_stop_ns=1,
+        agent_version="1",
+        created_ns=0,
+    )
+
+
+def test_a_full_outbox_tells_of_each_iteration_once_and_sends_what_may_be_on_its_way() -> None:
+    store = LightStore()
+    last = MAX_ENTRIES + 500
+    for iteration in range(1, last + 1):
+        store.apply([Enqueue(result(iteration), 5)])
+        if iteration == MAX_ENTRIES:
+            on_their_way = [entry.seq for entry in store.deliverable()]
+    assert store.entries <= MAX_ENTRIES
+    assert [entry.seq for entry in store.deliverable()] == on_their_way
+
+    told: Counter[int] = Counter()
+    while entries := store.deliverable():
+        for entry in entries:
+            match store.load(entry.seq):
+                case Result(iteration=iteration):
+                    told[iteration] += 1
+                case Losses(iterations=runs):
+                    told.update(i for first, end in runs for i in range(first, end + 1))
+        store.apply([Acknowledge(tuple(entry.seq for entry in entries))])
+
+    assert told == dict.fromkeys(range(1, last + 1), 1)
+    assert store.dropped_results > 500
+    assert store.entries == 0
+
+
+def test_an_ended_task_is_remembered_and_its_end_waits_to_be_told() -> None:
+    store = LightStore()
+    ended = TaskEnded(
+        assignment_id="job-1", vehicle_id="sim-1", epoch="e", state=TaskState.FINISHED
+    )
+
+    store.apply([EndTask(ended, 5)])
+
+    assert store.has_ended("job-1")
+    assert not store.has_ended("job-2")
+    (entry,) = store.deliverable()
+    assert store.load(entry.seq) == ended
