@@ -16,6 +16,7 @@ from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES, direction
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
+from user_lib.wire.socket import send_frames
 
 __all__ = ["Fate", "Router"]
 
@@ -119,7 +120,7 @@ class Router:
         size = len(frames[-1])
         try:
             if size < LARGE_BYTES and direction(frames) != b"A":
-                self._socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
+                send_frames(self._socket, (peer.route, *frames))
             elif self._backlog.has_room(peer.key or peer.route, size):
                 self._send_tracked(peer, frames)
             else:

@@ -17,7 +17,7 @@ from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import FromVehicle, ToVehicle
 from user_lib.wire.keys import LinkKeys
 from user_lib.wire.monitor import LinkEvent, events
-from user_lib.wire.socket import HANDSHAKE_EVENTS, connect_again, dealer, refusal
+from user_lib.wire.socket import HANDSHAKE_EVENTS, connect_again, dealer, refusal, send_frames
 
 __all__ = ["Change", "Dealer", "Incoming"]
 
@@ -99,7 +99,7 @@ class Dealer:
         """
         frames = FROM_VEHICLE.encode(message)
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            send_frames(self._socket, frames)
         except zmq.Again:
             self.unsent += 1
             return False

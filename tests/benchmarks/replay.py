@@ -28,7 +28,7 @@ from user_lib.contract.messages import (
 from user_lib.contract.signing import sign_item
 from user_lib.contract.states import TaskState
 from user_lib.wire.keys import Keys, LinkKeys
-from user_lib.wire.socket import dealer
+from user_lib.wire.socket import dealer, send_frames
 
 PATIENCE_S = 120.0
 EPOCH = "replayed"
@@ -46,11 +46,11 @@ class Vehicle:
     todo: deque[list[bytes]] = field(default_factory=deque)
 
     def send(self, message: Any) -> None:
-        self.socket.send_multipart(FROM_VEHICLE.encode(message))
+        send_frames(self.socket, FROM_VEHICLE.encode(message))
 
     def send_next(self, count: int) -> None:
         for _ in range(min(count, len(self.todo))):
-            self.socket.send_multipart(self.todo.popleft(), zmq.NOBLOCK)
+            send_frames(self.socket, self.todo.popleft())
 
 
 class Replay:
