@@ -23,7 +23,9 @@ __all__ = ["Fate", "Router"]
 Fate: TypeAlias = Literal["sent", "slow", "gone"]
 BACKLOG = 4096
 """At ZeroMQ's default of 100, a fleet that comes back at once takes five times as long."""
-HANDSHAKE_MS = 4000
+HANDSHAKE_MS = 10_000
+"""When a whole fleet comes back, the last one's turn may take seconds; who is cut off for that
+begins anew, and all that was done for it was in vain."""
 MAX_FRAMES = 4
 """Two make a message; who sends more is hung up on, and the rest thrown away as it is read."""
 FRAME_OVERHEAD_BYTES = 42
