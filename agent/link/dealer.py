@@ -17,7 +17,14 @@ from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import FromVehicle, ToVehicle
 from user_lib.wire.keys import LinkKeys
 from user_lib.wire.monitor import LinkEvent, events
-from user_lib.wire.socket import HANDSHAKE_EVENTS, connect_again, dealer, refusal, send_frames
+from user_lib.wire.socket import (
+    HANDSHAKE_EVENTS,
+    HEARTBEAT_MS,
+    connect_again,
+    dealer,
+    refusal,
+    send_frames,
+)
 
 __all__ = ["Change", "Dealer", "Incoming"]
 
@@ -57,9 +64,11 @@ class Dealer:
         clock: Clock,
         *,
         monitored: bool = True,
+        heartbeat_ms: int = HEARTBEAT_MS,
     ) -> None:
         self._endpoint, self._keys, self._clock = endpoint, keys, clock
-        self._socket = dealer(context, endpoint, keys, watch=WATCHED if monitored else 0)
+        watch = WATCHED if monitored else 0
+        self._socket = dealer(context, endpoint, keys, watch=watch, heartbeat_ms=heartbeat_ms)
         self._monitor = self._socket.get_monitor_socket() if monitored else None
         # Without a monitor nobody tells of a connection that is there already.
         self._missed = not monitored and bool(self._socket.poll(0, zmq.POLLOUT))

@@ -38,6 +38,8 @@ from user_lib.wire.keys import LinkKeys
 
 __all__ = ["LightVehicle", "Shared"]
 
+HEARTBEAT_MS = 30_000
+"""No tunnel is simulated: the pings of ten thousand would only be a load of their own."""
 SAMPLES = 100
 DEFAULT_PERIOD_S = 1.0
 TURNS_AT_ONCE = 8
@@ -69,7 +71,14 @@ class LightDealer(Dealer):
     """A `Dealer` without a monitor: whether there is a connection, the socket itself tells."""
 
     def __init__(self, shared: Shared, keys: LinkKeys | None) -> None:
-        super().__init__(shared.context, shared.cloud, keys, shared.clock, monitored=False)
+        super().__init__(
+            shared.context,
+            shared.cloud,
+            keys,
+            shared.clock,
+            monitored=False,
+            heartbeat_ms=HEARTBEAT_MS,
+        )
         self._up = False
 
     @property

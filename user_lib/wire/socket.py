@@ -15,6 +15,7 @@ from user_lib.wire.monitor import LinkEvent
 
 __all__ = [
     "HANDSHAKE_EVENTS",
+    "HEARTBEAT_MS",
     "check_endpoint",
     "check_trust",
     "connect_again",
@@ -53,8 +54,11 @@ def dealer(
     keys: LinkKeys | None,
     *,
     watch: int = 0,
+    heartbeat_ms: int = HEARTBEAT_MS,
 ) -> "zmq.Socket[bytes]":
     """Return a DEALER that connects to ``endpoint`` and keeps trying.
+
+    A connection that is silent for three times ``heartbeat_ms`` is given up.
 
     Its monitor (``get_monitor_socket``), if there are events to ``watch``, misses none of them.
 
@@ -76,8 +80,8 @@ def dealer(
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS + spread_ms)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS + most_spread_ms)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * heartbeat_ms)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     # Without a connection, send fails at once instead of queueing what may be stale when it leaves.
     socket.setsockopt(zmq.IMMEDIATE, 1)
