@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 DESCRIPTORS_A_VEHICLE = 3
 STARTS_A_ROUND = 50
 LONGEST_WAIT_S = 0.05
+SILENCE_NS = 10 * SECOND
+"""Without any connection for so long, somebody has to be told: the vehicles have no monitors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ class _Fleet:
         self._due_ns: list[int] = []
         self._epoll = select.epoll()
         self._stopping = False
+        self._told_by_ns: int | None = self._clock.monotonic_ns() + SILENCE_NS
+        """When to look whether anybody got through; None after that."""
 
     def run(self) -> None:
         """Turn until a signal."""
@@ -109,12 +113,26 @@ class _Fleet:
             self._start_some()
             for index in self._ready():
                 self._turn(index)
+            self._tell_of_silence()
         for vehicle in self._vehicles:
             vehicle.close()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._stopping = True
+
+    def _tell_of_silence(self) -> None:
+        """Say it, once, when no vehicle got through to the cloud."""
+        if self._told_by_ns is None or self._clock.monotonic_ns() < self._told_by_ns:
+            return
+        self._told_by_ns = None
+        if not any(vehicle.dealer.connects for vehicle in self._vehicles):
+            log.error(
+                "none of %d vehicles got through to %s: is a cloud running there, has it their "
+                "cards (--write-cards DIRECTORY), and is --cloud-key its card?",
+                len(self._vehicles),
+                self._shared.cloud,
+            )
 
     def _start_some(self) -> None:
         """Bring a few more vehicles on, so that the first ones need not wait for the last."""

@@ -94,6 +94,18 @@ def test_without_keys_nothing_is_simulated_unless_it_is_said() -> None:
     assert "insecure" in run.stderr
 
 
+def test_a_fleet_that_nobody_answers_says_what_may_be_wrong() -> None:
+    command = [*COMMAND, "--insecure", "--cloud", "tcp://127.0.0.1:9"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "got through" in line)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(20) == 0
+    assert "--write-cards" in said
+    assert "tcp://127.0.0.1:9" in said
+
+
 def test_custom_code_is_refused_saying_so(fleet: Any) -> None:
     fleet.update_code("def custom(xs):\n    return 1\n")
     job = fleet.assign(MEAN, onboard="custom")
