@@ -14,7 +14,7 @@ from user_lib.demo.local_fleet import LocalFleet
 from user_lib.wire.keys import LinkKeys, read_link_keys
 
 CONNECTIONS = 200
-RESULTS = 40_000
+RESULTS = 30_000
 STREAM = {
     "signals": ["Vehicle.Speed"],
     "onboard": "collect",
