@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from tests.faults.campaign import Campaign
 from tests.faults.reader import read_kept
@@ -126,4 +127,14 @@ def is_early(item: Result | RoundClosed | JobChanged) -> bool:
 
 def plain(event: Event) -> object:
     """Return an event as JSON has it: the file of the analyst knows no tuples."""
-    return msgspec.json.decode(msgspec.json.encode(event))
+    return msgspec.json.decode(msgspec.json.encode(replace(event, item=_named(event.item))))
+
+
+def _named(item: Result | RoundClosed | JobChanged) -> Result | RoundClosed | JobChanged:
+    """Leave out what the ledger only names and the analyst has fetched by its hash."""
+    if isinstance(item, Result) and item.payload is not None:
+        return replace(item, value=None, partial=None)
+    if isinstance(item, RoundClosed):
+        groups = (g if g.payload is None else replace(g, value=None) for g in item.groups)
+        return replace(item, groups=tuple(groups))
+    return item
