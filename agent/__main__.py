@@ -11,7 +11,7 @@ from types import FrameType
 
 import msgspec
 
-from agent.app import Agent, agent_version, open_sources, profile_of
+from agent.app import Agent, open_sources, profile_of
 from agent.config import AgentConfig, AgentKeys, checked, read_config
 from agent.sandbox import SandboxUnavailable
 from agent.signals.hub import SignalHub
@@ -19,6 +19,7 @@ from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
 from user_lib.wire.logs import complain, set_up_log
+from user_lib.wire.version import installed_version
 
 __all__ = ["main"]
 
@@ -139,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-config", action="store_true", help="say what the agent would run with, and end"
     )
-    parser.add_argument("--version", action="version", version=f"oodida-agent {agent_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"oodida-agent {installed_version()}"
+    )
     return parser
 
 

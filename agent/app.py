@@ -4,7 +4,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import zmq
@@ -42,21 +41,14 @@ from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import LinkKeys, read_link_keys
 from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
+from user_lib.wire.version import installed_version
 
-__all__ = ["Agent", "agent_version", "open_sources", "profile_of"]
+__all__ = ["Agent", "open_sources", "profile_of"]
 
 log = logging.getLogger(__name__)
 
 STOP_S = 1.0
 """How long the worker slots may take to end."""
-
-
-def agent_version() -> str:
-    """Return the version of the installed platform."""
-    try:
-        return version("oodida")
-    except PackageNotFoundError:
-        return "0+uninstalled"
 
 
 def profile_of(config: AgentConfig) -> Profile:
@@ -166,7 +158,7 @@ class Agent:
         identity = Identity(
             config.vehicle_id,
             store.epoch,
-            agent_version(),
+            installed_version(),
             hub.catalog_hash,
             None if keys is None else keys.own.sign,
             size_cap(config),

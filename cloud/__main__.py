@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.sandbox import SandboxUnavailable
-from cloud.app import App, version
+from cloud.app import App
 from cloud.config import load
 from cloud.ledger import LedgerDamaged
 from cloud.ledger.upkeep import back_up, check
 from user_lib.contract.errors import OodidaError
 from user_lib.wire.descriptors import descriptor_shortage, raise_descriptor_limit
 from user_lib.wire.logs import complain, set_up_log
+from user_lib.wire.version import installed_version
 
 __all__ = ["main"]
 
@@ -115,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="write the endpoint to this descriptor once ready, then close it",
     )
-    parser.add_argument("--version", action="version", version=f"oodida-cloud {version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"oodida-cloud {installed_version()}"
+    )
     return parser
 
 

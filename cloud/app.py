@@ -6,8 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import FrameType
 
@@ -27,8 +25,9 @@ from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import load_keys
 from user_lib.wire.metrics import MetricsServer
 from user_lib.wire.notify import Notifier
+from user_lib.wire.version import installed_version
 
-__all__ = ["App", "version"]
+__all__ = ["App"]
 
 LOG = logging.getLogger(__name__)
 MESSAGES_A_TICK = 512
@@ -38,14 +37,6 @@ WAIT_MS = 100
 FAILED_WAIT_S = 0.5
 METRICS_NS = 60 * SECOND
 SNAPSHOT_NS = 1 * SECOND
-
-
-def version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return installed_version("oodida")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 class App:
@@ -76,7 +67,7 @@ class App:
         self._auth = Auth(keyring)
         self._ledger = Ledger(config.ledger)
         on_close(self._ledger.close)
-        self._service = Service(config, self._ledger, self._clock, version(), self._auth)
+        self._service = Service(config, self._ledger, self._clock, installed_version(), self._auth)
         on_close(self._service.close)
         largest = output_bytes(int(config.contents.largest_mb * 1e6))
         sandbox = Sandbox(SandboxConfig(socket=config.sandbox_socket, output_bytes=largest))

@@ -5,7 +5,6 @@ A lazy facade: names load their modules when they are first used, so that import
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,19 +75,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return _version()
+        return importlib.import_module("user_lib.wire.version").installed_version()
     if name not in _HOME_OF:
         raise AttributeError(f"module 'user_lib' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("oodida")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+uninstalled"
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import zmq
 
-from agent.app import agent_version, open_sources
+from agent.app import open_sources
 from agent.config import AgentConfig, AgentKeys
 from agent.gathering import Gathering
 from agent.sandbox import linux
@@ -23,6 +23,7 @@ from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
 from user_lib.wire.descriptors import RESERVE, raise_descriptor_limit
 from user_lib.wire.socket import check_endpoint, check_trust
+from user_lib.wire.version import installed_version
 
 __all__ = ["Plan", "simulate"]
 
@@ -178,7 +179,7 @@ def _shared(plan: Plan, vehicles: int, identities: Identities | None, clock: Sys
         cloud=plan.cloud,
         gathering=Gathering(hub),
         catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
-        agent_version=agent_version(),
+        agent_version=installed_version(),
         model=profile.model,
         profile=profile.name,
         speed=plan.speed,

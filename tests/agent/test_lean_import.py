@@ -28,6 +28,7 @@ def test_the_agent_is_loaded(loaded: frozenset[str], name: str) -> None:
         "asyncio",
         "can",
         "cantools",
+        "email",
         "hw.interface",
         "hw.logs",
         "hw.simulated",

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 
 import zmq
 
-from agent.app import agent_version, open_sources
+from agent.app import open_sources
 from agent.config import AgentConfig
 from agent.gathering import Gathering
 from agent.signals.hub import SignalHub
@@ -26,6 +26,7 @@ from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.codec import FROM_VEHICLE
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import Catalog
+from user_lib.wire.version import installed_version
 
 __all__ = ["LINK_TARGETS"]
 
@@ -110,7 +111,7 @@ class FuzzedVehicle:
             cloud=cloud,
             gathering=Gathering(hub),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
-            agent_version=agent_version(),
+            agent_version=installed_version(),
             model=profile.model,
             profile=profile.name,
             speed=100.0,
