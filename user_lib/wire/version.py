@@ -1,7 +1,7 @@
 """Which version of the platform is installed.
 
-`importlib.metadata` would answer too, but brings in the parsers of mail and of zip files: 2.5 MB and
-30 ms of every agent's start. The name of the installed package's directory says it as well.
+`importlib.metadata` would answer too, but brings in the parsers of mail and of zip files: 2.5 MB
+and 30 ms of every agent's start. The name of the installed package's directory says it as well.
 """
 
 import sys
