@@ -2,8 +2,11 @@
 
 from collections import Counter
 
+from msgspec.structs import replace
+
 from agent.simulation.store import MAX_ENTRIES, LightStore
 from agent.store import Acknowledge, EndTask, Enqueue
+from user_lib.contract.content import content_of
 from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
 
@@ -61,3 +64,23 @@ def test_an_ended_task_is_remembered_and_its_end_waits_to_be_told() -> None:
     assert not store.has_ended("job-2")
     (entry,) = store.deliverable()
     assert store.load(entry.seq) == ended
+
+
+def test_a_content_is_kept_until_its_result_is_acknowledged_and_the_end_waits_for_it() -> None:
+    store, body = LightStore(), b"large" * 1000
+    content = content_of(body)
+    ended = TaskEnded(
+        assignment_id="job-1", vehicle_id="sim-1", epoch="e", state=TaskState.FINISHED
+    )
+
+    store.apply([Enqueue(replace(result(1), payload=content), 5, body), EndTask(ended, 5)])
+
+    assert store.owes(content.digest)
+    assert store.contents.read(content.digest) == body
+    (first,) = store.deliverable()
+    store.apply([Acknowledge((first.seq,))])
+    assert not store.owes(content.digest)
+    assert not store.contents.listed()
+    (last,) = store.deliverable()
+    assert store.load(last.seq) == ended
+    store.close()
