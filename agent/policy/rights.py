@@ -36,6 +36,8 @@ class Right(msgspec.Struct, frozen=True):
 
 def right_on(policy: Policy, analyst: Analyst, names: frozenset[str]) -> Right:
     """Return the right of an analyst on a signal that goes by these names."""
+    if not policy.signals and not policy.forbidden_signals:
+        return Right(policy.otherwise, policy.at_least, OTHERWISE)
     rights = [
         Right(rule.may, rule.at_least or policy.at_least, rule.rule)
         for rule in policy.signals
