@@ -12,7 +12,7 @@ from agent.wall import TrustClock
 from hw.config import SourceConfig
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.ids import is_name
-from user_lib.wire.config import load_config
+from user_lib.wire.config import convert_config, load_config, read_yaml
 from user_lib.wire.keys import load_keys
 from user_lib.wire.socket import check_endpoint, check_trust
 
@@ -119,7 +119,12 @@ def _with_policy(config: AgentConfig, path: Path, file: Path) -> AgentConfig:
     """
     if config.policy != Policy():
         raise ConfigError(f"{path}: policy_file: there is a policy beside it; keep one of the two")
-    rules = load_config(file, Policy)
+    plain = read_yaml(file)
+    if not plain:  # as an editor, a full disk or a power cut leaves it behind
+        raise ConfigError(
+            f"{file}: is empty, and so would allow everything; write `otherwise: raw` if it shall"
+        )
+    rules = convert_config(plain, Policy, where=str(file))
     return msgspec.structs.replace(config, policy_file=str(file), policy=rules)
 
 

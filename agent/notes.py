@@ -26,8 +26,16 @@ def accepted(
         method=spec.onboard,
         code=code_version,
         signals=_signals(spec),
-        detail=f"when {spec.when}" if isinstance(spec.when, str) else "",
+        detail=_trigger(spec),
     )
+
+
+def _trigger(spec: Assignment) -> str:
+    if spec.trigger is None:
+        return ""
+    before_s, after_s = spec.look_back_s or (0.0, 0.0)
+    around = f", from {before_s:g} s before to {after_s:g} s after" if before_s or after_s else ""
+    return f"when {spec.trigger.text}{around}"
 
 
 def refused(

@@ -110,7 +110,7 @@ class Reading:
         Raises: SourceError, when it cannot be read or is empty.
         """
         with self.open() as stored:
-            size = os.fstat(stored.fileno()).st_size
+            size, any_bytes = os.fstat(stored.fileno()).st_size, False
             packed = self.path.suffix.lower() == ".gz"
             stream = gzip.GzipFile(fileobj=stored) if packed else stored
             while True:
@@ -125,8 +125,9 @@ class Reading:
                 self.fraction_read = min(stored.tell() / max(size, 1), 1.0)
                 if not block:
                     break
+                any_bytes = True
                 yield block
-            if not stored.tell():
+            if not any_bytes:
                 raise SourceError(f"cannot read log {self.path}: the file is empty")
 
     def text_chunks(self) -> Iterator[bytes]:

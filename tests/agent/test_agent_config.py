@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import AgentConfig, checked, read_config
+from agent.policy import Policy
 from hw.config import ReplayConfig, SimulatedConfig
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import create_keys, write_keys
@@ -78,6 +79,22 @@ def test_what_cannot_hold_is_refused_by_its_key(read: Read, text: str, words: st
         read(text)
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "# none yet\n", "null\n", "{}\n"])
+def test_an_empty_policy_file_is_not_taken_for_one_that_allows_everything(
+    read: Read, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+
+    with pytest.raises(ConfigError, match=r"p\.yaml: is empty, and so would allow everything"):
+        read("profile: x\npolicy_file: p.yaml\n")
+
+
+def test_a_policy_file_may_say_that_all_is_allowed(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("otherwise: raw\n")
+
+    assert read("profile: x\npolicy_file: p.yaml\n").policy == Policy()
 
 
 def with_keys(folder: Path, **more: str) -> str:

@@ -39,6 +39,11 @@ def test_a_good_file_becomes_a_struct(tmp_path: Path) -> None:
         ("", "vehicle_id"),
         ("- a\n", "not a mapping"),
         ("a: [\n", "is not YAML"),
+        (
+            "vehicle_id: a\nlevel: info\nvehicle_id: b\n",
+            "line 3: the key vehicle_id is there already, in line 1; put both together",
+        ),
+        ("vehicle_id: a\ninner: {history_mb: 1, history_mb: 2}\n", "the key history_mb is there"),
         ("vehicle_id: a\nlevel: loud\n", "level: Invalid enum value 'loud'; there are "),
         (
             "vehicle_id: a\nmany: {0: {}}\n",

@@ -220,6 +220,14 @@ def test_an_empty_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
         read_log(path).scan()
 
 
+def test_a_compressed_log_of_nothing_is_empty_too(tmp_path: Path) -> None:
+    path = tmp_path / "drive.log.gz"
+    path.write_bytes(gzip.compress(b""))
+
+    with pytest.raises(SourceError, match=r"drive\.log\.gz: the file is empty"):
+        read_log(path).scan()
+
+
 @pytest.mark.parametrize(
     ("name", "written"),
     [("drive.asc", "drive.log"), ("drive.log", "drive.asc"), ("a.csv", "drive.blf")],
