@@ -21,6 +21,7 @@ from dbc import (
     DatabaseRef,
     Decoded,
     Decoder,
+    DecodeStats,
     MessageDef,
     MessageStats,
     SignalDef,
@@ -28,13 +29,14 @@ from dbc import (
     load,
 )
 from dbc.pages import has_unknown_page
-from hw import Log, read_log
+from hw import read_log
 from user_lib.contract.frames import FrameBatch
 from user_lib.decode_load import BusLoads
 from user_lib.decode_outputs import check_output, open_output
 from user_lib.decode_quality import QualityCount, add_frames
 from user_lib.decode_rows import Part
 from user_lib.decode_summary import AbsentSummary, DecodeSummary, MessageSummary
+from user_lib.decode_warnings import has_long_identifiers, unheard, why_nothing
 
 __all__ = ["DecodeSummary", "MessageSummary", "decode_log"]
 
@@ -79,7 +81,9 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     tell = progress or (lambda frames, share: None)
     # A first pass finds the channels: a decoder that changed with them would lose the transfers
     # that are under way when a new one appears.
-    for _ in log:
+    long_identifiers = False
+    for batch in log:
+        long_identifiers = long_identifiers or has_long_identifiers(batch)
         tell(0, _SCAN_SHARE * log.fraction_read)
     decoding = _Decoding(Decoder(catalog, log.channels), keep_unknown_pages=keep_unknown_pages)
     loads = BusLoads(log.channels, bitrates or {})
@@ -88,6 +92,12 @@ def decode_log(  # noqa: PLR0913 - the options of a command
             output.add(decoding.parts(batch))
             loads.add(batch)
             tell(decoding.frames, _SCAN_SHARE + (1 - _SCAN_SHARE) * log.fraction_read)
+    warnings = [str(r) for r in catalog.repairs] + unheard(databases, bitrates or {}, log.channels)
+    if decoding.nothing:
+        stats = decoding.stats()
+        warnings.append(
+            why_nothing(databases, log.channels, stats, long_identifiers=long_identifiers)
+        )
     return DecodeSummary(
         log=str(log.path),
         format=log.format,
@@ -95,22 +105,11 @@ def decode_log(  # noqa: PLR0913 - the options of a command
         channels=log.channels,
         malformed=log.malformed,
         first_malformed=log.first_damage,
-        warnings=(*map(str, catalog.repairs), *_unheard(databases, log)),
+        warnings=tuple(warnings),
         buses=loads.summary(),
         seconds=(time.monotonic_ns() - started_ns) / 1e9,
         **decoding.counts(),
     )
-
-
-def _unheard(databases: Sequence[DatabaseRef], log: Log) -> list[str]:
-    """Say which databases are for channels that the log does not have."""
-    heard = ", ".join(map(repr, log.channels)) or "none"
-    return [
-        f"{ref.path.name} is for channel {ref.channel!r}, which the log does not have; "
-        f"its channels: {heard}"
-        for ref in databases
-        if ref.channel is not None and ref.channel not in log.channels
-    ]
 
 
 def _source_label(source: int | None) -> str:
@@ -276,9 +275,18 @@ class _Decoding:
             count = self._series[key] = _SeriesCount(layout.can_id, len(layout.signals))
         return count
 
+    @property
+    def nothing(self) -> bool:
+        """Whether no frame so far gave anything to write."""
+        return not self._series
+
+    def stats(self) -> DecodeStats:
+        """Return what the decoder met so far."""
+        return self._decoder.stats()
+
     def counts(self) -> dict[str, Any]:
         """Return the counts of a `DecodeSummary`."""
-        stats = self._decoder.stats()
+        stats = self.stats()
         other = stats.remote_frames + stats.error_frames
         return {
             "frames": stats.frames,

@@ -80,5 +80,8 @@ class DecodeSummary(msgspec.Struct, frozen=True):
     messages: tuple[MessageSummary, ...]
     absent: tuple[AbsentSummary, ...]
     warnings: tuple[str, ...]
-    """Repairs of databases, and databases for channels that the log does not have."""
+    """Repairs of databases; databases and bit rates for channels that the log does not have.
+
+    The last one says why nothing was decoded, where nothing was: ``messages`` is empty then.
+    """
     seconds: float

@@ -375,3 +375,80 @@ def test_the_command_answers_programs_in_json(
 def test_the_command_refuses_a_missing_database(drive: Path, tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match=r"none\.dbc"):
         run(str(drive), "--dbc", str(tmp_path / "none.dbc"), "-o", str(tmp_path / "out.npz"))
+
+
+KNOWN = 'BS_:\nBU_:\nBO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|0] "" A\n'
+NOTHING = "nothing was decoded: "
+NO_MATCH = NOTHING + "no frame's identifier is in the databases"
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "why"),
+    [
+        ("(1.0) can0 18FEEE00#0102\n", (), NO_MATCH + "; for J1939 give --j1939"),
+        ("(1.0) can0 18FEEE00#0102\n", ("--j1939",), NO_MATCH),
+        ("(1.0) can0 7FF#0102\n", (), NO_MATCH),
+        ("(1.0) can0 001#R1\n", (), NOTHING + "all frames of the log are remote or error frames"),
+        ("\n", (), NOTHING + "the log has no frames"),
+    ],
+)
+def test_a_decoding_that_found_nothing_says_why_in_its_last_words(
+    frames: str,
+    options: tuple[str, ...],
+    why: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log, dbc, out = tmp_path / "drive.log", tmp_path / "x.dbc", tmp_path / "out.csv"
+    log.write_text(frames)
+    dbc.write_text(KNOWN)
+
+    assert run(str(log), "--dbc", str(dbc), "-o", str(out), "--json", *options) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["warnings"][-1] == why
+    assert said.err.splitlines()[-1] == f"oodida: {why}"
+
+    assert run(str(log), "--dbc", str(dbc), "-o", str(out), *options) == 0
+    said = capfd.readouterr()
+    assert NOTHING not in said.out
+    assert said.err.splitlines()[-1] == f"oodida: {why}"
+    assert len(out.read_text().splitlines()) == 1
+
+
+def test_options_for_a_channel_that_the_log_has_not_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, dbc = tmp_path / "drive.log", tmp_path / "x.dbc"
+    log.write_text("(1.0) can0 001#01\n")
+    dbc.write_text(KNOWN)
+    out = str(tmp_path / "out.csv")
+    rates = ("--bitrate", "can9=250000", "--bitrate", "can0=500000", "--bitrate", "125000")
+
+    assert run(str(log), "--dbc", str(dbc), *rates, "-o", out) == 0
+    said = capfd.readouterr()
+    assert "bit rate 250000 is for channel 'can9', which the log does not have" in said.out
+    assert said.out.count("which the log does not have") == 1
+    assert said.err == ""
+
+    assert run(str(log), "--dbc", f"can1={dbc}", "-o", out) == 0
+    said = capfd.readouterr()
+    assert "x.dbc is for channel 'can1', which the log does not have" in said.out
+    assert said.err == f"oodida: {NOTHING}no database is for a channel of the log: 'can0'\n"
+
+
+def test_pages_that_no_database_has_and_unfinished_payloads_are_reasons_for_nothing(
+    tmp_path: Path,
+) -> None:
+    log, dbc = tmp_path / "drive.log", tmp_path / "x.dbc"
+    log.write_text("(1.0) can0 001#0901\n")
+    dbc.write_text(
+        "BS_:\nBU_:\nBO_ 1 M: 2 A\n"
+        ' SG_ Page M : 0|8@1+ (1,0) [0|0] "" A\n SG_ S m1 : 8|8@1+ (1,0) [0|0] "" A\n'
+    )
+    summary = decode_log(log, [DatabaseRef(path=dbc)], out=tmp_path / "out.csv")
+    assert "unknown multiplexer value; --keep-unknown-pages" in summary.warnings[-1]
+
+    log.write_text("(1.0) can0 18ECFF00#20140003FFEEFE00\n")  # announces a payload of 20 bytes
+    dbc.write_text('BS_:\nBU_:\nBO_ 2566843904 M: 20 A\n SG_ S : 0|8@1+ (1,0) [0|0] "" A\n')
+    summary = decode_log(log, [DatabaseRef(path=dbc, j1939=True)], out=tmp_path / "out.csv")
+    assert "no payload is complete" in summary.warnings[-1]

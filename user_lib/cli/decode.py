@@ -145,14 +145,18 @@ def run(args: argparse.Namespace) -> int:
         show_json(summary)
     else:
         show(_report(summary))
+    if not summary.messages:
+        sys.stderr.write(f"oodida: {summary.warnings[-1]}\n")
     return 0
 
 
 def _report(summary: "DecodeSummary") -> str:
     parts = [_series_table(summary), "", *_totals(summary)]
-    if summary.warnings:
-        rest = len(summary.warnings) - _SHOWN_WARNINGS
-        parts += ["", "warnings:", *(f"  {w}" for w in summary.warnings[:_SHOWN_WARNINGS])]
+    # Why there is nothing at all is said at the end, apart from these.
+    warnings = summary.warnings if summary.messages else summary.warnings[:-1]
+    if warnings:
+        rest = len(warnings) - _SHOWN_WARNINGS
+        parts += ["", "warnings:", *(f"  {w}" for w in warnings[:_SHOWN_WARNINGS])]
         parts += [f"  and {rest} more (--json lists all)"] if rest > 0 else []
     return "\n".join(parts)
 
