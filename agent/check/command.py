@@ -11,12 +11,13 @@ import msgspec
 
 from agent.check import buses, cloud_link, machine, owner
 from agent.check.finding import Finding, screen
-from agent.config import checked, read_config
-from agent.signals.profile import load_profile
+from agent.config import AgentConfig, checked, read_config
+from agent.signals.names import SignalNames
+from agent.signals.profile import Profile, load_profile
 from dbc import Catalog
 from hw import SourceConfig
 from user_lib.contract.clock import Clock, SystemClock
-from user_lib.contract.errors import OodidaError
+from user_lib.contract.errors import ConfigError, OodidaError
 
 __all__ = ["findings", "main"]
 
@@ -63,17 +64,23 @@ def _socket(given: argparse.Namespace) -> str:
 def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[Finding]:
     """Look at one thing after the other; what needs the configuration only if there is one."""
     try:
-        config = checked(read_config(path))
+        config = read_config(path)
         profile = load_profile(config.profile, [Path(d) for d in config.profile_dirs])
+    except OodidaError as error:
+        yield Finding("config", "fail", str(error), f"correct {_at_fault(error, path)}")
+        return
+    try:
+        config = checked(config)
     except OodidaError as error:
         yield Finding("config", "fail", str(error), f"correct {path}")
         return
     if sandbox_socket and not config.sandbox_socket:
         config = msgspec.structs.replace(config, sandbox_socket=sandbox_socket)
-    yield Finding("config", "ok", f"vehicle {config.vehicle_id}, profile {profile.name}")
-    clock = SystemClock()
     found, catalog = buses.databases(profile)
+    config_found, names = _names(config, profile, catalog)
+    yield config_found
     yield found
+    clock = SystemClock()
     yield from _buses(config.sources or profile.sources, catalog, seconds, clock)
     checks: tuple[Callable[[], Finding], ...] = (
         lambda: machine.clock_state(clock),
@@ -81,11 +88,32 @@ def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[F
         lambda: cloud_link.reachability(config),
         lambda: machine.sandbox(config),
         lambda: machine.disk(config),
-        lambda: owner.policy(config, profile, catalog),
+        lambda: owner.policy(config, names),
         machine.service,
     )
     for check in checks:
         yield check()
+
+
+def _at_fault(error: OodidaError, path: Path) -> Path:
+    """Return the file that an error begins with; the configuration's own when it names none."""
+    named = Path(str(error).partition(": ")[0])
+    return named if named.is_file() else path
+
+
+def _names(
+    config: AgentConfig, profile: Profile, catalog: Catalog | None
+) -> tuple[Finding, SignalNames | None]:
+    """Say whose configuration this is; it fails when a derived signal cannot be computed."""
+    found = Finding("config", "ok", f"vehicle {config.vehicle_id}, profile {profile.name}")
+    if catalog is None:
+        return found, None
+    try:
+        return found, SignalNames(catalog, profile.derived)
+    except ConfigError as error:
+        words = f"profile {profile.name}: {error}"
+        fix = f"correct derived: in the profile {config.profile}"
+        return Finding("config", "fail", words, fix), None
 
 
 def _buses(

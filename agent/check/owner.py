@@ -5,19 +5,16 @@ from agent.config import AgentConfig
 from agent.gathering import aliases_of
 from agent.policy import Budget, Policy, digest, idle_patterns
 from agent.signals.names import SignalNames
-from agent.signals.profile import Profile
-from dbc import Catalog
 
 __all__ = ["policy"]
 
 SHOWN = 3
 
 
-def policy(config: AgentConfig, profile: Profile, catalog: Catalog | None) -> Finding:
-    """Say what the owner allows, and warn of patterns that match no signal."""
+def policy(config: AgentConfig, names: SignalNames | None) -> Finding:
+    """Say what the owner allows, and warn of patterns that match no signal, where all are known."""
     rules = config.policy
     found = f"{_words(rules)}; {config.policy_file or 'in agent.yaml'}, {digest(rules)[:12]}"
-    names = None if catalog is None else SignalNames(catalog, profile.derived)
     idle: tuple[str, ...] = ()
     if names is not None:
         known = [info.name for info in names.describe()]

@@ -98,6 +98,42 @@ def test_a_wrong_configuration_is_the_only_finding(
     assert "did you mean compact" in found["config"].found
 
 
+def test_a_derived_signal_that_cannot_be_computed_is_a_finding_and_the_rest_goes_on(
+    write: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own = {
+        "channels": {"can0": {"databases": [str(buses.hw.model_databases("compact")[0].path)]}},
+        "derived": {"Vehicle.Double": {"expression": "Vehicle.Sped * 2", "unit": "km/h"}},
+        "sources": [{"kind": "simulated", "model": "compact"}],
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+
+    status, found = findings_of(write(profile="own", cloud=f"ipc://{tmp_path}/x"), capfd, 0.1)
+
+    assert status == 1
+    assert found["config"].level == "fail"
+    assert "derived.Vehicle.Double: " in found["config"].found
+    assert "Vehicle.Sped" in found["config"].found
+    assert found["config"].fix == "correct derived: in the profile own"
+    assert {"databases", "bus", "clock", "disk", "policy", "service"} <= set(found)
+
+
+def test_the_file_that_is_wrong_is_the_one_to_correct(
+    write: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rules, profile = tmp_path / "policy.yaml", tmp_path / "own.yaml"
+    rules.write_text("signals: [{match: ['*'], mai: raw}]")
+    policy = findings_of(write(policy_file="policy.yaml"), capfd, 0.1)[1]["config"]
+    absent = findings_of(write(policy_file="polcy.yaml"), capfd, 0.1)[1]["config"]
+    profile.write_text("chanels: {}")
+    model = findings_of(write(profile="own"), capfd, 0.1)[1]["config"]
+
+    assert "policy.yaml: signals[0].mai" in policy.found
+    assert [f.fix for f in (policy, absent, model)] == [
+        f"correct {file}" for file in (rules, tmp_path / "agent.yaml", profile)
+    ]
+
+
 def test_a_live_bus_of_another_car_is_told_by_its_identifiers(
     write: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
