@@ -42,6 +42,17 @@ def test_a_secret_file_that_others_can_read_is_refused_with_the_chmod(tmp_path: 
         load_keys(path)
 
 
+def test_a_card_in_place_of_the_secret_file_is_told_as_such_whatever_its_mode(
+    tmp_path: Path,
+) -> None:
+    path = write_keys(create_keys("ada", "analyst"), tmp_path)
+
+    for mode in (0o644, 0o600):
+        path.with_suffix(".pub").chmod(mode)
+        with pytest.raises(ConfigError, match=rf"ada\.pub: is a card; the secret file is {path}$"):
+            load_keys(path.with_suffix(".pub"), "analyst")
+
+
 def test_a_credential_of_the_service_manager_may_show_a_right_of_the_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,9 +142,11 @@ def card_text(card: Card) -> str:
 def load_keys(path: Path, *roles: Role) -> Keys:
     """Read a secret file; ``roles``, when given, are those that will do.
 
-    Raises: ConfigError, for a file that others can read, that holds no keys, whose keys do not
-            belong together, or of another role.
+    Raises: ConfigError, for a card, a file that others can read, that holds no keys, whose keys do
+            not belong together, or of another role.
     """
+    if path.suffix == ".pub":  # before its mode: others may read a card, which has no secrets
+        raise ConfigError(f"{path}: is a card; the secret file is {path.with_suffix('.key')}")
     _check_private(path)
     held = load_config(path, _Secrets)
     card = Card(name=held.name, role=held.role, curve=held.curve, sign=held.sign)
