@@ -18,6 +18,7 @@ from agent.signals.hub import SignalHub
 from agent.store import StateDamaged
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError, OodidaError
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.wire.logs import complain, set_up_log
 from user_lib.wire.version import installed_version
 
@@ -219,7 +220,7 @@ def _summary(config: AgentConfig) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{escaped(text, keep=LINES)}\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from agent.signals.profile import resolve_source
 from agent.wall import TrustClock
 from hw.config import SourceConfig
 from user_lib.contract.errors import ConfigError
+from user_lib.contract.escaping import steers
 from user_lib.contract.ids import is_name
 from user_lib.wire.config import convert_config, load_config, read_yaml
 from user_lib.wire.keys import load_keys
@@ -139,6 +140,12 @@ def checked(config: AgentConfig) -> AgentConfig:
             f"vehicle_id: {vehicle_id!r} is no name; use letters, digits, dot, dash, underscore"
         )
     _check_cloud(config)
+    for tag, text in config.tags.items():
+        if steers(tag) or steers(text):
+            raise ConfigError(
+                f"tags: {tag!a}: {text!a:.200} holds characters that show nothing, such "
+                "as controls or line ends; use letters, digits, blanks and signs"
+            )
     for name, command in config.external_methods.items():
         if not is_name(name):
             raise ConfigError(f"external_methods: {name!r} is no name of letters and digits")

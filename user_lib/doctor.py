@@ -11,6 +11,7 @@ import msgspec
 
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import nearest
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Explanation, MemberInfo, VehicleInfo
 from user_lib.contract.states import TaskState
 
@@ -201,4 +202,4 @@ def diagnosis_text(diagnoses: Collection[Diagnosis]) -> str:
                 f"  => it ends at: {broken.name}" + (f" ({broken.found})" * bool(broken.found))
             )
         lines.append("")
-    return "\n".join(lines).rstrip() or "no vehicle takes part"
+    return escaped("\n".join(lines).rstrip(), keep=LINES) or "no vehicle takes part"

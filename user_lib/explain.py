@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Explanation, MemberInfo
 from user_lib.contract.states import JOB_ENDS, TASK_ENDS, TaskState
 from user_lib.tables import render_text, say
@@ -32,7 +33,7 @@ def explain_text(explanation: Explanation) -> str:
     spec = job.spec
     total = spec.last_iteration or "forever"
     lines = [
-        f"job {job.assignment_id} {spec.name or ''}".rstrip()
+        f"job {job.assignment_id} {escaped(spec.name)}".rstrip()
         + f": {job.state}"
         + (f" ({job.reason})" if job.reason else ""),
         f"  {spec.onboard} on {', '.join(spec.signals)}, then {spec.offboard}; "
@@ -46,7 +47,7 @@ def explain_text(explanation: Explanation) -> str:
     ]
     if job.state not in JOB_ENDS:
         lines += ["", _waits(explanation)]
-    return "\n".join(lines)
+    return escaped("\n".join(lines), keep=LINES)
 
 
 def _row(member: MemberInfo) -> list[str]:

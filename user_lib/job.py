@@ -9,6 +9,7 @@ from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import OodidaError
+from user_lib.contract.escaping import escaped
 from user_lib.contract.messages import (
     Cancel,
     Cancelled,
@@ -248,7 +249,8 @@ class Job:
         name = f" {info.spec.name!r}" if info.spec.name else ""
         why = f" ({info.reason})" if info.reason else ""
         done = f"{info.rounds_closed} rounds, {info.results} results"
-        return f"<Job {self.id}{name} {info.state}{why}: {len(self.vehicles)} vehicles, {done}>"
+        said = f"{self.id}{name} {info.state}{why}"
+        return f"<Job {escaped(said)}: {len(self.vehicles)} vehicles, {done}>"
 
 
 def job_table(jobs: Iterable[Job]) -> Table[JobInfo]:

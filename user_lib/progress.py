@@ -3,6 +3,8 @@
 import sys
 from typing import TextIO
 
+from user_lib.contract.escaping import escaped
+
 __all__ = ["Progress"]
 
 WIDTH = 110
@@ -19,6 +21,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Show ``text`` instead of what was shown before."""
+        text = escaped(text)
         text = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
         if not self._shown or text == self._last:
             return

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Json
 from user_lib.contract.content import megabytes
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Group, Result, RoundClosed
 from user_lib.contract.states import RoundState
 from user_lib.tables import say
@@ -78,7 +79,7 @@ class VehicleResult:
             ("late", self.receipt.late),
             ("rolled back to the last good code", self.receipt.rolled_back is not None),
         )
-        return f"{self.vehicle} iteration {self.iteration}: {said}{notes}"
+        return escaped(f"{self.vehicle} iteration {self.iteration}: {said}{notes}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,7 +138,7 @@ class Round:
 
     def __repr__(self) -> str:
         counted = f"{len(self.vehicles)}/{self.members}"
-        return f"round {self.number} {self.state} {counted}: {_said(self.message)}"
+        return escaped(f"round {self.number} {self.state} {counted}: {_said(self.message)}")
 
     def _repr_html_(self) -> str:
         return f"<code>{html.escape(repr(self))}</code>"
@@ -222,7 +223,7 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     def __repr__(self) -> str:
         shown = (f"{name} {c.shape} {c.dtype}" for name, c in self._columns.items())
-        return "\n".join(shown)
+        return escaped("\n".join(shown), keep=LINES)
 
 
 def columns_of_results(results: Iterable[VehicleResult]) -> Columns:

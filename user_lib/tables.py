@@ -4,6 +4,7 @@ import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from user_lib.contract.escaping import escaped
 from user_lib.plain import plain
 
 __all__ = ["Table", "render_text", "say"]
@@ -15,9 +16,11 @@ MAX_CELL = 60
 
 
 def say(value: object, *, width: int = MAX_CELL) -> str:
-    """Return a value in few characters: numbers to six digits, mappings as ``key value``."""
-    text = _say(value)
-    text = " ".join(text.split())
+    """Return a value in few characters: numbers to six digits, mappings as ``key value``.
+
+    What would steer a terminal is written out.
+    """
+    text = escaped(" ".join(_say(value).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
@@ -46,8 +49,8 @@ def _say_sequence(values: Sequence[object]) -> str:
 
 
 def render_text(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return aligned columns under their headings, without trailing blanks."""
-    lines = [list(headings), *(list(row) for row in rows)]
+    """Return aligned columns under their headings, without trailing blanks; a row is a line."""
+    lines = [[escaped(cell) for cell in line] for line in (headings, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -90,7 +93,7 @@ class Table(Sequence[T], Generic[T]):
 
     def __repr__(self) -> str:
         if not self._items:
-            return f"({self._empty})"
+            return f"({escaped(self._empty)})"
         return render_text(list(self._columns), self._cells())
 
     def _repr_html_(self) -> str:

@@ -23,6 +23,7 @@ from user_lib.completeness import Completeness
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
+from user_lib.contract.escaping import escaped
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import (
     Event,
@@ -72,7 +73,8 @@ class Verification:
         more = len(self.problems) - SHOWN
         lines = [head, *(f"  problem: {p}" for p in self.problems[:SHOWN])]
         lines += [f"  and {more} more problems"] if more > 0 else []
-        return "\n".join([*lines, *(f"  note: {n}" for n in self.notes)])
+        lines += [f"  note: {n}" for n in self.notes]
+        return "\n".join(map(escaped, lines))
 
 
 @dataclass

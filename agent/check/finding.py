@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from user_lib.contract.escaping import LINES, escaped
+
 __all__ = ["Finding", "Level", "screen"]
 
 Level = Literal["ok", "warn", "fail"]
@@ -44,4 +46,5 @@ def screen(findings: Sequence[Finding]) -> str:
 
 def _wrapped(text: str, first: str) -> list[str]:
     rest = " " * (_INDENT if first.strip() != "fix:" else _INDENT + len("fix: "))
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest)
+    words = escaped(text, keep=LINES)  # which are wrapped as blanks
+    return textwrap.wrap(words, WIDTH, initial_indent=first, subsequent_indent=rest)

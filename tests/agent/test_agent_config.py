@@ -72,6 +72,8 @@ def test_relative_paths_are_relative_to_the_file(read: Read, tmp_path: Path) -> 
         ("profile: x\nexternal_methods: {'a b': [c]}\n", "external_methods"),
         ("profile: x\nexternal_methods: {ab: []}\n", "external_methods.ab"),
         ("profile: x\nsources: [{kind: tape}]\n", "sources"),
+        ('profile: x\ntags: {owner: "\\e[2J"}\n', "tags: 'owner': '\\x1b[2J' holds characters"),
+        ('profile: x\ntags: {"a\\u202e": b}\n', "tags: 'a\\u202e'"),
     ],
 )
 def test_what_cannot_hold_is_refused_by_its_key(read: Read, text: str, words: str) -> None:

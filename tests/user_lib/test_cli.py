@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import dbc
 from user_lib.cli.entry import build_parser
-from user_lib.contract.messages import Cancel, Cancelled, ReadEvents, Submit
+from user_lib.contract.messages import (
+    Cancel,
+    Cancelled,
+    Event,
+    Explain,
+    Explanation,
+    Jobs,
+    ListJobs,
+    ReadEvents,
+    Rejection,
+    Submit,
+    Vehicles,
+)
 from user_lib.contract.states import JobState
 
 SPEC = """\
@@ -83,6 +96,52 @@ def test_vehicles_are_a_table_or_json(cloud: Any) -> None:
 
     assert [v["vehicle_id"] for v in found] == ["compact-1", "wagon-1"]
     assert found[0]["tags"] == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vehicles",),
+        ("jobs",),
+        ("explain", "job-1"),
+        ("doctor", "job-1"),
+        ("results", "job-1"),
+        ("results", "job-1", "--follow"),
+        ("cancel", "job-1"),
+    ],
+)
+def test_what_others_wrote_does_not_steer_the_terminal(
+    scripted: Any, play: Any, make: Any, words: tuple[str, ...]
+) -> None:
+    with scripted(hostile(play, make)) as cloud:
+        done = oodida(*words, cloud=cloud.endpoint)
+
+    assert r"\x1b]0;pwned\x07" in done.stdout + done.stderr
+    assert not any(c in done.stdout + done.stderr for c in "\x1b\x07\x9b\u202e")
+
+
+def hostile(play: Any, make: Any) -> Any:
+    """Return the script of a cloud whose every text holds what steers a terminal."""
+    evil = "\x1b]0;pwned\x07\x9b2J\u202e"
+
+    class Hostile(play):  # type: ignore[misc]
+        def __call__(self, ask: Any) -> Any:
+            answer = super().__call__(ask)
+            if isinstance(answer, Vehicles):
+                tagged = (replace(v, tags={"owner": evil}) for v in answer.vehicles)
+                return replace(answer, vehicles=tuple(tagged))
+            if isinstance(answer, Explanation):
+                spec = replace(answer.job.spec, name=evil)
+                members = (replace(m, detail=evil) for m in answer.members)
+                job = replace(answer.job, spec=spec, reason=evil)
+                return replace(answer, job=job, members=tuple(members))
+            if isinstance(ask, ListJobs):
+                job = super().__call__(Explain(assignment_id="job-1")).job
+                return Jobs(jobs=(replace(job, spec=replace(job.spec, name=evil)),))
+            return answer if not isinstance(ask, Cancel) else Rejection(reason=evil, message=evil)
+
+    told = make.result("compact-1", 1, None, status="error", reason=evil, detail=evil)
+    return Hostile([Event(seq=1, item=told)])
 
 
 def test_submit_follows_and_writes_events(cloud: Any, spec: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from user_lib.tables import Table, say
+from user_lib.tables import Table, render_text, say
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,16 @@ def test_values_are_said_in_few_characters() -> None:
 
 def test_nothing_found_is_said_and_not_left_blank() -> None:
     assert say({"times_ns": [], "values": [], "of": 100}) == "times_ns none, values none, of 100"
+
+
+def test_no_cell_steers_the_terminal_or_breaks_its_row() -> None:
+    hostile = "\x1b]0;pwned\x07\x1b[2J"
+    table = Table([Row(hostile, 1.0), Row("\u202ea\x00", 2.0)], COLUMNS, "none\x1b[1m")
+    shown = r"\x1b]0;pwned\x07\x1b[2J"
+
+    second = r"\u202ea\x00".ljust(len(shown))
+    assert repr(table).splitlines()[1:] == [f"{shown}  1", f"{second}  2"]
+    assert shown in table._repr_html_()
+    assert table.to_dicts()[0]["name"] == hostile
+    assert repr(Table([], COLUMNS, "none\x1b[1m")) == r"(none\x1b[1m)"
+    assert render_text(["channel"], [["a\nb\x1b[31m"]]) == "channel\na\\x0ab\\x1b[31m"

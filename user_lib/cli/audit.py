@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from user_lib.cli.options import Subparsers, add_command, show, show_json
+from user_lib.cli.options import Subparsers, add_command, show, show_encoded, show_json
 from user_lib.cli.status import FAILED, OK
 from user_lib.contract.errors import ConfigError
+from user_lib.contract.escaping import escaped
 from user_lib.wire.audit_entry import Entry
 from user_lib.wire.audit_reading import check, find_log, read
 
@@ -58,9 +59,9 @@ def _audit(args: argparse.Namespace) -> int:
         found = iter(list(found)[-args.last :] if args.last > 0 else [])
     for entry in found:
         if args.json:
-            show(msgspec.json.encode(entry).decode())
+            show_encoded(msgspec.json.encode(entry).decode())
         else:
-            show(_words(entry))
+            show(escaped(_words(entry)))
     return OK
 
 

@@ -10,9 +10,10 @@ import msgspec
 
 import user_lib
 from user_lib.cli import audit, code, decode, demo, doctor, fleet, jobs, keys, replay
-from user_lib.cli.options import HelpFormatter
+from user_lib.cli.options import HelpFormatter, remark
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
 from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
+from user_lib.contract.escaping import LINES, escaped
 
 __all__ = ["build_parser", "main"]
 
@@ -53,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Remarks("%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args)
@@ -72,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Remarks(logging.Formatter):
+    """Warnings for a person, who may read them on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record), keep=LINES)
+
+
 def _status_of(error: Exception) -> int:
     if isinstance(error, LinkError):
         return NO_CLOUD
@@ -83,7 +93,7 @@ def _status_of(error: Exception) -> int:
 def _report(error: Exception, *, as_json: bool) -> None:
     """Say what went wrong on stderr: a line for a person, an object for a program."""
     if not as_json:
-        sys.stderr.write(f"oodida: {error}\n")
+        remark(f"oodida: {error}")
         return
     plain = {
         "error": type(error).__name__,

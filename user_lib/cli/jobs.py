@@ -2,12 +2,19 @@
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
+from user_lib.cli.options import (
+    Subparsers,
+    add_command,
+    open_fleet,
+    remark,
+    show,
+    show_encoded,
+    show_json,
+)
 from user_lib.cli.status import FAILED, OK
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.messages import Event, JobChanged, Result
@@ -66,7 +73,7 @@ def _submit(args: argparse.Namespace) -> int:
         if not args.follow and out is None:
             show_json(job.info) if args.json else show(job.id)
             return OK
-        sys.stderr.write(f"job {job.id} on {', '.join(job.vehicles)}\n")
+        remark(f"job {job.id} on {', '.join(job.vehicles)}")
         return _follow(job, out, as_json=args.json, quiet=not args.follow)
 
 
@@ -107,7 +114,7 @@ def _follow(job: "Job", out: TextIO | None, *, as_json: bool, quiet: bool) -> in
     _show_events(job.events(), out, as_json=as_json, quiet=quiet)
     info = job.info
     reason = f" ({info.reason})" if info.reason else ""
-    sys.stderr.write(f"job {job.id} {info.state}{reason}\n")
+    remark(f"job {job.id} {info.state}{reason}")
     return OK if info.state is JobState.FINISHED else FAILED
 
 
@@ -122,7 +129,7 @@ def _show_events(
             out.write(line + "\n")
             out.flush()
         if not quiet:
-            show(line if as_json else _words(event))
+            show_encoded(line) if as_json else show(_words(event))
 
 
 def _words(event: Event) -> str:
@@ -135,6 +142,7 @@ def _words(event: Event) -> str:
         return repr(Round(item))
     whose = f"{item.vehicle_id} {item.task_state}" if item.vehicle_id else f"job {item.state}"
     why = item.detail or item.reason  # the reason is a word for programs
+    why = why.rstrip().replace("\n", "\n  ")  # a line of its own would look like an event
     return f"{whose}: {why}" if why else whose
 
 

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.plain import plain
 
 if TYPE_CHECKING:
     from user_lib.fleet import Fleet
 
-__all__ = ["HelpFormatter", "Subparsers", "add_command", "open_fleet", "show", "show_json"]
+__all__ = [
+    "HelpFormatter",
+    "Subparsers",
+    "add_command",
+    "open_fleet",
+    "remark",
+    "show",
+    "show_encoded",
+    "show_json",
+]
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -75,7 +85,17 @@ def open_fleet(args: argparse.Namespace) -> "Fleet":
 
 
 def show(text: str) -> None:
-    """Write a line to stdout at once, so that a pipe sees what a person would."""
+    """Write lines for a person to stdout; whatever is in them, they do not steer the terminal."""
+    show_encoded(escaped(text, keep=LINES))
+
+
+def remark(text: str) -> None:
+    """Write lines for a person to stderr, beside the answer; as `show`."""
+    sys.stderr.write(escaped(text, keep=LINES) + "\n")
+
+
+def show_encoded(text: str) -> None:
+    """Write a line as it is, such as JSON, at once, so that a pipe sees what a person would."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -85,4 +105,4 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec can e
     encoded = msgspec.json.encode(plain(value))
     if os.isatty(sys.stdout.fileno()):
         encoded = msgspec.json.format(encoded)
-    show(encoded.decode())
+    show_encoded(encoded.decode())

@@ -14,6 +14,7 @@ import msgspec
 
 from user_lib.contract.content import Content
 from user_lib.contract.errors import AssignmentError, nearest
+from user_lib.contract.escaping import steers
 from user_lib.contract.expectations import in_words
 from user_lib.contract.expressions import Expression, parse_condition
 from user_lib.contract.ids import VehicleId, is_name
@@ -252,6 +253,12 @@ def _check_texts(a: Assignment) -> None:
     for path, text in (("name", a.name), ("until", a.until or ""), *_named(a)):
         if not text.isascii() and _is_broken(text):
             raise AssignmentError(f"{text!r:.80} holds half a character (a surrogate)", path=path)
+    if steers(a.name):
+        raise AssignmentError(
+            f"{a.name!a:.200} holds characters that show nothing, such as controls or line "
+            "ends; use letters, digits, blanks and signs",
+            path="name",
+        )
 
 
 def _named(a: Assignment) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TextIO
 
 from user_lib.contract.clock import Clock, SystemClock
+from user_lib.contract.escaping import LINES, escaped
 from user_lib.demo.local_fleet import ANY_PORT, LocalFleet, simulated
 from user_lib.demo.story import Outcome, Story
 from user_lib.demo.view import choose_view
@@ -54,7 +55,7 @@ def run_demo(out: TextIO, *, keep: bool = False, clock: Clock | None = None) -> 
             local.wait_online(fleet)
             with choose_view(out) as view:
                 outcome = Story(fleet, view, clock or SystemClock()).play()
-        out.write(summary(outcome) + "\n")
+        out.write(escaped(summary(outcome), keep=LINES) + "\n")
         if keep:
             out.write(f"{_how_to_connect(local)}the fleet runs until Ctrl-C\n")
             out.flush()

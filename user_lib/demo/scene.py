@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from user_lib.contract.escaping import escaped
 from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed, VehicleInfo
 from user_lib.contract.states import TASK_ENDS, TaskState
 from user_lib.results import SHORT_VERSION, Round, VehicleResult
@@ -58,7 +59,7 @@ class Scene:
 
     def tell(self, line: str) -> None:
         """Add a line of what happened; the oldest are forgotten."""
-        self._lines.append(line)
+        self._lines.append(escaped(line))
         surplus = len(self._lines) - LINES_KEPT
         if surplus > 0:
             del self._lines[:surplus]
@@ -88,7 +89,7 @@ class Scene:
     def see_vehicles(self, vehicles: Mapping[str, VehicleInfo], labels: Mapping[str, str]) -> None:
         """Take in what the vehicles are doing; ``labels`` names the jobs."""
         self._vehicles = [
-            [v.vehicle_id, v.model, "online" if v.online else "offline", _say_tasks(v, labels)]
+            [v.vehicle_id, say(v.model), "online" if v.online else "offline", _say_tasks(v, labels)]
             for v in sorted(vehicles.values(), key=lambda v: v.vehicle_id)
         ]
 

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from user_lib.contract.escaping import LINES, escaped
+
 __all__ = ["ForJournal", "OneLine", "complain", "is_journal", "set_up_log"]
 
 _PRIORITIES = (
@@ -30,7 +32,8 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the entry as one line, a traceback included."""
-        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        line = super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        return escaped(line, keep="\t")
 
 
 class ForJournal(OneLine):
@@ -64,5 +67,7 @@ def set_up_log(level: str) -> None:
 def complain(program: str, problem: object) -> None:
     """Say on stderr why a program does not start; the journal is told that it is an error."""
     prefix = "<3>" if is_journal(2, os.environ) else f"{program}: "
-    words = str(problem).replace("\n", f"\n{prefix}" if prefix == "<3>" else "\n")
+    words = escaped(str(problem), keep=LINES)
+    if prefix == "<3>":
+        words = words.replace("\n", f"\n{prefix}")
     sys.stderr.write(f"{prefix}{words}\n")
