@@ -14,6 +14,7 @@ import yaml
 from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Assign, CodeReport, Hello
+from user_lib.wire.audit_entry import EVENTS
 from user_lib.wire.audit_reading import check, read
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,9 @@ class Vehicle:
 
     def entries(self) -> list[dict[str, Any]]:
         said = self.cli("--json")
-        return [json.loads(line) for line in said.stdout.splitlines()]
+        found = [json.loads(line) for line in said.stdout.splitlines()]
+        assert {entry["event"] for entry in found} <= EVENTS  # else nobody can ask for them
+        return found
 
     def cli(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "user_lib.cli", "audit", str(self.folder / "state")]

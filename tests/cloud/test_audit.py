@@ -12,6 +12,7 @@ from cloud.audit import Audit
 from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Cancel, Explain, ListVehicles, PushCode, Rejection, Submit
+from user_lib.wire.audit_entry import EVENTS
 from user_lib.wire.audit_log import AuditLog
 from user_lib.wire.audit_reading import check, read
 
@@ -55,6 +56,7 @@ def said(cloud: Any) -> Callable[..., list[Any]]:
     def entries(*events: str) -> list[Any]:
         directory = cloud.ledger.with_suffix(".audit")
         assert check(directory).problems == ()
+        assert {e.event for e in read(directory)} <= EVENTS  # else nobody can ask for them
         return [e for e in read(directory) if e.event in events]
 
     return entries

@@ -1,6 +1,7 @@
 """``oodida audit``: read and check the audit log of a vehicle or of the cloud, on its machine."""
 
 import argparse
+import datetime as dt
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,9 +10,9 @@ import msgspec
 
 from user_lib.cli.options import Subparsers, add_command, show, show_encoded, show_json
 from user_lib.cli.status import FAILED, OK
-from user_lib.contract.errors import ConfigError
+from user_lib.contract.errors import ConfigError, nearest
 from user_lib.contract.escaping import escaped
-from user_lib.wire.audit_entry import Entry
+from user_lib.wire.audit_entry import EVENTS, Entry
 from user_lib.wire.audit_reading import check, find_log, read
 
 __all__ = ["add_parser"]
@@ -39,13 +40,38 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--analyst", metavar="NAME", help="whose doing it was, by pattern")
     parser.add_argument("--job", metavar="ID")
     parser.add_argument("--vehicle", metavar="ID", help="by pattern")
-    parser.add_argument("--event", metavar="WORD", help="such as accepted, refused, ended")
-    parser.add_argument("--since", metavar="TIME", help="UTC, such as 2026-05-01 or ...T08:00")
-    parser.add_argument("--until", metavar="TIME", help="before that")
+    parser.add_argument(
+        "--event", type=_event, metavar="WORD", help="such as accepted, refused, ended"
+    )
+    parser.add_argument(
+        "--since", type=_time, metavar="TIME", help="UTC, such as 2026-05-01 or ...T08:00"
+    )
+    parser.add_argument("--until", type=_time, metavar="TIME", help="before that")
     parser.add_argument("--last", type=int, metavar="N", help="the newest N of them")
     parser.add_argument("--check", action="store_true", help="look for changed or missing lines")
     parser.add_argument("--noted", default="", metavar="HASH", help="with --check: a hash of then")
     parser.set_defaults(run=_audit)
+
+
+def _event(text: str) -> str:
+    if text in EVENTS:
+        return text
+    near = nearest(text, sorted(EVENTS))
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    there_are = f"there are {', '.join(sorted(EVENTS))}"
+    raise argparse.ArgumentTypeError(f"{text!r} is no event; {hint}{there_are}")
+
+
+def _time(text: str) -> str:
+    """Return a time as entries have it; without a zone it is UTC."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+        utc = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2026-05-01 or 2026-05-01T08:00 (UTC)"
+        ) from None
+    return utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _audit(args: argparse.Namespace) -> int:

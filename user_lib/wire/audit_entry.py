@@ -12,10 +12,19 @@ import msgspec
 
 from user_lib.contract.clock import SECOND
 
-__all__ = ["GENESIS", "Entry", "Line", "line_of", "parse_line", "stamp"]
+__all__ = ["EVENTS", "GENESIS", "Entry", "Line", "line_of", "parse_line", "stamp"]
 
 GENESIS = "0" * 64
 """What the first line of a log is chained to."""
+EVENTS = frozenset(
+    (
+        "started", "rules", "rules_kept", "trusted", "untrusted", "enrolled", "revoked",
+        "submitted", "accepted", "refused", "held_back", "sent", "cancelled", "ended",
+        "code_armed", "code_refused", "code_rolled_back", "code_removed",
+        "code_push", "code_rollback", "code_remove", "rotated", "cut_off", "disk_back",
+    )
+)  # fmt: skip
+"""Every event that a vehicle or the cloud puts in its log."""
 _MARK = b',"chain":"'
 
 
