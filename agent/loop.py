@@ -240,6 +240,7 @@ class MainLoop:
         item = self._store.load(seq)
         if item is None:
             return
+        self._store.sending(seq)
         if self._about.signer is not None and not item.signature:
             # Ends and losses are signed as they leave: a record of losses grows until then.
             item = sign_item(item, self._about.signer)
@@ -280,6 +281,7 @@ class MainLoop:
             "outbox.entries": store.entries,
             "outbox.mb": store.outbox_bytes / 1e6,
             "outbox.lost": store.dropped_results,
+            "outbox.retracted": store.retracted_results,
             **self._contents.stats(),
             "link.connects": dealer.connects,
             "link.malformed": dealer.malformed,

@@ -11,7 +11,17 @@ from user_lib.contract.card import Card
 from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.wire.audit_entry import Entry, stamp
 
-__all__ = ["accepted", "code", "ended", "iteration_refused", "refused", "rules", "sent", "trusted"]
+__all__ = [
+    "accepted",
+    "code",
+    "ended",
+    "iteration_refused",
+    "refused",
+    "retracted",
+    "rules",
+    "sent",
+    "trusted",
+]
 
 
 def accepted(
@@ -66,6 +76,22 @@ def iteration_refused(task: Task, reason: str, rule: str, detail: str, unix_ns: 
         rule=rule,
         reason=reason,
         detail=detail,
+    )
+
+
+def retracted(
+    job: AssignmentId, who: UserId, refusal: Refusal, results: int, unix_ns: int
+) -> Entry:
+    """New rules keep results here that waited to be sent."""
+    return Entry(
+        at=stamp(unix_ns),
+        event="retracted",
+        who=who,
+        job=job,
+        rule=refusal.rule,
+        reason=refusal.reason,
+        results=results,
+        detail=refusal.detail,
     )
 
 

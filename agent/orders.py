@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent import notes
 from agent.policy import Held, Policy, Refusal, check_code, digest
-from agent.store import EndTask, Kept, Note, SaveSlot, SaveTask, Store, Tell
+from agent.store import EndTask, Kept, Note, Retract, SaveSlot, SaveTask, Store, Tell
 from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
 from agent.tasks.code import CodeSlot, arm
@@ -20,7 +20,7 @@ from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
 from user_lib.contract.content import megabytes
 from user_lib.contract.errors import CodeError
-from user_lib.contract.ids import UserId
+from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import Assign, CodeReport, Feedback, SetCode, TaskEnded, Withdraw
 from user_lib.contract.states import TaskState
 
@@ -69,7 +69,9 @@ class Orders:
         words = f"agent {version} trusts {trusts or 'nobody'}"
         self.note("started", words if self.trust.keyed else f"agent {version}, INSECURE", now)
         for kept in self._store.tasks:
-            self.table.add(kept, self._resumed(kept), now)
+            refusal = self._resumed(kept)
+            self._keep_here(kept.assignment_id, kept.analyst, refusal, now)
+            self.table.add(kept, refusal, now)
         self.table.flush(now)
         if len(self.table):
             log.info("took up %d tasks where they were", len(self.table))
@@ -84,6 +86,7 @@ class Orders:
             refusal = self._refusal(analysts[assignment_id], spec, Held())
             if refusal is not None:
                 log.warning("task %s can no longer run: %s", assignment_id, refusal.detail)
+                self._keep_here(assignment_id, analysts[assignment_id], refusal, now)
                 over = over_by(refusal)
                 self.table.give(assignment_id, over, now)
         self.table.renew(rules.policy, dbc_hash, now)
@@ -171,6 +174,21 @@ class Orders:
             words = f"the owner of this vehicle no longer trusts {kept.analyst}"
             return Refusal(reason="untrusted", detail=words)
         return self._refusal(kept.analyst, kept.spec, Held())
+
+    def _keep_here(
+        self, assignment_id: AssignmentId, analyst: UserId, refusal: Refusal | None, now: Now
+    ) -> None:
+        """Let no result leave that waits in the outbox and that a rule forbids as of now."""
+        if refusal is None or not refusal.rule:
+            return
+        self.table.flush(now)
+        unsent = self._store.unsent(assignment_id)
+        if not unsent:
+            return
+        entry = notes.retracted(assignment_id, analyst, refusal, unsent, now.unix_ns)
+        rule = f"rule {refusal.rule}"
+        if self.table.write([Note(entry), Retract(assignment_id, rule)], now):
+            log.warning("task %s: %s keeps %d results here", assignment_id, rule, unsent)
 
     def _check_code(self, analyst: UserId, source: str) -> None:
         if self._rules.barred:

@@ -69,6 +69,7 @@ METERS: tuple[Meter, ...] = (
     Meter("outbox.entries", "outbox_entries", "Results that wait for the cloud", "gauge"),
     Meter("outbox.mb", "outbox_bytes", "Size of what waits for the cloud", "gauge", MB),
     Meter("outbox.lost", "outbox_lost_total", "Results that a full outbox had to drop"),
+    Meter("outbox.retracted", "outbox_retracted_total", "Results that new rules kept here"),
     Meter("content.sent_mb", "content_sent_bytes_total", "Sent in chunks", scale=MB),
     Meter("content.received_mb", "content_received_bytes_total", "Taken in chunks", scale=MB),
     Meter("content.damaged", "content_damaged_total", "Contents that were not what they said"),

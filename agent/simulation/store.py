@@ -20,6 +20,7 @@ from agent.store import (
     Entry,
     Kept,
     Note,
+    Retract,
     SaveAccount,
     SavePosition,
     SaveSlot,
@@ -29,7 +30,7 @@ from agent.store import (
     Write,
 )
 from agent.store.database import Database
-from agent.store.losses import with_iteration
+from agent.store.losses import FULL, with_iteration
 from agent.store.store import MAX_IN_FLIGHT
 from agent.tasks.code import CodeSlot
 from user_lib.contract.ids import AssignmentId
@@ -50,15 +51,16 @@ class LightStore(Store):
         self.tasks: tuple[Kept, ...] = ()
         self.slots: tuple[CodeSlot, ...] = ()
         self.account = Account()
-        self.dropped_results = self.entries = self.outbox_bytes = 0
+        self.dropped_results = self.retracted_results = self.entries = self.outbox_bytes = 0
         self._ended: set[AssignmentId] = set()
         self._outbox: dict[int, Result | Losses | TaskEnded] = {}
-        self._last_seq = 0
+        self._last_seq = self._sent_seq = 0
         self._named: set[str] = set()
-        self._records: dict[AssignmentId, int] = {}
-        """The newest record of the losses of each assignment, by its place in the outbox."""
+        self._records: dict[tuple[AssignmentId, str], int] = {}
+        """The newest record of the losses of each assignment and reason, by its place."""
         self._writers: Mapping[type[Write], Callable[[Any], None]] = {
             Enqueue: self._enqueue,
+            Retract: self._keep_here,
             Tell: lambda write: self._put(write.ended),
             EndTask: self._end,
             Acknowledge: self._forget,
@@ -100,6 +102,14 @@ class LightStore(Store):
     def load(self, seq: int) -> Result | Losses | TaskEnded | None:
         """Return an entry's item; None when it is no longer there."""
         return self._outbox.get(seq)
+
+    def unsent(self, assignment_id: AssignmentId) -> int:
+        """Return how many results of a task a rule could still keep here."""
+        return sum(
+            isinstance(item, Result) and item.assignment_id == assignment_id
+            for seq, item in self._outbox.items()
+            if seq > self._sent_seq
+        )
 
     def owes(self, digest: str) -> bool:
         """Whether an entry of the outbox names a content."""
@@ -161,22 +171,33 @@ class LightStore(Store):
         found = next(((s, i) for s, i in waiting if isinstance(i, Result)), None)
         if found is None:
             return False
-        seq, result = found
-        at = self._records.get(result.assignment_id, 0)
+        self._lose(*found, FULL, self.deliverable()[-1].seq)
+        return True
+
+    def _keep_here(self, write: Retract) -> None:
+        for seq, item in tuple(self._outbox.items()):
+            mine = isinstance(item, Result) and item.assignment_id == write.assignment_id
+            if isinstance(item, Result) and mine and seq > self._sent_seq:
+                self._lose(seq, item, write.reason, self._sent_seq)
+                self.retracted_results += 1
+
+    def _lose(self, seq: int, result: Result, reason: str, through_seq: int) -> None:
+        """Put a result's iteration in a record that cannot be on its way."""
+        at = self._records.get((result.assignment_id, reason), 0)
         before = self._outbox.get(at)
-        if isinstance(before, Losses) and all(at != e.seq for e in self.deliverable()):
+        if isinstance(before, Losses) and at > through_seq:
             runs = with_iteration(before.iterations, result.iteration)
             self._outbox[at] = replace(before, iterations=runs)
             del self._outbox[seq]
-            return True
-        self._records[result.assignment_id] = seq
+            return
+        self._records[result.assignment_id, reason] = seq
         self._outbox[seq] = Losses(
             assignment_id=result.assignment_id,
             vehicle_id=result.vehicle_id,
             epoch=result.epoch,
             iterations=((result.iteration, result.iteration),),
+            reason=reason,
         )
-        return True
 
 
 def _nothing(write: Write) -> None:

@@ -5,7 +5,7 @@ bytes at once; `deliverable` returns exactly these. They may have reached the cl
 are never dropped. Of the others, when the limit is reached, results go: lowest priority first, then
 oldest first (`agent.store.losses`). A record of the losses takes their place, which is delivered as
 results are and never dropped: so an iteration that was committed is delivered, or told as lost,
-once.
+once. A rule that forbids a task drops all of its results but those that really were sent.
 """
 
 import logging
@@ -18,8 +18,8 @@ import msgspec
 
 from agent.policy import Account
 from agent.store.database import Database, StateDamaged, StateUnwritable
-from agent.store.losses import drop_excess
-from agent.store.writes import ITEM, Enqueue, Note, Write, decode, write_to
+from agent.store.losses import drop_excess, retract
+from agent.store.writes import ITEM, Enqueue, Note, Retract, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
 from user_lib.contract.assignment import Assignment
@@ -75,7 +75,7 @@ class Store:
         self._limit_bytes = int(outbox_mb * 1e6)
         self.contents = ContentRows(self._database)
         """What results name, and what tasks were given by name; written by `apply` and below."""
-        self.dropped_results = 0
+        self.dropped_results = self.retracted_results = 0
         self._deliverable: list[Entry] | None = None
         """What `deliverable` returns, read anew after each write."""
         try:
@@ -106,13 +106,18 @@ class Store:
         """What was charged to the owner's budgets, as it was at opening."""
         self._named = self._owed()
         """The contents that the outbox names."""
+        on_their_way = self.deliverable()
+        self._sent_seq = on_their_way[-1].seq if on_their_way else 0
+        """Entries up to this one were sent, or may have been by the process before this one."""
         self._recount()
 
     def _recount(self) -> None:
         """Count what is in the outbox; every write keeps the counts, since this reads all of it."""
-        self.entries, self.outbox_bytes = self._rows(
-            "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbox"
-        )[0]
+        self.entries, self.outbox_bytes = self._counted()
+
+    def _counted(self) -> tuple[int, int]:
+        entries, size = self._rows("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbox")[0]
+        return entries, size
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._database.read(query, values)
@@ -131,11 +136,15 @@ class Store:
         """
         writes = tuple(writes)
         self._note([write.entry for write in writes if isinstance(write, Note)])
-        dropped = 0
+        dropped = retracted = 0
         entries, size, named = self.entries, self.outbox_bytes, self._named
         try:
             with self._database.transaction() as connection:
                 for write in writes:
+                    if isinstance(write, Retract):
+                        retracted += self._retract(connection, write)
+                        entries, size = self._counted()
+                        continue
                     growth = write_to(connection, write)
                     entries, size = entries + growth.entries, size + growth.size
                     if isinstance(write, Enqueue) and write.result.payload is not None:
@@ -153,9 +162,13 @@ class Store:
             self.entries, self.outbox_bytes, self._named = entries, size, named
         finally:
             self._deliverable = None
+        self.retracted_results += retracted
         if dropped:
             self._recount()
             self._tell_of_loss(dropped)
+
+    def _retract(self, connection: sqlite3.Connection, write: Retract) -> int:
+        return retract(connection, write.assignment_id, write.reason, self._sent_seq)
 
     def _note(self, entries: Sequence[AuditEntry]) -> None:
         if self._audit is None or not entries:
@@ -205,6 +218,16 @@ class Store:
         rows = self._rows("SELECT item FROM outbox WHERE seq = ?", (seq,))
         item: Result | Losses | TaskEnded | None = decode(rows[0][0], ITEM) if rows else None
         return item
+
+    def sending(self, seq: int) -> None:
+        """Take it that an entry is on its way from now on: no rule can call it back."""
+        self._sent_seq = max(self._sent_seq, seq)
+
+    def unsent(self, assignment_id: AssignmentId) -> int:
+        """Return how many results of a task a rule could still keep here."""
+        query = "SELECT COUNT(*) FROM outbox WHERE kind = 0 AND assignment_id = ? AND seq > ?"
+        number: int = self._rows(query, (assignment_id, self._sent_seq))[0][0]
+        return number
 
     # --- contents --------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ __all__ = [
     "Growth",
     "Kind",
     "Note",
+    "Retract",
     "SaveAccount",
     "SavePosition",
     "SaveSlot",
@@ -73,6 +74,13 @@ class Enqueue(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+class Retract(msgspec.Struct, frozen=True):
+    """Let the results of a task that were not sent be losses, for this reason."""
+
+    assignment_id: AssignmentId
+    reason: str
+
+
 class EndTask(msgspec.Struct, frozen=True):
     """Forget a task but for its end, which goes in the outbox."""
 
@@ -111,7 +119,16 @@ class Acknowledge(msgspec.Struct, frozen=True):
 
 
 Write: TypeAlias = (
-    SaveTask | SavePosition | Enqueue | EndTask | Tell | SaveSlot | SaveAccount | Note | Acknowledge
+    SaveTask
+    | SavePosition
+    | Enqueue
+    | Retract
+    | EndTask
+    | Tell
+    | SaveSlot
+    | SaveAccount
+    | Note
+    | Acknowledge
 )
 
 

@@ -1,12 +1,13 @@
 """What a step makes durable: the result, the position or the end, and the code slot, together."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 
 from agent import notes
 from agent.sandbox import Outcome
-from agent.store import EndTask, Enqueue, Note, SavePosition, SaveSlot, Write
+from agent.store import EndTask, Enqueue, Note, Retract, SavePosition, SaveSlot, Write
 from agent.tasks.code import CodeSlot
 from agent.tasks.live import Cause, Live, Surroundings, refused
 from agent.tasks.ports import Finished
@@ -44,6 +45,8 @@ def writes_of(
     for commit in commands:
         if not isinstance(commit, Commit):
             continue
+        if commit.ended and task.rule:  # again, since the disk may not have taken it then
+            writes.append(Retract(task.assignment_id, f"rule {task.rule}"))
         if commit.answered:
             run, outcome = answer_of(live, cause, commit, now)
             leaving = live.task.leaving
@@ -78,10 +81,23 @@ def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> tupl
     analyst, assignment_id = run.task.analyst, run.task.assignment_id
     result, body = result_of(around.identity, run, outcome, now)
     size = len(msgspec.msgpack.encode(result)) + len(body)
-    refusal = around.allowance.withhold(analyst, size) if outcome.ok else None
+    by_code = outcome.status != "refused"  # else the words are the agent's own, and short
+    refusal = around.allowance.withhold(analyst, size) if by_code else None
     if refusal is not None:
         withheld = refused(refusal.reason, refusal.detail)
+        if not outcome.ok:
+            withheld = msgspec.structs.replace(outcome, detail=refusal.detail, prints="")
+            run = replace(run, task=_without_words(run.task))
         result, body = result_of(around.identity, run, withheld, now)
         size = len(msgspec.msgpack.encode(result))
     around.allowance.charge(analyst, assignment_id, size)
     return result, body
+
+
+def _without_words(task: Task) -> Task:
+    """Return a task whose receipts tell that code was rolled back, but not in its own words."""
+    if task.rolled_back is None:
+        return task
+    return msgspec.structs.replace(
+        task, rolled_back=msgspec.structs.replace(task.rolled_back, detail="")
+    )

@@ -1,6 +1,9 @@
 """An owner's policy file on a running agent: refused, reloaded, and kept when it is wrong."""
 
+import contextlib
 import signal
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.store.store import MAX_IN_FLIGHT
 from user_lib.contract.assignment import parse
-from user_lib.contract.messages import Assign, Hello, Result, TaskEnded
+from user_lib.contract.messages import Assign, Deliver, Hello, Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
 
 ROOT = Path(__file__).parents[3]
@@ -38,6 +42,28 @@ class Owner:
     def assign(self, name: str, **spec: Any) -> None:
         assignment = parse({**SPEED, "iterations": "forever", **spec})
         self.cloud.send(Assign(assignment_id=name, analyst="ada", spec=assignment))
+
+    def until_log(self, words: str) -> None:
+        """Wait until the agent has logged something."""
+        self._until(lambda: words in self.agent.log)
+        self.away_ns = time.time_ns()
+
+    def until_waiting(self, number: int) -> None:
+        """Wait until so many entries are in the outbox."""
+        path = self.file.parent / "state" / "state.db"
+
+        def waiting() -> bool:
+            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+                found: int = db.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
+            return found >= number
+
+        self._until(waiting)
+
+    def _until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, self.agent.log[-2000:]
+            time.sleep(0.05)
 
     def ends(self, name: str) -> TaskEnded:
         end: TaskEnded = self.cloud.until(lambda: self.cloud.end(name))
@@ -111,6 +137,44 @@ def test_a_reload_ends_what_became_forbidden_and_a_mistake_changes_nothing(owner
     owner.reloads(FORBID)
     end = owner.ends("job-1")
     assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "speed-is-mine")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_never_sent(
+    owner: Owner, killed: bool
+) -> None:
+    owner.begins({})
+    owner.assign("job-1", onboard="collect", window={"samples": 5})
+    owner.answers("job-1", 2)
+    owner.cloud.close()
+    away = 60 if killed else 5  # a start cannot know what the process before it sent
+    owner.until_log("the cloud is out of reach")
+    owner.until_waiting(away)
+
+    if killed:
+        owner.agent.kill()
+        owner.write(FORBID)
+        owner.agent.start()
+    else:
+        owner.reloads(FORBID)
+    owner.until_log("rule speed-is-mine keeps")
+    heard = len(owner.cloud.heard)
+    owner.cloud.open()
+    end = owner.ends("job-1")
+
+    assert (end.reason, end.rule) == ("signal_forbidden", "speed-is-mine")
+    items = [m.item for m in owner.cloud.heard[heard:] if isinstance(m, Deliver)]
+    records = [i for i in items if isinstance(i, Losses)]
+    assert {r.reason for r in records} == {"rule speed-is-mine"}
+    lost = [n for r in records for first, last in r.iterations for n in range(first, last + 1)]
+    had = [r.iteration for r in owner.cloud.results("job-1")]
+    assert sorted(lost + had) == list(range(1, end.iterations + 1))
+    assert len(lost) >= away - MAX_IN_FLIGHT * killed
+    ok = [i for i in items if isinstance(i, Result) and i.status == "ok"]
+    assert len(ok) <= MAX_IN_FLIGHT
+    if not killed:
+        created = [r.created_ns for r in ok]
+        assert all(ns < owner.away_ns for ns in created)
 
 
 def test_an_agent_does_not_start_with_half_a_policy(owner: Owner) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from msgspec.structs import replace
 
 from agent.simulation.store import MAX_ENTRIES, LightStore
-from agent.store import Acknowledge, EndTask, Enqueue
+from agent.store import Acknowledge, EndTask, Enqueue, Retract
 from user_lib.contract.content import content_of
 from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
@@ -50,6 +50,21 @@ def test_a_full_outbox_tells_of_each_iteration_once_and_sends_what_may_be_on_its
     assert told == dict.fromkeys(range(1, last + 1), 1)
     assert store.dropped_results > 500
     assert store.entries == 0
+
+
+def test_what_a_rule_keeps_here_is_told_as_lost_but_for_what_was_sent() -> None:
+    store = LightStore()
+    store.apply([Enqueue(result(iteration), 5) for iteration in (1, 2, 3)])
+    sent, *_ = store.deliverable()
+    store.sending(sent.seq)
+    assert store.unsent("job-1") == 2
+
+    store.apply([Retract("job-1", "rule cabin")])
+
+    kept, record = (store.load(entry.seq) for entry in store.deliverable())
+    assert kept == result(1)
+    assert isinstance(record, Losses)
+    assert (record.iterations, record.reason) == (((2, 3),), "rule cabin")
 
 
 def test_an_ended_task_is_remembered_and_its_end_waits_to_be_told() -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -119,6 +120,23 @@ def test_a_result_beyond_the_days_bytes_is_withheld_with_the_rule(vehicle: Vehic
     assert "rule budget" in result.detail
     vehicle.iterate()
     assert [r.status for r in vehicle.results()] == ["refused", "ok"]
+
+
+def test_a_failure_beyond_the_days_bytes_says_no_more_than_that_it_failed(
+    vehicle: Vehicle,
+) -> None:
+    rule(vehicle, Policy(budget=Budget(mb_per_day=0.01)))
+    vehicle.assign()
+    secret = "secret" * 2_000
+    failed = Outcome(status="error", reason="traceback", detail=secret, prints=secret)
+
+    vehicle.iterate(outcome=failed)
+
+    (result,) = vehicle.results()
+    assert (result.status, result.reason, result.prints) == ("error", "traceback", "")
+    assert "rule budget" in result.detail
+    assert vehicle.allowance.counts["withheld"] == 1
+    assert sum(len(msgspec.msgpack.encode(r)) for r in vehicle.results()) < 10_000
 
 
 def test_new_rules_end_a_task_with_the_name_of_the_rule(
