@@ -123,7 +123,7 @@ def test_a_grid_of_held_values_is_no_way_to_many_samples(owner: Owner) -> None:
 
 
 def test_a_reload_ends_what_became_forbidden_and_a_mistake_changes_nothing(owner: Owner) -> None:
-    owner.begins({})
+    owner.begins({"otherwise": "raw"})
     owner.assign("job-1")
     owner.answers("job-1")
 
@@ -142,7 +142,7 @@ def test_a_reload_ends_what_became_forbidden_and_a_mistake_changes_nothing(owner
 def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_never_sent(
     owner: Owner, killed: bool
 ) -> None:
-    owner.begins({})
+    owner.begins({"otherwise": "raw"})
     owner.assign("job-1", onboard="collect", window={"samples": 5})
     owner.answers("job-1", 2)
     owner.cloud.close()
