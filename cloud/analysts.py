@@ -177,7 +177,7 @@ class Analysts:
         row = self._context.ledger.find(assignment_id) if job is None else job.row
         if row is None:
             raise Rejected(
-                f"no assignment {assignment_id!r}; fleet.jobs() lists yours",
+                f"no assignment {assignment_id!r}; `oodida jobs` or fleet.jobs() lists yours",
                 reason="unknown_assignment",
             )
         if row.analyst != user:

@@ -40,7 +40,8 @@ def check_known(names: Collection[VehicleId], fleet: Collection[VehicleId], *, p
     for name in names:
         if name not in fleet:
             near = nearest(name, fleet)
-            hint = f"did you mean {' or '.join(near)}?" if near else "fleet.vehicles() lists them"
+            listed = "`oodida vehicles` or fleet.vehicles() lists them"
+            hint = f"did you mean {' or '.join(near)}?" if near else listed
             raise Rejected(
                 f"no vehicle {name!r} is known; {hint}",
                 reason="unknown_vehicle",

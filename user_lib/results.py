@@ -14,7 +14,7 @@ from user_lib.contract.content import megabytes
 from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Group, Result, RoundClosed
 from user_lib.contract.states import RoundState
-from user_lib.tables import say
+from user_lib.tables import last_words, say
 
 __all__ = ["Columns", "Round", "VehicleResult", "columns_of_results", "columns_of_rounds"]
 
@@ -69,10 +69,20 @@ class VehicleResult:
             return ""
         return f"{self.receipt.reason or self.receipt.status}: {self.receipt.detail}"
 
+    @property
+    def error_in_short(self) -> str:
+        """`error` in a line: of a traceback its end, the exception; empty when nothing failed."""
+        if self.ok:
+            return ""
+        receipt = self.receipt
+        return ": ".join(
+            filter(None, (receipt.reason or receipt.status, last_words(receipt.detail)))
+        )
+
     def __repr__(self) -> str:
         payload = self.receipt.payload
         value = self.receipt.value if payload is None else f"content of {megabytes(payload.size)}"
-        said = say(value) if self.ok else f"failed, {say(self.error)}"
+        said = say(value) if self.ok else f"failed, {self.error_in_short}"
         notes = _notes(
             (f"code {self.code_version[:SHORT_VERSION]}", bool(self.code_version)),
             (f"{self.receipt.lost_frames} frames lost", self.receipt.lost_frames > 0),
@@ -158,7 +168,7 @@ def _said(message: RoundClosed) -> str:
 def _say_group(group: Group, *, many: bool) -> str:
     large = group.payload
     value = group.value if large is None else f"content of {megabytes(large.size)}"
-    said = f"no value, {say(group.error)}" if group.error else say(value)
+    said = f"no value, {last_words(group.error)}" if group.error else say(value)
     if not many:
         return said
     return (

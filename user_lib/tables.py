@@ -7,12 +7,13 @@ from typing import Any, Generic, TypeVar, overload
 from user_lib.contract.escaping import escaped
 from user_lib.plain import plain
 
-__all__ = ["Table", "render_text", "say"]
+__all__ = ["Table", "last_words", "render_text", "say"]
 
 T = TypeVar("T")
 Column = Callable[[T], object]
 
 MAX_CELL = 60
+MAX_LAST_WORDS = 160
 
 
 def say(value: object, *, width: int = MAX_CELL) -> str:
@@ -22,6 +23,24 @@ def say(value: object, *, width: int = MAX_CELL) -> str:
     """
     text = escaped(" ".join(_say(value).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def last_words(text: str) -> str:
+    """Return what a traceback ends with, the exception and its message; other text as it is.
+
+    An exception's lines are those below its last frame, which is indented. What was said before
+    the traceback, such as a limit, stays.
+    """
+    before, trace, _ = text.partition("Traceback (most recent call last):")
+    lines = text.rstrip().splitlines()
+    message = lines[-1:]
+    for line in reversed(lines[:-1]):
+        if not line or line[0].isspace():
+            break
+        message.insert(0, line)
+    last = "\n".join(message)
+    said = f"{before.strip()}; {last}" if trace and before.strip() else last
+    return say(said, width=MAX_LAST_WORDS)
 
 
 def _say(value: object) -> str:

@@ -22,6 +22,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_example_keeps_the_ledger_where_the_packaged_service_may_write() -> None:
+    unit = (ROOT / "systemd" / "units" / "oodida-cloud.service").read_text()
+    state = re.search(r"^StateDirectory=(\S+)$", unit, flags=re.MULTILINE)
+
+    assert state is not None
+    example = load(ROOT / "systemd" / "cloud.example.yaml")
+    assert example.ledger == Path("/var/lib", state[1], "cloud.db")
+
+
 def test_the_commented_example_is_what_the_cloud_does_by_default(tmp_path: Path) -> None:
     example = ROOT / "systemd" / "cloud.example.yaml"
     text = example.read_text()

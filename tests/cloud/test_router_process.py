@@ -219,7 +219,9 @@ def test_each_analyst_sees_and_cancels_only_own_jobs(vehicle: Make, analyst: Mak
     assert bob.ask(ReadEvents(assignment_id=job)).reason == "not_yours"
     assert bob.ask(Explain(assignment_id=job)).reason == "not_yours"
     assert bob.ask(ListJobs()) == Jobs(jobs=())
-    assert bob.ask(Cancel(assignment_id="job-none")).reason == "unknown_assignment"
+    unknown = bob.ask(Cancel(assignment_id="job-none"))
+    assert unknown.reason == "unknown_assignment"
+    assert "`oodida jobs`" in unknown.message
 
     assert ada.ask(Cancel(assignment_id=job)) == Cancelled(
         assignment_id=job, state=JobState.CANCELLED

@@ -47,6 +47,7 @@ def test_the_demo_shows_results_and_the_swap_and_leaves_nothing_behind(tmp_path:
     assert custom["by_version"][shown["second_version"]] > 0
     assert shown["swap"]["vehicles"] == 4
     assert shown["swap"]["armed_p99_ms"] >= shown["swap"]["armed_p50_ms"] > 0
+    assert "8 times real speed: their time stamps run ahead of the clock" in done.stderr
     assert "analyst ▶ vehicles  mean (mean)" in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert processes_of(str(tmp_path)) == []

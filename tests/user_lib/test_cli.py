@@ -194,7 +194,9 @@ def test_an_output_that_cannot_be_written_stops_before_anything_is_sent(
 def test_a_spec_can_be_checked_without_a_cloud(spec: Path) -> None:
     done = oodida("submit", spec, "--check")
 
-    assert (done.returncode, done.stdout) == (0, f"{spec}: can be submitted\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{spec}: can be submitted; ")
+    assert "signals and vehicles were not looked up" in done.stdout
 
 
 def test_no_cloud_is_exit_code_3() -> None:
@@ -218,6 +220,21 @@ def test_results_explain_and_jobs_show_what_is_known(cloud: Any) -> None:
 
     assert "compact-1 iteration 1: Vehicle.Speed 60" in shown
     assert "52 of 100 samples" in explained
+
+
+def test_a_failed_iteration_shows_what_its_traceback_ends_with(
+    scripted: Any, play: Any, make: Any, spec: Path
+) -> None:
+    frames = "".join(f'  File "custom.py", line {n}, in step\n    step()\n' for n in range(40))
+    trace = f"Traceback (most recent call last):\n{frames}ZeroDivisionError: division by zero\n"
+    failed = make.result("v1", 1, None, status="error", reason="traceback", detail=trace)
+    with scripted(play([Event(seq=1, item=failed)])) as cloud:
+        followed = oodida("submit", spec, "--follow", cloud=cloud.endpoint).stdout
+        read = oodida("results", "job-1", cloud=cloud.endpoint).stdout
+
+    line = "v1 iteration 1: failed, traceback: ZeroDivisionError: division by zero"
+    assert f"{line}; see `oodida explain job-1`\n" in followed
+    assert f"{line}; see `oodida explain job-1`\n" in read
 
 
 def test_cancel_says_the_state(scripted: Any, play: Any, make: Any) -> None:

@@ -45,6 +45,33 @@ def test_aggregates_of_two_versions_stand_side_by_side(make: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        ("10 s are over", "10 s are over"),
+        ('Traceback:\n  File "x", line 1\n    f(\nKeyError: 3\n', "KeyError: 3"),
+        (
+            '  File "x", line 1\n    f(\n     ^\nSyntaxError: never closed',
+            "SyntaxError: never closed",
+        ),
+        ("T:\n  File\nValueError: one\ntwo\n", "ValueError: one two"),
+        ("T:\n  File\nValueError: one\n  two", "ValueError: one two"),
+        (
+            "memory limit 64 MB reached\nTraceback (most recent call last):\n  File\nMemoryError\n",
+            "memory limit 64 MB reached; MemoryError",
+        ),
+    ],
+)
+def test_of_a_traceback_the_exception_is_shown(make: Any, detail: str, said: str) -> None:
+    result = VehicleResult(make.result("v1", 1, None, status="error", reason="x", detail=detail))
+
+    silent = VehicleResult(make.result("v1", 1, None, status="killed", reason="wall"))
+
+    assert silent.error_in_short == "wall"
+    assert result.error_in_short == f"x: {said}"
+    assert repr(result) == f"v1 iteration 1: failed, x: {said}"
+
+
 def test_a_result_says_what_failed_and_what_was_lost(make: Any) -> None:
     bad = make.result("v1", 2, None, status="killed", reason="wall", detail="10 s are over")
     good = make.result(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cloud.config import Config
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import Entry
 from user_lib.wire.audit_log import CURRENT, AuditLog, files_of
-from user_lib.wire.audit_reading import check, find_log, read
+from user_lib.wire.audit_reading import USUAL, check, find_log, read
 
 Open = Callable[..., AuditLog]
 
@@ -161,3 +162,21 @@ def test_a_log_is_found_in_the_directory_of_the_state(open_log: Open, tmp_path: 
     assert find_log(tmp_path) == find_log(log.directory) == log.directory
     with pytest.raises(ConfigError, match="no audit log in"):
         find_log(tmp_path / "elsewhere")
+
+
+@pytest.mark.skipif(
+    any(place.exists() for place in USUAL[:2]), reason="the packaged services run on this machine"
+)
+def test_without_a_directory_a_cloud_started_by_hand_is_found(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=f"/var/lib/oodida-cloud, {tmp_path}/.local/state/oodida"):
+        find_log(None)
+
+    log = open_log()
+    beside_ledger = Config().ledger.expanduser().with_suffix(".audit")
+    beside_ledger.parent.mkdir(parents=True)
+    log.directory.rename(beside_ledger)
+
+    assert find_log(None) == beside_ledger

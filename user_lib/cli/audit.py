@@ -18,9 +18,12 @@ from user_lib.wire.audit_reading import check, find_log, read
 __all__ = ["add_parser"]
 
 _MORE = """\
-The log is on the vehicle (state_dir/audit) and on the cloud's machine (LEDGER.audit),
-readable by the service's own user and root. A line an event: who, which job, what code
-(sha256), which signals, by which rule it was refused, how many results and bytes left.
+The log is on the vehicle (state_dir/audit) and on the cloud's machine (beside the ledger:
+cloud.audit for cloud.db). Without a directory it is looked for where the packaged
+services have it, /var/lib/oodida-agent, then /var/lib/oodida-cloud, and then where a
+cloud that you started yourself has it by default, ~/.local/state/oodida. It is readable
+by the service's own user and root. A line an event: who, which job, what code (sha256),
+which signals, by which rule it was refused, how many results and bytes left.
 
 --check follows the chain of hashes through all lines and shows the newest hash. Kept
 elsewhere, it proves later (--check --noted HASH) that nothing before it was changed.
@@ -35,7 +38,10 @@ def add_parser(subparsers: Subparsers) -> None:
         cloud=False, more=_MORE,
     )  # fmt: skip
     parser.add_argument(
-        "directory", type=Path, nargs="?", help="the log, or the state_dir; default: this machine's"
+        "directory",
+        type=Path,
+        nargs="?",
+        help="the log, the state_dir, or the ledger's directory; default: this machine's",
     )
     parser.add_argument("--analyst", metavar="NAME", help="whose doing it was, by pattern")
     parser.add_argument("--job", metavar="ID")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+_CHECKED = "{}: can be submitted; its signals and vehicles were not looked up, the cloud does that"
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the commands of this group."""
@@ -33,7 +35,11 @@ def add_parser(subparsers: Subparsers) -> None:
         example="oodida submit mean.yaml --follow --out results.jsonl",
     )  # fmt: skip
     submit.add_argument("spec", type=Path, help="YAML file in the assignment grammar")
-    submit.add_argument("--check", action="store_true", help="only check the file; send nothing")
+    submit.add_argument(
+        "--check",
+        action="store_true",
+        help="only check the file; send nothing, look up no signals and vehicles",
+    )
     submit.add_argument(
         "--follow", action="store_true", help="show what comes back until the job ends"
     )
@@ -66,7 +72,7 @@ def _submit(args: argparse.Namespace) -> int:
 
     spec = read_spec(args.spec, {})
     if args.check:
-        show_json(spec.to_dict()) if args.json else show(f"{args.spec}: can be submitted")
+        show_json(spec.to_dict()) if args.json else show(_CHECKED.format(args.spec))
         return OK
     with open_fleet(args) as fleet, _lines_to(args.out) as out:
         job = fleet.assign(spec)
@@ -137,7 +143,9 @@ def _words(event: Event) -> str:
 
     item = event.item
     if isinstance(item, Result):
-        return repr(VehicleResult(item))
+        result = VehicleResult(item)
+        whole = result.ok or " ".join(item.detail.split()) in result.error_in_short
+        return repr(result) + ("" if whole else f"; see `oodida explain {item.assignment_id}`")
     if not isinstance(item, JobChanged):
         return repr(Round(item))
     whose = f"{item.vehicle_id} {item.task_state}" if item.vehicle_id else f"job {item.state}"

@@ -72,7 +72,7 @@ class UnknownSignal(AssignmentError):
 
     def __init__(self, signal: str, *, near: Sequence[str] = (), path: str = "signals") -> None:
         self.signal = signal
-        hint = _did_you_mean(near, "fleet.signals() lists them")
+        hint = _did_you_mean(near, "`oodida signals` or fleet.signals() lists them")
         super().__init__(f"no signal {signal!r} on this vehicle; {hint}", path=path, near=near)
 
 

@@ -46,7 +46,10 @@ def run_demo(out: TextIO, *, keep: bool = False, clock: Clock | None = None) -> 
         tempfile.TemporaryDirectory(prefix="oodida-demo-") as folder,
         LocalFleet(Path(folder), VEHICLES, bind=bind) as local,
     ):
-        out.write(f"starting a cloud and {len(VEHICLES)} vehicles in {folder}\n")
+        out.write(
+            f"starting a cloud and {len(VEHICLES)} vehicles in {folder}\n"
+            f"they drive at {SPEED:g} times real speed: their time stamps run ahead of the clock\n"
+        )
         out.flush()
         local.start()
         if keep:

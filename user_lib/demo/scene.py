@@ -103,7 +103,7 @@ class Scene:
         if result.ok:
             version = result.code_version
             job.by_version[version] = job.by_version.get(version, 0) + 1
-        said = say(_in_short(result.value), width=70) if result.ok else say(result.error)
+        said = say(_in_short(result.value), width=70) if result.ok else result.error_in_short
         code = f" [code {result.code_version[:SHORT_VERSION]}]" if result.code_version else ""
         line = f"   {result.vehicle:<9} ▶ cloud {job.label:<8} {result.iteration}: {said}{code}"
         self.tell(line)

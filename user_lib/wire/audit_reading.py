@@ -9,9 +9,14 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import GENESIS, Entry, Line, parse_line
 from user_lib.wire.audit_log import CURRENT, files_of
 
-__all__ = ["Checked", "check", "find_log", "read"]
+__all__ = ["USUAL", "Checked", "check", "find_log", "read"]
 
-USUAL = (Path("/var/lib/oodida-agent"), Path("/var/lib/oodida-cloud"))
+USUAL = (
+    Path("/var/lib/oodida-agent"),
+    Path("/var/lib/oodida-cloud"),
+    Path("~/.local/state/oodida"),
+)
+"""The packaged services', and that of a cloud which nobody told where its ledger shall be."""
 _ROTATED = re.compile(r"entries \d+ to (?P<last>\d+) .*hash is (?P<chain>[0-9a-f]{64})")
 
 
@@ -33,7 +38,7 @@ def find_log(given: Path | None) -> Path:
 
     Raises: ConfigError, saying where was looked.
     """
-    places = (given,) if given is not None else USUAL
+    places = (given,) if given is not None else tuple(place.expanduser() for place in USUAL)
     for place in places:
         for found in (place, place / "audit", *sorted(place.glob("*.audit"))):
             if (found / CURRENT).exists():
