@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
 
-__all__ = ["Completeness"]
+__all__ = ["Completeness", "names"]
 
 SHOWN = 20
 
@@ -32,7 +32,7 @@ class _Told:
     def missing(self) -> int:
         """How many of its committed iterations are neither here nor told as lost."""
         known = max(self.committed, max(self.serials, default=0))
-        return max(0, known - len(self.serials) - len(self.lost))
+        return max(0, known - len(self.serials) - len(self.lost - set(self.serials.values())))
 
 
 class Completeness:
@@ -72,16 +72,16 @@ class Completeness:
         """Say what rests on the cloud's word; ``over`` when it says that the job has ended."""
         withdrawn = sorted(e.vehicle_id for e in self._ends.values() if e.reason == "withdrawn")
         if withdrawn:
-            yield f"the cloud, not you, ended the tasks of {_names(withdrawn)}"
+            yield f"the cloud, not you, ended the tasks of {names(withdrawn)}"
         lives: dict[VehicleId, int] = defaultdict(int)
         for vehicle, _ in self._told:
             lives[vehicle] += 1
         anew = sorted(v for v, n in lives.items() if n > 1)
         if anew:
-            yield f"what was not delivered when they lost their state is gone: {_names(anew)}"
+            yield f"what was not delivered when they lost their state is gone: {names(anew)}"
         silent = sorted(set(vehicles) - self._ends.keys()) if over else []
         if silent:
-            yield f"these have not said that their task ended, so more may come: {_names(silent)}"
+            yield f"these have not said that their task ended, so more may come: {names(silent)}"
 
 
 def _where(told: _Told) -> str:
@@ -91,6 +91,7 @@ def _where(told: _Told) -> str:
     return f" (after {', '.join(map(str, after))})" if after else ""
 
 
-def _names(vehicles: list[VehicleId]) -> str:
-    more = len(vehicles) - SHOWN
-    return ", ".join(vehicles[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+def names(things: list[str]) -> str:
+    """Return the first of them for a person to read, and how many more there are."""
+    more = len(things) - SHOWN
+    return ", ".join(things[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -9,7 +9,7 @@ from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import LinkError
 from user_lib.contract.messages import Event, Events, ReadEvents
 
-__all__ = ["ALL_KINDS", "Kind", "follow", "read"]
+__all__ = ["ALL_KINDS", "Kind", "follow", "pages", "read"]
 
 Kind: TypeAlias = Literal["result", "round", "job"]
 ALL_KINDS: tuple[Kind, ...] = ("result", "round", "job")
@@ -29,12 +29,24 @@ def read(
     after_seq: int = 0,
 ) -> Iterator[Event]:
     """Yield the events so far, oldest first, without waiting for more."""
+    for page in pages(connection, assignment_id, kinds, after_seq=after_seq):
+        yield from page.events
+
+
+def pages(
+    connection: Connection,
+    assignment_id: str,
+    kinds: tuple[Kind, ...] = ALL_KINDS,
+    *,
+    after_seq: int = 0,
+) -> Iterator[Events]:
+    """Yield the events so far as `read`, in pages; the last one tells whether the job is over."""
     while True:
-        events = _ask(connection, assignment_id, after_seq, kinds, hold_s=0.0)
-        yield from events.events
-        if events.ended or events.next_seq == after_seq:
+        page = _ask(connection, assignment_id, after_seq, kinds, hold_s=0.0)
+        yield page
+        if page.ended or page.next_seq == after_seq:
             return
-        after_seq = events.next_seq
+        after_seq = page.next_seq
 
 
 def follow(

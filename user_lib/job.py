@@ -21,7 +21,7 @@ from user_lib.contract.messages import (
     RoundClosed,
 )
 from user_lib.contract.states import JOB_ENDS, JobState
-from user_lib.events import ALL_KINDS, Kind, follow, read
+from user_lib.events import ALL_KINDS, Kind, follow, pages, read
 from user_lib.explain import explain_text
 from user_lib.job_file import write_events
 from user_lib.progress import Progress
@@ -208,12 +208,13 @@ class Job:
         """Verify all that came back so far, without trusting the cloud.
 
         The assignment's signature, each vehicle's signature of its results, losses and ends, the
-        code versions they ran, and that nothing is missing between; built-in aggregates are
-        computed again. Nothing is raised for what does not hold: see `Verification.problems`.
+        code versions they ran, and that nothing is missing between; that each round counts each
+        result that came in time, once; built-in aggregates are computed again. Nothing is raised
+        for what does not hold: see `Verification.problems`.
 
         Raises: ConfigError, without keys.
         """
-        return self._signatures.verify(read(self._connection, self.id), self._contents)
+        return self._signatures.verify(pages(self._connection, self.id), self._contents)
 
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""
@@ -221,8 +222,8 @@ class Job:
 
     def _news(self, kinds: tuple[Kind, ...], after_seq: int = 0) -> Iterator[Event]:
         """Yield events live, as they are; their contents are pulled when somebody looks."""
-        pages = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
-        for page in pages:
+        news = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
+        for page in news:
             yield from self._verified(page.events)
 
     def _verified(self, events: Iterable[Event]) -> Iterator[Event]:

@@ -9,7 +9,7 @@ from user_lib.contents import Contents
 from user_lib.contract.errors import ConfigError, ProtocolError, SignatureError
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import (
-    Event,
+    Events,
     JobChanged,
     Losses,
     Proof,
@@ -63,7 +63,7 @@ class Signatures:
                 f"keys: then enrol its card in {self._place()} (`oodida keys enrol`)"
             ) from None
 
-    def verify(self, events: Iterable[Event], contents: Contents) -> Verification:
+    def verify(self, pages: Iterable[Events], contents: Contents) -> Verification:
         """Verify a job as a whole.
 
         Raises: ConfigError, without keys.
@@ -73,7 +73,7 @@ class Signatures:
             raise ConfigError("keys: there are none (insecure), so nothing is signed to verify")
         proof = self._prove()
         self._cards.hear(proof.cards)
-        return verify(self._assignment_id, proof, events, keys.own, self._cards, contents)
+        return verify(self._assignment_id, proof, pages, keys.own, self._cards, contents)
 
     def _prove(self) -> Proof:
         """Return the whole proof, however many pages it takes."""

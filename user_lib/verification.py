@@ -6,19 +6,20 @@
       ├─ each result      signed by the vehicle that computed it, for this assignment
       │    └─ its code    a version that the analyst signed for that vehicle and generation
       ├─ losses and ends  signed by the vehicle; with them and the results, nothing is missing
-      └─ each aggregate   computed again from the signed results, where the method is built in
+      └─ each aggregate   of the signed results that came in time, each once; computed again where
+                            the method is built in
 
 What the cloud alone says, and what nobody can verify, is told as such: feedback, custom off-board
 code, which vehicles were late or missing.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
+from agent.sandbox import can_recompute
+from user_lib.aggregates import Aggregates
 from user_lib.completeness import Completeness
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
@@ -26,8 +27,7 @@ from user_lib.contract.errors import SignatureError
 from user_lib.contract.escaping import escaped
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import (
-    Event,
-    Group,
+    Events,
     JobChanged,
     Losses,
     Proof,
@@ -82,15 +82,16 @@ class _Findings:
     problems: list[str] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     results: int = 0
-    aggregates: int = 0
     complete: Completeness = field(default_factory=Completeness)
-    over: bool = False
+    aggregates: Aggregates = field(default_factory=Aggregates)
+    end: str | None = None
+    """Why the job has ended, as the cloud says; None while it goes on."""
 
 
 def verify(
     assignment_id: AssignmentId,
     proof: Proof,
-    events: Iterable[Event],
+    pages: Iterable[Events],
     keys: Keys,
     cards: VehicleCards,
     large: Contents,
@@ -101,27 +102,39 @@ def verify(
     """
     found = _Findings()
     spec = _assignment(assignment_id, proof, keys, found)
-    good: dict[int, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    rounds: list[RoundClosed] = []
     contents = _contents(proof, keys, found)
-    for event in events:
-        if isinstance(event.item, RoundClosed):
-            rounds.append(large.whole_round(event.item))
-        elif isinstance(event.item, JobChanged):
-            _change(event.item, assignment_id, cards, found)
-        elif _result(event.item, assignment_id, contents, cards, found):
-            good[event.item.iteration][event.item.vehicle_id].append(_whole(event.item, large))
+    for page in pages:
+        _page(page, assignment_id, contents, cards, large, found)
     for ended in proof.ends:
         _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
     found.problems += found.complete.problems()
-    members = {card.name for card in proof.cards}
-    found.notes |= dict.fromkeys(found.complete.notes(members, over=found.over))
     if spec is not None:
-        for closed in rounds:
-            _round(closed, spec, good[closed.round], found)
+        found.problems += found.aggregates.problems(spec, found.end)
+    members = {card.name for card in proof.cards}
+    over = found.end is not None
+    notes = (*found.notes, *found.complete.notes(members, over=over), *found.aggregates.notes)
     return Verification(
-        assignment_id, tuple(found.problems), tuple(found.notes), found.results, found.aggregates
+        assignment_id, tuple(found.problems), notes, found.results, found.aggregates.same
     )
+
+
+def _page(
+    page: Events,
+    assignment_id: AssignmentId,
+    contents: dict[int, SlotOrder],
+    cards: VehicleCards,
+    large: Contents,
+    found: _Findings,
+) -> None:
+    for event in page.events:
+        if isinstance(event.item, RoundClosed):
+            found.aggregates.hear(large.whole_round(event.item))
+        elif isinstance(event.item, JobChanged):
+            _change(event.item, assignment_id, cards, found)
+        elif _result(event.item, assignment_id, contents, cards, found):
+            found.aggregates.hear(_whole(event.item, large))
+    if page.ended and found.end is None:
+        found.end = ""
 
 
 def _assignment(
@@ -185,7 +198,8 @@ def _result(
 def _change(
     changed: JobChanged, assignment_id: AssignmentId, cards: VehicleCards, found: _Findings
 ) -> None:
-    found.over |= changed.state in JOB_ENDS
+    if changed.state in JOB_ENDS and not changed.vehicle_id:
+        found.end = changed.reason
     if not is_vehicles_word(changed):
         return
     name = f"{changed.reason} of {changed.vehicle_id}"
@@ -225,51 +239,6 @@ def _code_problem(result: Result, contents: dict[int, SlotOrder]) -> str:
     if order.version_for(result.vehicle_id) != result.code_version:
         return f"it ran a version that was not signed for it: {result.code_version[:8]}"
     return ""
-
-
-def _round(
-    closed: RoundClosed, spec: Assignment, good: dict[str, list[Result]], found: _Findings
-) -> None:
-    if not can_recompute(spec):
-        return
-    for group in closed.groups:
-        problem = _group_problem(group, spec, good)
-        if problem:
-            found.problems.append(f"round {closed.round}: {problem}")
-        elif not group.error:
-            found.aggregates += 1
-
-
-def _group_problem(group: Group, spec: Assignment, good: dict[str, list[Result]]) -> str:
-    counted = [_counted(good.get(v, ()), group.code_version) for v in group.vehicles]
-    missing = [v for v, r in zip(group.vehicles, counted, strict=True) if r is None]
-    if missing:
-        return f"the aggregate counts {', '.join(missing)}, without a verified result of theirs"
-    inputs = [_input(r) for r in counted if r is not None]
-    if group.error or not inputs:
-        return ""
-    try:
-        again = recompute(spec, inputs)
-    except ParamsError as error:
-        return f"the aggregate cannot be computed again: {error}"
-    return "" if again == group.value else f"the aggregate is {again!r:.200}, not what was told"
-
-
-def _counted(results: Sequence[Result], version: str) -> Result | None:
-    """Return the result that counted: the first of that version that came in time."""
-    return next(
-        (r for r in results if r.status == "ok" and not r.late and r.code_version == version), None
-    )
-
-
-def _input(result: Result) -> RoundInput:
-    return RoundInput(
-        vehicle=result.vehicle_id,
-        value=result.value,
-        weight=result.weight,
-        partial=result.partial,
-        code_version=result.code_version,
-    )
 
 
 def _whole(result: Result, contents: Contents) -> Result:

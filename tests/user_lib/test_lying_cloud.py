@@ -37,6 +37,7 @@ from user_lib.contract.messages import (
     Rejection,
     Reply,
     RollbackCode,
+    RoundClosed,
     Submit,
     Submitted,
     TaskEnded,
@@ -69,6 +70,8 @@ class LyingCloud:
         self.pushed: list[Any] = []
         self.results: list[Any] = []
         self.changes: list[JobChanged] = []
+        self.rounds: Callable[[RoundClosed], list[RoundClosed]] = lambda closed: [closed]
+        self.over = True
         self.ends: list[TaskEnded] = []
 
     def __call__(self, ask: Ask) -> Any:
@@ -91,11 +94,12 @@ class LyingCloud:
                 return Proof(assignment_id=self.job, ends=tuple(self.ends[1:] if after else ()))
             case ReadEvents(after_seq=0):
                 closed = self._make.round_closed(1, {"Vehicle.Speed": 61.0}, assignment_id=self.job)
-                items = [*self.results, closed, *self.changes]
+                items = [*self.results, *self.rounds(closed), *self.changes]
                 events = tuple(Event(seq=i, item=item) for i, item in enumerate(items, 1))
-                return Events(
-                    events=events, next_seq=len(items), state=JobState.FINISHED, ended=True
-                )
+                state = JobState.FINISHED if self.over else JobState.RUNNING
+                return Events(events=events, next_seq=len(items), state=state, ended=self.over)
+            case ReadEvents(after_seq=after):
+                return Events(events=(), next_seq=after, state=JobState.RUNNING, ended=False)
             case _:
                 return self._code(ask)
 
@@ -133,6 +137,20 @@ class LyingCloud:
         )
         return sign_item(replace(plain, **changes), CARS[name].sign)
 
+    def lost(self, name: str, *runs: tuple[int, int]) -> JobChanged:
+        """Return losses as an honest cloud relays them."""
+        epoch = self.results[0].epoch
+        losses = Losses(assignment_id=self.job, vehicle_id=name, epoch=epoch, iterations=runs)
+        said = sign_item(losses, CARS[name].sign)
+        return JobChanged(
+            assignment_id=self.job,
+            state=JobState.RUNNING,
+            vehicle_id=name,
+            reason="results_lost",
+            detail=said.words,
+            said=said,
+        )
+
 
 def told(said: TaskEnded, /, **changes: Any) -> JobChanged:
     """Return an end as an honest cloud relays it."""
@@ -148,6 +166,11 @@ def told(said: TaskEnded, /, **changes: Any) -> JobChanged:
         ),
         **changes,
     )
+
+
+def regrouped(closed: RoundClosed, **changes: Any) -> RoundClosed:
+    """Return a round with another group in the place of its own."""
+    return replace(closed, groups=(replace(closed.groups[0], **changes),))
 
 
 @pytest.fixture
@@ -257,7 +280,7 @@ def test_an_end_that_the_vehicle_did_not_tell_is_not_handed_on(
 
 def test_a_result_that_is_held_back_leaves_a_gap(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
     job = fleet.assign(make.spec)
-    again = [sign_item(replace(r, iteration=3, serial=3), CARS[r.vehicle_id].sign)
+    again = [sign_item(replace(r, iteration=3, serial=3, late=True), CARS[r.vehicle_id].sign)
              for r in lies.results]  # fmt: skip
     lies.results += again[:1]
 
@@ -274,17 +297,7 @@ def test_losses_fill_the_gaps_they_are_of_once_and_no_others(
     fleet: Fleet, lies: LyingCloud, make: Any
 ) -> None:
     job = fleet.assign(make.spec)
-    epoch = lies.results[0].epoch
-    losses = Losses(assignment_id=job.id, vehicle_id="compact-1", epoch=epoch, iterations=((2, 3),))
-    said = sign_item(losses, CARS["compact-1"].sign)
-    changed = JobChanged(
-        assignment_id=job.id,
-        state=JobState.RUNNING,
-        vehicle_id="compact-1",
-        reason="results_lost",
-        detail=said.words,
-        said=said,
-    )
+    changed = lies.lost("compact-1", (2, 3))
     lies.changes = [changed, changed]
     lies.ends = [lies.ended("compact-1", iterations=3)]
     assert job.verify().ok
@@ -296,6 +309,17 @@ def test_losses_fill_the_gaps_they_are_of_once_and_no_others(
     lies.changes = [replace(changed, detail="nothing of value")]
     with pytest.raises(SignatureError, match="something else than the vehicle"):
         list(job.events_so_far())
+
+
+def test_a_loss_of_what_was_delivered_hides_no_gap(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.changes = [lies.lost("compact-1", (1, 1))]
+    lies.ends = [lies.ended("compact-1", iterations=2)]
+
+    (problem,) = job.verify().problems
+    assert problem.startswith("compact-1: 1 iterations that it committed are missing")
 
 
 def test_what_only_the_cloud_says_about_ends_is_noted(
@@ -315,20 +339,118 @@ def test_what_only_the_cloud_says_about_ends_is_noted(
 def test_an_aggregate_that_does_not_follow_from_the_results_is_found(
     fleet: Fleet, lies: LyingCloud, make: Any
 ) -> None:
-    def forge(answer: Any) -> Any:
-        if not isinstance(answer, Events) or not answer.events:
-            return answer
-        *results, last = answer.events
-        groups = tuple(replace(g, value={"Vehicle.Speed": 5.0}) for g in last.item.groups)
-        return replace(
-            answer, events=(*results, replace(last, item=replace(last.item, groups=groups)))
-        )
-
     job = fleet.assign(make.spec)
-    lies.tamper = forge
+    lies.rounds = lambda closed: [regrouped(closed, value={"Vehicle.Speed": 5.0})]
 
     (problem,) = job.verify().problems
     assert problem.startswith("round 1: the aggregate is {'Vehicle.Speed': 61.0}")
+
+
+ONE = {"vehicles": ("compact-1",), "value": {"Vehicle.Speed": 60.0}}
+"""What is right of the one vehicle that it counts."""
+
+
+@pytest.mark.parametrize(
+    ("forge", "said"),
+    [
+        (
+            lambda c: [regrouped(c, vehicles=(), value={"Vehicle.Speed": 5.0})],
+            "round 1: an aggregate counts no vehicle",
+        ),
+        (
+            lambda c: [regrouped(c, vehicles=("compact-1", "compact-1", "wagon-1"))],
+            "round 1: compact-1 counted more than once",
+        ),
+        (
+            lambda c: [replace(c, groups=c.groups * 2)],
+            "round 1: two aggregates are of the same code version",
+        ),
+        (
+            lambda c: [regrouped(c, **ONE)],
+            "round 1: the results of wagon-1 were in time and are left out",
+        ),
+        (
+            lambda c: [replace(regrouped(c, **ONE), not_counted={"wagon-1": ""})],
+            "round 1: the results of wagon-1 were in time and are left out",
+        ),
+        (lambda c: [c, regrouped(c, **ONE)], "round 1 is told 2 times"),
+        (
+            lambda c: [regrouped(c, value=None, error="it failed")],
+            "round 1: the cloud has no aggregate of what can be computed: it failed",
+        ),
+        (lambda c: [], "no round is told of iterations 1 with results in time"),
+    ],
+)
+def test_a_round_that_does_not_count_each_result_once_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any, forge: Any, said: str
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = forge
+
+    assert said in job.verify().problems
+
+
+def test_two_results_of_a_vehicle_in_a_round_leave_the_cloud_no_choice(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    other = replace(lies.results[0], epoch="another", value={"Vehicle.Speed": 99.0})
+    lies.results.append(lies.results[0])
+    assert job.verify().ok
+
+    lies.results.append(sign_item(other, CARS["compact-1"].sign))
+    (problem,) = job.verify().problems
+    assert problem == "round 1: compact-1 has 2 results that are said to be in time"
+
+
+def test_what_an_honest_cloud_leaves_out_is_no_problem(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    late, failed = CARS["wagon-1"], replace(lies.results[1], status="error", reason="wall")
+    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
+    for result in (sign_item(failed, late.sign), replace(lies.results[1], late=True)):
+        lies.results[1] = result
+        verified = job.verify()
+        assert verified.ok, verified
+        assert verified.aggregates == 1
+
+
+def test_an_aggregate_that_a_cloud_could_not_make_is_noted_and_not_counted(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    error = "overload: the off-board method is slower than the rounds come"
+    lies.rounds = lambda closed: [regrouped(closed, value=None, error=error)]
+
+    verified = job.verify()
+    assert verified.ok
+    assert verified.aggregates == 0
+    assert f"round 1: the cloud has no aggregate of what can be computed: {error}" in verified.notes
+
+
+@pytest.mark.parametrize(("end", "known"), [("cancelled", True), ("until", False)])
+def test_rounds_may_be_missing_only_after_an_end_that_leaves_them_open(
+    fleet: Fleet, lies: LyingCloud, make: Any, end: str, known: bool
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: []
+    lies.changes = [JobChanged(assignment_id=job.id, state=JobState.CANCELLED, reason=end)]
+
+    verified = job.verify()
+    assert verified.ok is known
+    assert "no round is told of iterations 1 with results in time" in repr(verified)
+
+
+def test_rounds_that_are_open_while_the_job_runs_are_noted(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds, lies.over = lambda closed: [], False
+
+    verified = job.verify()
+    assert verified.ok
+    assert "no round is told yet of iterations 1" in repr(verified)
 
 
 def test_an_aggregate_that_counts_a_vehicle_without_a_result_is_found(

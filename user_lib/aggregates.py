@@ -1,0 +1,148 @@
+"""Whether the rounds that a cloud tells follow from the results that the vehicles have signed.
+
+Which results came in time is the cloud's word. With that word each result of a round has one place
+in it: the group of its code version, or beside it when another version is that of more vehicles.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
+from user_lib.completeness import names
+from user_lib.contract.assignment import Assignment
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.messages import Group, Result, RoundClosed
+
+__all__ = ["Aggregates"]
+
+_NO_FAULT = ("overload", "wall", "cpu", "memory", "output", "crash", "exit", "sandbox", "cloud")
+"""Why a cloud may fail at what can be computed elsewhere: it has limits, or is short of means."""
+
+
+@dataclass
+class Aggregates:
+    """Takes in what was verified to be the vehicles' own, and the rounds; then compares them."""
+
+    same: int = 0
+    """How many aggregates were computed again and are the same."""
+    notes: dict[str, None] = field(default_factory=dict)
+    _results: dict[int, dict[VehicleId, list[Result]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    _rounds: list[RoundClosed] = field(default_factory=list)
+
+    def hear(self, item: Result | RoundClosed) -> None:
+        """Take in one item, in the order of the stream; a result that was late counts nowhere."""
+        if isinstance(item, RoundClosed):
+            self._rounds.append(item)
+        elif not item.late:
+            results = self._results[item.iteration][item.vehicle_id]
+            if item not in results:
+                results.append(item)
+
+    def problems(self, spec: Assignment, end: str | None) -> Iterator[str]:
+        """Say what does not follow; ``end`` is why the job has ended, None while it goes on."""
+        if not spec.has_rounds:
+            if self._rounds:
+                yield "rounds are told of a job that has none"
+            return
+        times = Counter(closed.round for closed in self._rounds)
+        for number, count in times.items():
+            if count > 1:
+                yield f"round {number} is told {count} times"
+        for closed in self._rounds:
+            for problem in self._round(closed, spec):
+                yield f"round {closed.round}: {problem}"
+        yield from self._untold(sorted(self._results.keys() - times.keys()), spec, end)
+
+    def _untold(self, numbers: list[int], spec: Assignment, end: str | None) -> Iterator[str]:
+        """What had results in time becomes a round, unless something ended the job before that."""
+        if not numbers:
+            return
+        named = f"{names([str(n) for n in numbers])} with results in time"
+        if end is None:
+            self.notes[f"no round is told yet of iterations {named}; the job goes on"] = None
+        elif end in ("cancelled", "internal") or (end == "until" and spec.until is not None):
+            self.notes[f"no round is told of iterations {named}; the job ended: {end}"] = None
+        else:
+            yield f"no round is told of iterations {named}"
+
+    def _round(self, closed: RoundClosed, spec: Assignment) -> Iterator[str]:
+        results = self._results.get(closed.round, {})
+        good: dict[VehicleId, Result] = {}
+        for vehicle, heard in results.items():
+            if len(heard) > 1:
+                yield f"{vehicle} has {len(heard)} results that are said to be in time"
+            if heard[0].status == "ok":
+                good[vehicle] = heard[0]
+        yield from _places(closed, good)
+        for group in closed.groups:
+            problem = self._group(group, spec, good, closed.round)
+            if problem:
+                yield problem
+
+    def _group(
+        self, group: Group, spec: Assignment, good: Mapping[VehicleId, Result], number: int
+    ) -> str:
+        if not group.vehicles:
+            return "an aggregate counts no vehicle"
+        inputs = {v: r for v, r in good.items() if r.code_version == group.code_version}
+        unheard = [v for v in group.vehicles if v not in inputs]
+        if unheard:
+            return f"the aggregate counts {names(unheard)}, without a verified result of theirs"
+        if not can_recompute(spec):
+            return ""
+        try:
+            again = recompute(spec, [_input(inputs[v]) for v in dict.fromkeys(group.vehicles)])
+        except ParamsError as error:
+            return "" if group.error else f"the aggregate cannot be computed again: {error}"
+        if group.error:
+            return self._failed(group.error, number)
+        if again != group.value:
+            return f"the aggregate is {again!r:.200}, not what was told"
+        self.same += 1
+        return ""
+
+    def _failed(self, error: str, number: int) -> str:
+        said = f"the cloud has no aggregate of what can be computed: {error.splitlines()[0]:.200}"
+        if error.partition(":")[0] not in _NO_FAULT:
+            return said
+        self.notes[f"round {number}: {said}"] = None
+        return ""
+
+
+def _places(closed: RoundClosed, good: Mapping[VehicleId, Result]) -> Iterator[str]:
+    """Each group has a version of its own, and each result its one place in or beside them."""
+    versions = [group.code_version for group in closed.groups]
+    if len(set(versions)) < len(versions):
+        yield "two aggregates are of the same code version"
+    places = Counter(v for group in closed.groups for v in group.vehicles)
+    repeated = sorted(v for v, times in places.items() if times > 1)
+    if repeated:
+        yield f"{names(repeated)} counted more than once"
+    beside: Counter[str] = Counter()
+    left_out = []
+    for vehicle, result in sorted(good.items()):
+        version = result.code_version
+        if vehicle in places:
+            continue
+        if version not in versions and closed.not_counted.get(vehicle) == version:
+            beside[version] += 1
+        else:
+            left_out.append(vehicle)
+    if left_out:
+        yield f"the results of {names(left_out)} were in time and are left out"
+    most = max((len(group.vehicles) for group in closed.groups), default=0)
+    if max(beside.values(), default=0) > most:
+        yield "what counts is not the code version of the most vehicles"
+
+
+def _input(result: Result) -> RoundInput:
+    return RoundInput(
+        vehicle=result.vehicle_id,
+        value=result.value,
+        weight=result.weight,
+        partial=result.partial,
+        code_version=result.code_version,
+    )
