@@ -127,7 +127,8 @@ class Agent:
         state = Path(config.state_dir)
         store = Store(state, outbox_mb=config.outbox_mb)
         on_close(store.close)
-        store.note_in(AuditLog(state / "audit", self._clock, limit_mb=config.audit_mb))
+        audit_mb, known = config.audit_mb, store.audit_mark
+        store.note_in(AuditLog(state / "audit", self._clock, limit_mb=audit_mb, known=known))
         inbox: Inbox[News] = Inbox()
         on_close(inbox.close)
         hub = SignalHub(

@@ -11,7 +11,7 @@ from typing import Any
 from cloud.ledger import LedgerError
 from user_lib.contract.card import Card
 from user_lib.contract.clock import SECOND, Clock
-from user_lib.wire.audit_entry import Entry
+from user_lib.wire.audit_entry import Entry, Mark
 from user_lib.wire.audit_log import AuditLog
 
 __all__ = ["Audit"]
@@ -63,13 +63,18 @@ class Audit:
         for event, card in sorted(changes, key=lambda change: (change[1].name, change[0])):
             self.note(event, who=card.name, detail=f"{card.role}, key {card.fingerprint}")
 
-    def write(self) -> None:
-        """Put the tick's entries on disk.
+    @property
+    def mark(self) -> Mark:
+        """The newest entry on disk."""
+        return self._log.mark
+
+    def write(self) -> bool:
+        """Put the tick's entries on disk; False when there are none.
 
         Raises: LedgerError; then none of them is in the log.
         """
         if not self._pending:
-            return
+            return False
         try:
             self._log.append(self._pending)
         except OSError as error:
@@ -77,6 +82,7 @@ class Audit:
                 f"the audit log {self._log.directory} cannot be written: {error}; see to its disk"
             ) from None
         self._pending = []
+        return True
 
     def forget(self) -> None:
         """The tick never was."""

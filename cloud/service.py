@@ -55,7 +55,8 @@ class Service:
         self._version, self._auth = version, auth
         self._registry = Registry(int(config.lease_s * SECOND))
         self.complaints = Complaints(clock)
-        log = AuditLog(config.ledger.with_suffix(".audit"), clock, limit_mb=config.audit_mb)
+        directory, known = config.ledger.with_suffix(".audit"), ledger.audit_mark()
+        log = AuditLog(directory, clock, limit_mb=config.audit_mb, known=known)
         self._audit = Audit(log, clock)
         self._cards = auth.cards
         self._turned_away = 0
@@ -142,7 +143,8 @@ class Service:
         """
         self._context.contents.turn()
         self._analysts.wake()
-        self._audit.write()
+        if self._audit.write():
+            self._ledger.keep_audit_mark(self._audit.mark)
         self._ledger.commit()
         work = list(self._context.work)
         self._context.work.clear()

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Chunk, Losses, Result, TaskEnded
 from user_lib.wire.audit_entry import Entry as AuditEntry
+from user_lib.wire.audit_entry import Mark
 from user_lib.wire.audit_log import AuditLog
 from user_lib.wire.content_rows import ContentRows
 
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_IN_FLIGHT = 32
 LOSSES_LOGGED = 100
@@ -87,6 +90,12 @@ class Store:
     def note_in(self, audit: AuditLog) -> None:
         """Put notes in this log from now on; without one they are dropped."""
         self._audit = audit
+        try:
+            with self._database.transaction() as connection:
+                mark = self._keep_mark(connection)
+            self.audit_mark = mark
+        except StateUnwritable as error:
+            log.warning("%s; the audit log's newest entry is kept with the next write", error)
 
     def _load(self) -> None:
         (self.epoch,) = self._rows("SELECT value FROM meta WHERE key = 'epoch'")[0]
@@ -102,8 +111,11 @@ class Store:
         for (seq,) in self._rows("SELECT seq FROM outbox"):
             self.load(seq)  # one that cannot be read would stop this agent at each start
         kept = self._rows("SELECT value FROM meta WHERE key = 'account'")
-        self.account = _account(kept[0][0]) if kept else Account()
+        self.account = _plain(kept[0][0], Account) if kept else Account()
         """What was charged to the owner's budgets, as it was at opening."""
+        kept = self._rows("SELECT value FROM meta WHERE key = 'audit'")
+        self.audit_mark = _plain(kept[0][0], Mark) if kept else Mark()
+        """The newest entry of the audit log that is known to have been on disk."""
         self._named = self._owed()
         """The contents that the outbox names."""
         on_their_way = self.deliverable()
@@ -159,6 +171,8 @@ class Store:
                     owed = self._owed()
                     self.contents.remove(named - owed)
                     named = owed
+                mark = self._keep_mark(connection)
+            self.audit_mark = mark
             self.entries, self.outbox_bytes, self._named = entries, size, named
         finally:
             self._deliverable = None
@@ -180,6 +194,15 @@ class Store:
                 f"{self._audit.directory}: the audit log cannot be written: {error}; tasks go on "
                 "once it can"
             ) from error
+
+    def _keep_mark(self, connection: sqlite3.Connection) -> Mark:
+        """Remember the audit log's newest entry, in the transaction that is open; return it."""
+        if self._audit is None or self._audit.mark == self.audit_mark:
+            return self.audit_mark
+        mark = self._audit.mark
+        text = msgspec.json.encode(mark).decode()
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('audit', ?)", (text,))
+        return mark
 
     def _tell_of_loss(self, dropped: int) -> None:
         """Log the first loss, and then every `LOSSES_LOGGED`."""
@@ -270,11 +293,11 @@ class Store:
             self._audit.close()
 
 
-def _account(text: str) -> Account:
+def _plain(text: str, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(text, type=Account)
+        return msgspec.json.decode(text, type=kind)
     except ValueError as error:
-        raise StateDamaged(f"the account of the budgets cannot be read: {error}") from None
+        raise StateDamaged(f"the {kind.__name__.lower()} cannot be read: {error}") from None
 
 
 _DELIVERABLE = """

@@ -11,6 +11,7 @@ from cloud.ledger.fleet import Fleet
 from cloud.ledger.rounds import RoundsStore
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Result
+from user_lib.wire.audit_entry import Mark
 
 __all__ = ["Ledger"]
 
@@ -72,6 +73,16 @@ class Ledger:
             self.contents.release_all(old)
             self.assignments.remove(old)
         return True
+
+    def audit_mark(self) -> Mark:
+        """Return the newest entry of the audit log that was kept."""
+        row = self._database.read_one("SELECT number, chain FROM audit")
+        return Mark() if row is None else Mark(*row)
+
+    def keep_audit_mark(self, mark: Mark) -> None:
+        """Keep with this tick which entry of the audit log is its newest."""
+        values = (mark.number, mark.chain)
+        self._database.write("INSERT OR REPLACE INTO audit VALUES (1, ?, ?)", values)
 
     def commit(self) -> bool:
         """Put the tick on disk; False when there was nothing to keep."""

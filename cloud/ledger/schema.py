@@ -184,7 +184,14 @@ ALTER TABLE assignments ADD COLUMN fruitful INTEGER NOT NULL DEFAULT 0;
 UPDATE assignments SET fruitful = results > 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN, _CONTENTS)
+_AUDITED = """
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, chain TEXT NOT NULL
+);
+"""
+"""The newest entry of the audit log, which is a file beside this one."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN, _CONTENTS, _AUDITED)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

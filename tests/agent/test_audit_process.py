@@ -123,6 +123,25 @@ def test_a_changed_log_is_exit_code_1_and_names_the_line(vehicle: Vehicle) -> No
     assert "entry 2 is not chained to the one before" in said.stdout
 
 
+def test_a_log_that_was_shortened_while_the_agent_was_stopped_is_exit_code_1(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign("job-1", iterations=1)
+    vehicle.until("ended", job="job-1")
+    assert vehicle.agent.stop() == 0
+    current = vehicle.log / "audit.jsonl"
+    lines = current.read_bytes().splitlines(keepends=True)
+    current.write_bytes(b"".join(lines[:-1]))
+    assert vehicle.cli("--check").returncode == 0
+
+    vehicle.agent.start()
+    vehicle.until("tail_missing")
+
+    said = vehicle.cli("--check")
+    assert said.returncode == 1
+    assert f"entries {len(lines)} to {len(lines)} were removed" in said.stdout
+
+
 def test_new_rules_and_refused_ones_are_in_the_log_by_hash(vehicle: Vehicle) -> None:
     before = vehicle.until("started")["policy"]
 

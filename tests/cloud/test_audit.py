@@ -13,7 +13,7 @@ from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Cancel, Explain, ListVehicles, PushCode, Rejection, Submit
 from user_lib.wire.audit_entry import EVENTS
-from user_lib.wire.audit_log import AuditLog
+from user_lib.wire.audit_log import CURRENT, AuditLog
 from user_lib.wire.audit_reading import check, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,3 +108,23 @@ def test_a_cloud_that_is_killed_goes_on_with_its_log(cloud: Any, analyst: Any, s
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     assert found.returncode == 0, found.stdout
+
+
+def test_a_log_that_was_shortened_while_the_cloud_was_stopped_says_so(
+    cloud: Any, analyst: Any
+) -> None:
+    directory = cloud.ledger.with_suffix(".audit")
+    analyst("ada").ask(PushCode(side="onboard", source=CODE, token="t1"))
+    cloud.kill()
+    lines = (directory / CURRENT).read_bytes().splitlines(keepends=True)
+    (directory / CURRENT).write_bytes(b"".join(lines[:-1]))
+    cloud.restart()
+    analyst("ada").ask(ListVehicles())
+
+    (problem,) = check(directory).problems
+    assert f"entries {len(lines)} to {len(lines)} were removed" in problem
+    cloud.kill()
+    cloud.restart()
+    analyst("ada").ask(ListVehicles())
+    assert len(check(directory).problems) == 1
+    assert {e.event for e in read(directory)} <= EVENTS

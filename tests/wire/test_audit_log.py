@@ -11,7 +11,7 @@ import pytest
 from cloud.config import Config
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
-from user_lib.wire.audit_entry import Entry
+from user_lib.wire.audit_entry import Entry, Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog, files_of
 from user_lib.wire.audit_reading import USUAL, check, find_log, read
 
@@ -22,10 +22,11 @@ Open = Callable[..., AuditLog]
 def open_log(tmp_path: Path) -> Iterator[Open]:
     opened: list[AuditLog] = []
 
-    def make(limit_mb: float = 1.0) -> AuditLog:
+    def make(limit_mb: float = 1.0, known: Mark | None = None) -> AuditLog:
         for log in opened:
             log.close()
-        opened.append(AuditLog(tmp_path / "audit", SystemClock(), limit_mb=limit_mb))
+        folder = tmp_path / "audit"
+        opened.append(AuditLog(folder, SystemClock(), limit_mb=limit_mb, known=known))
         return opened[-1]
 
     yield make
@@ -93,6 +94,62 @@ def test_a_noted_hash_shows_that_the_end_was_cut_off(open_log: Open) -> None:
 
     found = check(log.directory, noted)
     assert (found.problems, found.noted_at) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines.__delitem__(slice(1, None)), "entries 2 to 3 were removed"),
+        (lambda lines: lines.clear(), "entries 1 to 3 were removed"),
+        (lambda lines: lines.append(b"nothing\n"), "entries 1 to 3 were removed"),
+    ],
+)
+def test_an_end_that_was_cut_off_while_nobody_wrote_shows_from_then_on(
+    open_log: Open, change: Callable[[list[bytes]], None], words: str
+) -> None:
+    log = open_log()
+    log.append([entry(), entry(), entry()])
+    known = log.mark
+    log.close()
+    rewrite(log.directory / CURRENT, change)
+
+    log = open_log(known=known)
+    log.append([entry()])
+
+    (problem,) = [p for p in check(log.directory).problems if "while nothing wrote" in p]
+    assert words in problem
+    assert known.chain in problem
+    again = open_log(known=log.mark)
+    assert [e.event for e in read(again.directory)].count("tail_missing") == 1
+
+
+def test_an_end_that_was_written_anew_shows(open_log: Open) -> None:
+    log = open_log()
+    log.append([entry(who="eve"), entry()])
+    known = log.mark
+    (log.directory / CURRENT).unlink()
+    open_log().append([entry(who="bo"), entry(), entry()])
+
+    log = open_log(known=known)
+
+    (problem,) = check(log.directory).problems
+    assert "entry 2 is not the one that was written" in problem
+
+
+def test_a_log_that_is_ahead_of_what_its_owner_kept_is_whole(open_log: Open) -> None:
+    log = open_log(limit_mb=0.02)
+    log.append([entry()])
+    long_ago = log.mark
+    for i in range(400):
+        log.append([entry(who=f"user-{i}")])
+    before = log.mark
+    log.append([entry()])
+
+    for known in (long_ago, before, log.mark):
+        open_log(limit_mb=0.02, known=known)
+
+    assert check(log.directory).problems == ()
+    assert "tail_missing" not in [e.event for e in read(log.directory)]
 
 
 def test_what_a_power_cut_left_unfinished_is_removed_and_told_of(open_log: Open) -> None:

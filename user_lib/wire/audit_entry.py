@@ -12,7 +12,7 @@ import msgspec
 
 from user_lib.contract.clock import SECOND
 
-__all__ = ["EVENTS", "GENESIS", "Entry", "Line", "line_of", "parse_line", "stamp"]
+__all__ = ["EVENTS", "GENESIS", "Entry", "Line", "Mark", "line_of", "parse_line", "stamp"]
 
 GENESIS = "0" * 64
 """What the first line of a log is chained to."""
@@ -21,7 +21,8 @@ EVENTS = frozenset(
         "started", "rules", "rules_kept", "trusted", "untrusted", "enrolled", "revoked",
         "submitted", "accepted", "refused", "held_back", "sent", "cancelled", "ended",
         "code_armed", "code_refused", "code_rolled_back", "code_removed",
-        "code_push", "code_rollback", "code_remove", "rotated", "cut_off", "disk_back",
+        "code_push", "code_rollback", "code_remove", "rotated", "cut_off", "tail_missing",
+        "disk_back",
     )
 )  # fmt: skip
 """Every event that a vehicle or the cloud puts in its log."""
@@ -53,6 +54,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str = ""
     """sha256 of the rules in force."""
     detail: str = ""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The newest entry of a log; kept elsewhere, it shows that the log was shortened since."""
+
+    number: int = 0
+    chain: str = GENESIS
 
 
 class Line(msgspec.Struct, frozen=True):

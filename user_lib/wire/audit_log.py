@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from user_lib.contract.clock import Clock
 from user_lib.contract.errors import ConfigError
-from user_lib.wire.audit_entry import GENESIS, Entry, Line, line_of, parse_line, stamp
+from user_lib.wire.audit_entry import GENESIS, Entry, Line, Mark, line_of, parse_line, stamp
 
-__all__ = ["CURRENT", "AuditLog", "files_of"]
+__all__ = ["CURRENT", "TAIL_MISSING", "AuditLog", "files_of"]
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ CURRENT = "audit.jsonl"
 FILES = 8
 """How many files a full log has; the limit is shared by them."""
 ROTATED = "rotated"
+TAIL_MISSING = "tail_missing"
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -36,10 +37,14 @@ def files_of(directory: Path) -> list[Path]:
 class AuditLog:
     """The one writer of a log; owned by one thread.
 
+    ``known`` is the `mark` that the log's owner kept when the log was written last: what is missing
+    up to it, an entry tells.
     Raises: ConfigError at opening, OSError from `append`, which then has written nothing.
     """
 
-    def __init__(self, directory: Path, clock: Clock, *, limit_mb: float) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, *, limit_mb: float, known: Mark | None = None
+    ) -> None:
         self.directory, self._clock = directory, clock
         self._file_bytes = max(int(limit_mb * 1e6 / FILES), 1024)
         self.number, self.chain = 0, GENESIS
@@ -48,11 +53,21 @@ class AuditLog:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             cut_off = self._open()
+            _sync(directory)  # a mark may not outlive the file that it is of
+            missing = self._missing(known or Mark())
         except OSError as error:
             raise ConfigError(f"{directory}: the audit log cannot be used: {error}") from None
         if cut_off:
             words = f"{cut_off} bytes of a line that was not written to its end were removed"
             self.append([Entry(at=self.now(), event="cut_off", detail=words)])
+        if missing:
+            log.error("%s: %s", directory, missing)
+            self.append([Entry(at=self.now(), event=TAIL_MISSING, detail=missing)])
+
+    @property
+    def mark(self) -> Mark:
+        """The newest entry, to be kept where the log's owner keeps what must last."""
+        return Mark(self.number, self.chain)
 
     def now(self) -> str:
         """Return the present time as entries have it."""
@@ -102,6 +117,31 @@ class AuditLog:
             self.number, self.chain = last.entry.number, last.chain
         self._fd, self._size = fd, size
         return cut_off
+
+    def _missing(self, known: Mark) -> str:
+        """Return in words what was removed or changed at the end while nobody wrote; else ''."""
+        if self.number < known.number:
+            gone = f"entries {self.number + 1} to {known.number} were removed"
+        elif self._chain_of(known.number) in (None, known.chain):
+            return ""
+        else:
+            gone = f"entry {known.number} is not the one that was written"
+        return f"{gone} while nothing wrote to the log; that one's hash was {known.chain}"
+
+    def _chain_of(self, number: int) -> str | None:
+        """Return an entry's hash; None when it was rotated away long ago, or never was."""
+        if number == self.number:
+            return self.chain
+        for path in reversed(files_of(self.directory)):
+            first = _first(path)
+            if first is None or first.entry.number > number:
+                continue
+            with path.open("rb") as file:
+                for line in map(parse_line, file):
+                    if line is not None and line.entry.number == number:
+                        return line.chain
+            break
+        return None
 
     def _write(self, data: bytes) -> None:
         try:

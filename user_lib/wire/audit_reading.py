@@ -7,7 +7,7 @@ from pathlib import Path
 
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import GENESIS, Entry, Line, parse_line
-from user_lib.wire.audit_log import CURRENT, files_of
+from user_lib.wire.audit_log import CURRENT, TAIL_MISSING, files_of
 
 __all__ = ["USUAL", "Checked", "check", "find_log", "read"]
 
@@ -74,6 +74,8 @@ def check(directory: Path, noted: str = "") -> Checked:
         else:
             problems += _breaks(line, chain, number, where)
         entries, number, chain = entries + 1, line.entry.number, line.chain
+        if line.entry.event == TAIL_MISSING:
+            problems.append(f"{where}: {line.entry.detail}")
         gone = _ROTATED.search(line.entry.detail) if line.entry.event == "rotated" else None
         if gone is not None:
             removed[int(gone["last"])] = gone["chain"]

@@ -15,6 +15,7 @@ from agent.sandbox import Outcome
 from agent.tasks.ports import Arrived
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.window import Window
+from user_lib.wire.audit_entry import Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog
 from user_lib.wire.audit_reading import check, read
 
@@ -246,3 +247,22 @@ def test_nothing_is_begun_that_the_audit_log_does_not_take(
     assert vehicle.held() is not None
     assert [e.event for e in read(audit.directory)] == ["disk_back", "accepted"]
     assert check(audit.directory).problems == ()
+
+
+def test_a_log_that_was_shortened_while_the_agent_was_stopped_says_so(
+    vehicle: Vehicle, tmp_path: Path
+) -> None:
+    audit = AuditLog(tmp_path / "audit", SystemClock(), limit_mb=1)
+    vehicle.store.note_in(audit)
+    vehicle.assign()
+    assert vehicle.store.audit_mark == audit.mark != Mark()
+    audit.close()
+    (audit.directory / CURRENT).write_bytes(b"")
+
+    again = AuditLog(audit.directory, SystemClock(), limit_mb=1, known=vehicle.store.audit_mark)
+    vehicle.store.note_in(again)
+
+    (problem,) = check(audit.directory).problems
+    assert "entries 1 to 1 were removed" in problem
+    assert vehicle.store.audit_mark == again.mark
+    again.close()
