@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from user_lib.cli.options import Subparsers, add_command, show, show_json
+from user_lib.cli.options import Subparsers, add_command, remark, show, show_json
 from user_lib.progress import Progress
 from user_lib.tables import render_text
 
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(_report(summary))
     if not summary.messages:
-        sys.stderr.write(f"oodida: {summary.warnings[-1]}\n")
+        remark(f"oodida: {summary.warnings[-1]}")
     return 0
 
 
