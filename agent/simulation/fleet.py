@@ -13,12 +13,11 @@ import zmq
 
 from agent.app import open_sources
 from agent.config import AgentConfig, AgentKeys
-from agent.gathering import Gathering
 from agent.sandbox import linux
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
 from agent.simulation.identities import Identities, name_of
-from agent.simulation.vehicle import LightVehicle, Shared
+from agent.simulation.vehicle import LightVehicle, Shared, SharedGathering
 from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
 from user_lib.wire.descriptors import RESERVE, raise_descriptor_limit
@@ -177,7 +176,7 @@ def _shared(plan: Plan, vehicles: int, identities: Identities | None, clock: Sys
     return Shared(
         context=context,
         cloud=plan.cloud,
-        gathering=Gathering(hub),
+        gathering=SharedGathering(hub),
         catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
         agent_version=installed_version(),
         model=profile.model,

@@ -36,7 +36,7 @@ from user_lib.contract.messages import Catalog, Hello
 from user_lib.contract.window import Window
 from user_lib.wire.keys import LinkKeys
 
-__all__ = ["LightVehicle", "Shared"]
+__all__ = ["LightVehicle", "Shared", "SharedGathering"]
 
 HEARTBEAT_MS = 30_000
 """No tunnel is simulated: the pings of ten thousand would only be a load of their own."""
@@ -50,13 +50,25 @@ IDLE_REST_NS = 30 * SECOND
 """And so often a vehicle without any; ten thousand that look would be a load of their own."""
 
 
+class SharedGathering(Gathering):
+    """What signals there are, for all vehicles: what one of them was asked is checked once."""
+
+    _good: Assignment | None = None
+
+    def check(self, assignment: Assignment) -> None:
+        """Refuse what a vehicle cannot do, as `Gathering.check`."""
+        if assignment is not self._good:
+            super().check(assignment)
+            self._good = assignment
+
+
 @dataclass(frozen=True, eq=False)
 class Shared:
     """What all vehicles of a process have in common."""
 
     context: "zmq.Context[zmq.Socket[bytes]]"
     cloud: str
-    gathering: Gathering
+    gathering: SharedGathering
     catalog: Catalog
     agent_version: str
     model: str

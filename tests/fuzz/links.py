@@ -13,10 +13,9 @@ import zmq
 
 from agent.app import open_sources
 from agent.config import AgentConfig
-from agent.gathering import Gathering
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
-from agent.simulation.vehicle import LightVehicle, Shared
+from agent.simulation.vehicle import LightVehicle, Shared, SharedGathering
 from cloud.auth import Auth, Peer
 from cloud.config import Bounds, Config, Rate
 from cloud.ledger import Ledger
@@ -109,7 +108,7 @@ class FuzzedVehicle:
         return Shared(
             context=self.context,
             cloud=cloud,
-            gathering=Gathering(hub),
+            gathering=SharedGathering(hub),
             catalog=Catalog(dbc_hash=hub.catalog_hash, signals=hub.signals()),
             agent_version=installed_version(),
             model=profile.model,
