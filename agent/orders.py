@@ -53,7 +53,7 @@ class Orders:
         self.trust = rules.trust
         self._strangers = Strangers()
         self.refused = 0
-        """Orders that were not carried out because nobody trusted signed them."""
+        """Orders that were not carried out, whatever forbade them."""
         self._cards = rules.trust.cards
         self.table, self.modules = table, modules
 
@@ -113,7 +113,8 @@ class Orders:
             log.info("task %s: refused: %s", assignment_id, refusal.detail)
             note = notes.refused(assignment_id, order.analyst, spec, refusal, now.unix_ns)
             rejected = self._rejected(order, refusal)
-            self.table.write([EndTask(rejected, spec.priority), Note(note)], now)
+            if self.table.write([EndTask(rejected, spec.priority), Note(note)], now):
+                self.refused += 1  # otherwise the cloud assigns again
             return
         saved = SaveTask(assignment_id, order.analyst, spec, position)
         slot = self.modules.get(order.analyst) if spec.onboard == "custom" else None
@@ -166,6 +167,7 @@ class Orders:
             return
         note = Note(notes.code(slot, now.unix_ns))
         if self.table.write([SaveSlot(slot), note], now):  # otherwise the cloud sends it again
+            self.refused += slot.report == "refused"
             self.modules.put(slot)
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
 

@@ -65,6 +65,7 @@ METERS: tuple[Meter, ...] = (
     Meter("tasks.committed", "iterations_committed_total", "Iterations on disk"),
     Meter("tasks.roll_backs", "code_roll_backs_total", "Code versions that were rolled back"),
     Meter("tasks.faults", "task_faults_total", "Tasks ended by a fault of the agent"),
+    Meter("orders.refused", "orders_refused_total", "Orders that were not carried out"),
     Meter("tasks.paused", "state_unwritable", "1 while the disk cannot be written", "gauge"),
     Meter("outbox.entries", "outbox_entries", "Results that wait for the cloud", "gauge"),
     Meter("outbox.mb", "outbox_bytes", "Size of what waits for the cloud", "gauge", MB),

@@ -14,6 +14,7 @@ from agent.policy import Budget, Policy, SignalRule
 from agent.sandbox import Outcome
 from agent.tasks.ports import Arrived
 from user_lib.contract.clock import SystemClock
+from user_lib.contract.messages import SetCode
 from user_lib.contract.window import Window
 from user_lib.wire.audit_entry import Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog
@@ -36,6 +37,26 @@ def arrive(vehicle: Vehicle, values: np.ndarray[Any, Any], **more: Any) -> None:
     window = Window({"Vehicle.Speed": values}, {"Vehicle.Speed": times}, 0, 9, **more)
     vehicle.table.take(Arrived(subscription.token, window), vehicle.now)
     vehicle.tick()
+
+
+def test_every_order_that_is_refused_is_counted_once(
+    vehicle: Vehicle, set_code: Callable[..., SetCode]
+) -> None:
+    rule(vehicle, Policy(methods=("mean",)))
+    vehicle.assign("fine")
+    for _ in range(2):
+        vehicle.assign("absent", signals=["Car.Speed"])
+        vehicle.assign("forbidden", onboard="max")
+    assert vehicle.orders.refused == 2
+
+    for generation in (1, 1, 2):
+        order = set_code(generation, "def custom(xs):\n    return 1\n")
+        vehicle.orders.set_code(order, vehicle.now)
+    assert vehicle.orders.refused == 4
+
+    with vehicle.full_disk():  # nobody is told, and the cloud asks again
+        vehicle.assign("late", onboard="max")
+    assert vehicle.orders.refused == 4
 
 
 @pytest.mark.parametrize(
