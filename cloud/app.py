@@ -223,7 +223,8 @@ class App:
         pulls, waiting = self._service.contents.under_way
         return Snapshot(
             messages=dict(self._router.counts),
-            complaints=dict(self._service.complaints.counts),
+            complaints=self._complaints(),
+            refusals=dict(self._service.refusals),
             vehicles_online=online,
             vehicles_known=known,
             assignments=self._service.running,
@@ -237,10 +238,15 @@ class App:
             busy_s=self._busy_ns / SECOND,
         )
 
-    def _log_counts(self) -> None:
-        counts = {**self._router.counts, **self._service.complaints.counts}
+    def _complaints(self) -> dict[str, int]:
+        """Return what was complained of, at the door too."""
+        counts = dict(self._service.complaints.counts)
         if self._doorman is not None:
             counts.update(self._doorman.complaints.counts)
+        return counts
+
+    def _log_counts(self) -> None:
+        counts = {**self._router.counts, **self._complaints()}
         LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
 
     @contextmanager

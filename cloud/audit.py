@@ -5,6 +5,7 @@ tick that the ledger's disk refused may be there twice. Refusals of one kind are
 with how many more there were.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,8 @@ class Audit:
     def __init__(self, log: AuditLog, clock: Clock) -> None:
         self._log, self._clock = log, clock
         self._pending: list[Entry] = []
+        self.refusals: Counter[str] = Counter()
+        """How often somebody was refused something, by reason."""
         self._refused: dict[tuple[str, str], tuple[int, int]] = {}
         """By who and why: when it was told last, and how many times it happened since."""
 
@@ -36,6 +39,7 @@ class Audit:
 
     def refused(self, who: str, reason: str, detail: str, *, times: int = 1) -> None:
         """Note that somebody was refused something; of one kind once a minute."""
+        self.refusals[reason] += times
         key = (who, reason)
         if key not in self._refused and len(self._refused) >= KINDS_AT_MOST:
             key = OTHERS

@@ -6,7 +6,7 @@ its messages stay unacknowledged, and everything is read back from the ledger.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cloud.analysts import Analysts
@@ -69,6 +69,11 @@ class Service:
         for row in ledger.fleet.vehicles():
             self._registry.load(row.hello, row.last_seen_ns)
         self._build()
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often somebody was refused something, by reason."""
+        return self._audit.refusals
 
     @property
     def running(self) -> int:

@@ -15,6 +15,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     messages: Mapping[str, int] = {}
     complaints: Mapping[str, int] = {}
+    refusals: Mapping[str, int] = {}
     vehicles_online: int = 0
     vehicles_known: int = 0
     assignments: int = 0
@@ -43,6 +44,9 @@ def _samples(now: Snapshot) -> Iterator[Sample]:
     for kind, count in sorted(now.complaints.items()):
         said = "What peers or parts did wrong, by kind"
         yield Sample("oodida_cloud_complaints_total", count, said, {"kind": kind}, "counter")
+    for reason, count in sorted(now.refusals.items()):
+        said = "Connections and requests that were refused, by reason"
+        yield Sample("oodida_cloud_refused_total", count, said, {"reason": reason}, "counter")
     offline = now.vehicles_known - now.vehicles_online
     for state, count in (("online", now.vehicles_online), ("offline", offline)):
         yield Sample("oodida_cloud_vehicles", count, "Vehicles by their link", {"state": state})

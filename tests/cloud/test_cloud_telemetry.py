@@ -8,6 +8,7 @@ def test_a_snapshot_becomes_text_with_every_documented_name() -> None:
         Snapshot(
             messages={"received": 7, "dropped.slow": 1},
             complaints={"malformed message": 2},
+            refusals={"not_yours": 1},
             vehicles_online=3,
             vehicles_known=5,
             ledger_bytes=4096,

@@ -1,5 +1,6 @@
 """Who gets in, as whom, and for how long: real keys, real sockets, the real cloud."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -39,8 +40,13 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture
-def cloud(make_cloud: Make, keys: LocalKeys) -> Any:
-    return make_cloud(keys=dict(keys.for_cloud()))
+def metrics_socket(tmp_path: Path) -> str:
+    return str(tmp_path / "m.sock")
+
+
+@pytest.fixture
+def cloud(make_cloud: Make, keys: LocalKeys, metrics_socket: str) -> Any:
+    return make_cloud(keys=dict(keys.for_cloud()), metrics_socket=metrics_socket)
 
 
 @pytest.fixture
@@ -273,6 +279,40 @@ def test_who_came_went_and_was_turned_away_is_in_the_audit_log(
     assert refused.reason == "unknown_key"
     assert stranger.own.card.curve in refused.detail
     assert check(log).problems == ()
+
+
+def test_who_was_turned_away_and_what_was_refused_is_in_the_metrics(
+    metrics_socket: str, analyst: Make, link: Make, knock: Make
+) -> None:
+    known = link("oscar", "operator")
+    for _ in range(3):
+        knock(LinkKeys(create_keys("eve", "analyst"), known.cloud))
+    oscar = analyst("oscar", keys=known)
+    for ask in (ListJobs(), ListJobs(), CodeStatus()):
+        assert oscar.ask(ask).reason == "forbidden_role"
+    oscar.user = "ada"
+    assert oscar.ask(Ping()).reason == "unknown_user"
+
+    least = {  # a link that is refused may knock again by itself
+        'oodida_cloud_complaints_total{kind="unknown key"}': 3,
+        'oodida_cloud_complaints_total{kind="refused user"}': 1,
+        'oodida_cloud_refused_total{reason="unknown_key"}': 3,
+        'oodida_cloud_refused_total{reason="unknown_user"}': 1,
+        'oodida_cloud_refused_total{reason="forbidden_role"}': 3,
+    }
+    deadline = time.monotonic() + PATIENCE_S
+    while any((found := _metrics(metrics_socket)).get(k, 0) < n for k, n in least.items()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def _metrics(path: str) -> dict[str, float]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        with client.makefile() as answer:
+            split = (line.rpartition(" ") for line in answer if line.startswith("oodida_"))
+            return {name: float(value) for name, _, value in split}
 
 
 def test_secrets_are_in_no_log_and_no_process_list(
