@@ -25,6 +25,7 @@ def repacked(package: Path, version: str, target: Path, *, start: str = "") -> N
         lines = file.read_text().splitlines()
         fresh = [f"Version: {version}" if x.startswith("Version: ") else x for x in lines]
         file.write_text("\n".join(fresh) + "\n")
+    metadata.parent.rename(metadata.parent.with_name(f"oodida-{version}.dist-info"))
     (tree / "opt/oodida/app/VERSION").write_text(f"{version}\n")
     if start:
         (tree / "opt/oodida/app/bin/start-agent").write_text(start)
