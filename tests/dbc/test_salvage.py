@@ -5,53 +5,8 @@ from pathlib import Path
 import pytest
 
 from dbc import DatabaseRef, load
+from tests.fuzz.seeds import KCD, SYM
 from user_lib.contract.errors import DatabaseError
-
-KCD = """<?xml version="1.0" encoding="UTF-8"?>
-<NetworkDefinition xmlns="http://kayak.2codeornot2code.org/1.0">
- <Document name="d"/>
- <Node id="1" name="A"/>
- <Bus name="Main">
-  <Message id="0x10" name="One" length="2"><Signal name="S" offset="0" length="8"/></Message>
-  <Message id="0x11" name="Two" length="2">
-   <Signal name="S" offset="0" length="8"/>
-  </Message>
-  <Message id="0x12" name="Three" length="2"/>
- </Bus>
-</NetworkDefinition>
-"""
-SYM = """FormatVersion=6.0 // Do not edit this line!
-Title="t"
-
-{ENUMS}
-Enum=E(0="no", 1="yes")
-
-{SIGNALS}
-Sig=Shared unsigned 8
-
-{SENDRECEIVE}
-
-[One]
-ID=010h
-Len=2
-Sig=Shared 0
-
-[Two]
-ID=011h
-Len=2
-Var=Own unsigned 8,8
-
-[Paged]
-ID=012h
-Len=8
-Mux=First 0,8 1
-Var=A unsigned 8,8
-
-[Paged]
-Len=8
-Mux=Second 0,8 2
-Var=B unsigned 16,8
-"""
 
 
 def loaded(tmp_path: Path, name: str, text: str) -> tuple[dict[str, int], list[str]]:

@@ -8,7 +8,7 @@ import can
 from hw import simulate, write_candump
 from user_lib.contract.frames import EXTENDED, FD, FrameBatch
 
-__all__ = ["write_seeds"]
+__all__ = ["KCD", "SYM", "by_python_can", "write_seeds"]
 
 DBC = r"""VERSION "1"
 NS_ :
@@ -118,17 +118,17 @@ def write_seeds(target: str, folder: Path) -> None:
     elif target == "candump":
         write_candump(folder / "seed", [_drive()], ["can0", "can1"])
     elif target == "blf":
-        _by_python_can(can.BLFWriter, folder / "seed.blf")
+        by_python_can(can.BLFWriter, folder / "seed.blf", _drive())
     elif target == "mf4":
-        _by_python_can(can.MF4Writer, folder / "seed.mf4")
+        by_python_can(can.MF4Writer, folder / "seed.mf4", _drive())
 
 
 def _drive() -> FrameBatch:
     return next(iter(simulate("compact", 1, 1.0))).take(slice(0, 30))
 
 
-def _by_python_can(writer: type, path: Path) -> None:
-    batch = _drive()
+def by_python_can(writer: type, path: Path, batch: FrameBatch) -> None:
+    """Write frames with one of python-can's own writers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with writer(str(path)) as out:

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hw import read_log, simulate, write_candump
+from tests.fuzz.seeds import by_python_can
 from tests.fuzz.targets import check_frames
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import EXTENDED, FD, FrameBatch
@@ -22,23 +22,6 @@ GVRET = "Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
 
 def drive() -> FrameBatch:
     return next(iter(simulate("compact", 1, 10.0))).take(slice(0, LINES))
-
-
-def by_python_can(writer: type, path: Path, batch: FrameBatch) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with writer(str(path)) as out:
-            for i in range(len(batch)):
-                out.on_message_received(
-                    can.Message(
-                        timestamp=1_600_000_000 + int(batch.time_ns[i]) / 1e9,
-                        arbitration_id=int(batch.can_id[i]),
-                        is_extended_id=bool(batch.flags[i] & EXTENDED),
-                        is_fd=bool(batch.flags[i] & FD),
-                        data=batch.data[i, : batch.length[i]].tobytes(),
-                        channel=1,
-                    )
-                )
 
 
 def classic(batch: FrameBatch) -> FrameBatch:
