@@ -240,7 +240,7 @@ class Job:
             job=row.assignment_id,
             reason=ended.reason,
             results=row.results,
-            bytes=self._context.ledger.events.size_of(row),
+            bytes=row.result_bytes,
             detail=ended.detail[:1000],
         )
         self._context.ledger.contents.release(row.row, WHILE_IT_RUNS)

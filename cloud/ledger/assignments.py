@@ -19,7 +19,7 @@ __all__ = ["AssignmentRow", "Assignments", "Carried", "MemberRow", "Parcel"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
-    " last_seq, results, rounds_closed, ran_ns, fruitful, signed, cancelled"
+    " last_seq, results, rounds_closed, result_bytes, ran_ns, fruitful, signed, cancelled"
 )
 _MEMBER_COLUMNS = (
     "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
@@ -45,7 +45,7 @@ class Carried(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class AssignmentRow:
-    """An assignment; ``last_seq``, ``results`` and ``rounds_closed`` count its events."""
+    """An assignment; ``last_seq`` to ``result_bytes`` count its events."""
 
     row: int
     assignment_id: AssignmentId
@@ -60,6 +60,8 @@ class AssignmentRow:
     last_seq: int
     results: int
     rounds_closed: int
+    result_bytes: int = 0
+    """Of all results as they came, with the contents that they name."""
     ran_ns: int = 0
     """How long it has run while a cloud was there, as it was last kept."""
     fruitful: bool = False
@@ -179,8 +181,9 @@ class Assignments:
     def count(self, rows: Iterable[AssignmentRow]) -> None:
         """Keep the counters of assignments that got events."""
         self._db.write_many(
-            "UPDATE assignments SET last_seq = ?, results = ?, rounds_closed = ? WHERE id = ?",
-            [(r.last_seq, r.results, r.rounds_closed, r.row) for r in rows],
+            "UPDATE assignments SET last_seq = ?, results = ?, rounds_closed = ?, result_bytes = ?"
+            " WHERE id = ?",
+            [(r.last_seq, r.results, r.rounds_closed, r.result_bytes, r.row) for r in rows],
         )
 
     def memory(self, row: int) -> "Carried":

@@ -30,9 +30,6 @@ class EventPage:
     next_seq: int
 
 
-SUMMED_AT_MOST = 10_000
-
-
 class Events:
     """The ledger's part on events; counters are kept in the `AssignmentRow` until `flush`."""
 
@@ -57,8 +54,9 @@ class Events:
             ),
         )
         if new:
-            self.append(row, "result", result)
+            size = self.append(row, "result", result)
             row.results += 1
+            row.result_bytes += size + (0 if result.payload is None else result.payload.size)
         return bool(new)
 
     def has_result(self, row: AssignmentRow, vehicle: VehicleId, result: Result) -> bool:
@@ -70,13 +68,15 @@ class Events:
         )
         return found is not None
 
-    def append(self, row: AssignmentRow, kind: str, item: Item) -> None:
-        """Put an event at the end of an assignment's stream."""
+    def append(self, row: AssignmentRow, kind: str, item: Item) -> int:
+        """Put an event at the end of an assignment's stream; return how many bytes it has."""
+        body = self._encoder.encode(item)
         self._db.write(
             "INSERT INTO events (assignment, seq, kind, body) VALUES (?, ?, ?, ?)",
-            (row.row, row.last_seq + 1, kind, self._encoder.encode(item)),
+            (row.row, row.last_seq + 1, kind, body),
         )
         row.last_seq += 1
+        return len(body)
 
     def page(
         self, row: AssignmentRow, after_seq: int, limit: int, kinds: Iterable[str]
@@ -103,18 +103,6 @@ class Events:
             self._read(row, after_seq, row.last_seq, wanted) if found else (),
             max(after_seq, row.last_seq),
         )
-
-    def size_of(self, row: AssignmentRow) -> int:
-        """Return how many bytes the events of an assignment have; 0 if there are too many to add.
-
-        Adding up a million would hold up the loop for seconds.
-        """
-        if row.last_seq > SUMMED_AT_MOST:
-            return 0
-        size = self._db.read(
-            "SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events WHERE assignment = ?", (row.row,)
-        )[0][0]
-        return int(size)
 
     def results_of(self, row: int, iteration: int) -> list[Result]:
         """Return the results of an iteration that came in time."""

@@ -191,7 +191,29 @@ CREATE TABLE audit (
 """
 """The newest entry of the audit log, which is a file beside this one."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOSSES, _SIGNED, _SAID, _RUN, _CONTENTS, _AUDITED)
+_WEIGHED = """
+ALTER TABLE assignments ADD COLUMN result_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE assignments SET result_bytes = (
+    SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events
+    WHERE assignment = assignments.id AND kind = 'result'
+) + (
+    SELECT COALESCE(SUM(size), 0) FROM content_refs
+    JOIN contents ON contents.digest = content_refs.digest
+    WHERE assignment = assignments.id AND role = 'result'
+);
+"""
+"""How much came, contents included: to add it up when a job ends would hold up the loop."""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST,
+    _LOSSES,
+    _SIGNED,
+    _SAID,
+    _RUN,
+    _CONTENTS,
+    _AUDITED,
+    _WEIGHED,
+)
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from cloud.ledger import AssignmentRow, Ledger, LedgerError
 from cloud.ledger.schema import VERSION
 from user_lib.contract.assignment import parse
+from user_lib.contract.content import content_of
 from user_lib.contract.messages import JobChanged, Result, TaskEnded
 from user_lib.contract.states import JobState, TaskState
 
@@ -99,6 +101,35 @@ def test_events_are_numbered_without_gaps_and_survive_reopening(tmp_path: Path) 
     page = again.events.page(found, 0, 100, ("result", "job"))
     assert [e.seq for e in page.events] == [1, 2, 3, 4, 5, 6]
     assert again.events.page(found, 2, 2, ("job",)).next_seq == 6
+    again.close()
+
+
+def test_how_much_came_is_counted_with_its_contents_and_in_an_older_ledger_added_up(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cloud.db"
+    ledger = Ledger(path)
+    row = added(ledger)
+    content = content_of(b"x" * 500_000)
+    ledger.contents.begin(content)
+    results = [result_of(1), result_of(2, value=None, payload=content)]
+    for result in results:
+        ledger.add_result(row, result, 1)
+    ledger.add_result(row, results[0], 2)
+    ledger.append(row, "job", JobChanged(assignment_id="job-1", state=JobState.RUNNING))
+    ledger.commit()
+    ledger.close()
+    came = sum(len(msgspec.msgpack.encode(result)) for result in results) + content.size
+
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT result_bytes FROM assignments").fetchall() == [(came,)]
+        raw.execute("ALTER TABLE assignments DROP COLUMN result_bytes")
+        raw.execute("PRAGMA user_version = 7")
+        raw.commit()
+    again = Ledger(path)
+    found = again.find("job-1")
+    assert found is not None
+    assert found.result_bytes == came
     again.close()
 
 

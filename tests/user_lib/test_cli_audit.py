@@ -1,6 +1,7 @@
 """The filters of `oodida audit`: what they keep, and what they refuse to take for a filter."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ from agent.tasks.code import ReportState
 from user_lib.cli.entry import main
 from user_lib.contract.clock import SystemClock
 from user_lib.wire.audit_entry import EVENTS, Entry
-from user_lib.wire.audit_log import AuditLog
+from user_lib.wire.audit_log import CURRENT, AuditLog
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def log(tmp_path: Path) -> Path:
         (["--since", "2026-05-02T10:00:00.001+02:00"], ["sent", "ended"]),
         (["--event", "sent"], ["sent"]),
         (["--event", "refused"], []),
+        (["--last", "2"], ["sent", "ended"]),
+        (["--last", "9", "--until", "2026-05-02"], ["started"]),
     ],
 )
 def test_a_filter_keeps_what_it_says(
@@ -43,6 +46,56 @@ def test_a_filter_keeps_what_it_says(
     assert main(["audit", str(log), "--json", *words]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [json.loads(line)["event"] for line in lines] == kept
+
+
+@pytest.mark.parametrize("text", ["-5", "0", "two", "1.5", ""])
+def test_the_newest_are_a_number_of_them(
+    log: Path, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["audit", str(log), f"--last={text}"])
+
+    assert left.value.code == 2
+    assert f"--last: {text!r} is no number of entries" in capfd.readouterr().err
+
+
+def test_of_two_logs_on_a_machine_both_are_shown_and_checked(
+    log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    agents, clouds = log / "audit", log / "cloud.audit"
+    shutil.copytree(agents, clouds)
+
+    assert main(["audit", str(log), "--last", "1"]) == 0
+    first, newest, second, newest_too = capfd.readouterr().out.splitlines()
+    assert (first, second) == (f"{agents}:", f"{clouds}:")
+    assert newest == newest_too
+    assert "ended" in newest
+
+    assert main(["audit", str(log), "--json"]) == 0
+    told = [json.loads(line)["log"] for line in capfd.readouterr().out.splitlines()]
+    assert told == [str(agents)] * 4 + [str(clouds)] * 4
+
+    damaged = (clouds / CURRENT).read_text().replace("accepted", "refused")
+    (clouds / CURRENT).write_text(damaged)
+    assert main(["audit", str(log), "--check", "--json"]) == 1
+    checked = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(c["directory"], bool(c["problems"])) for c in checked] == [
+        (str(agents), False),
+        (str(clouds), True),
+    ]
+
+
+def test_a_hash_that_was_noted_is_that_of_one_of_the_logs(
+    log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = AuditLog(log / "cloud.audit", SystemClock(), limit_mb=1)
+    other.append([Entry(at="2026-05-01T08:00:00.000Z", event="started", who="cloud")])
+    noted = other.chain
+    other.close()
+
+    assert main(["audit", str(log), "--check", "--noted", noted]) == 0
+    assert "entry 1 has the noted hash" in capfd.readouterr().out
+    assert main(["audit", str(log), "--check", "--noted", "0" * 64]) == 1
 
 
 @pytest.mark.parametrize("option", ["--since", "--until"])

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import Entry, Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog, files_of
-from user_lib.wire.audit_reading import USUAL, check, find_log, read
+from user_lib.wire.audit_reading import USUAL, check, find_logs, read
 
 Open = Callable[..., AuditLog]
 
@@ -216,9 +217,16 @@ def test_what_the_disk_did_not_take_is_not_in_the_log(open_log: Open) -> None:
 def test_a_log_is_found_in_the_directory_of_the_state(open_log: Open, tmp_path: Path) -> None:
     log = open_log()
 
-    assert find_log(tmp_path) == find_log(log.directory) == log.directory
+    assert find_logs(tmp_path) == find_logs(log.directory) == (log.directory,)
     with pytest.raises(ConfigError, match="no audit log in"):
-        find_log(tmp_path / "elsewhere")
+        find_logs(tmp_path / "elsewhere")
+
+
+def test_all_logs_of_a_place_are_found(open_log: Open, tmp_path: Path) -> None:
+    log = open_log()
+    shutil.copytree(log.directory, tmp_path / "cloud.audit")
+
+    assert find_logs(tmp_path) == (log.directory, tmp_path / "cloud.audit")
 
 
 @pytest.mark.skipif(
@@ -229,11 +237,11 @@ def test_without_a_directory_a_cloud_started_by_hand_is_found(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=f"/var/lib/oodida-cloud, {tmp_path}/.local/state/oodida"):
-        find_log(None)
+        find_logs(None)
 
     log = open_log()
     beside_ledger = Config().ledger.expanduser().with_suffix(".audit")
     beside_ledger.parent.mkdir(parents=True)
     log.directory.rename(beside_ledger)
 
-    assert find_log(None) == beside_ledger
+    assert find_logs(None) == (beside_ledger,)

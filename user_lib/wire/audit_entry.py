@@ -19,7 +19,7 @@ GENESIS = "0" * 64
 EVENTS = frozenset(
     (
         "started", "rules", "rules_kept", "trusted", "untrusted", "enrolled", "revoked",
-        "submitted", "accepted", "refused", "held_back", "sent", "cancelled", "ended",
+        "submitted", "accepted", "refused", "held_back", "retracted", "sent", "cancelled", "ended",
         "code_armed", "code_refused", "code_rolled_back", "code_removed",
         "code_push", "code_rollback", "code_remove", "rotated", "cut_off", "tail_missing",
         "disk_back",

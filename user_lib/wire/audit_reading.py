@@ -9,7 +9,7 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import GENESIS, Entry, Line, parse_line
 from user_lib.wire.audit_log import CURRENT, TAIL_MISSING, files_of
 
-__all__ = ["USUAL", "Checked", "check", "find_log", "read"]
+__all__ = ["USUAL", "Checked", "check", "find_logs", "read"]
 
 USUAL = (
     Path("/var/lib/oodida-agent"),
@@ -33,20 +33,32 @@ class Checked:
     """The entry that has the hash that was noted; None when none has."""
 
 
-def find_log(given: Path | None) -> Path:
-    """Return the directory of a log: the one given, one inside it, or this machine's own.
+def find_logs(given: Path | None) -> tuple[Path, ...]:
+    """Return the directories of logs: the one given, those inside it, or all of this machine.
 
-    Raises: ConfigError, saying where was looked.
+    Raises: ConfigError, saying where was looked, or what to do about one that may not be read.
     """
     places = (given,) if given is not None else tuple(place.expanduser() for place in USUAL)
-    for place in places:
-        for found in (place, place / "audit", *sorted(place.glob("*.audit"))):
-            if (found / CURRENT).exists():
-                return found
+    try:
+        found = tuple(log for place in places for log in _logs_in(place))
+    except PermissionError as error:
+        raise ConfigError(
+            f"{error.filename} may be read by its service and by root alone; use sudo, or name "
+            "the directory of another log"
+        ) from None
+    if found:
+        return found
     looked = ", ".join(map(str, places))
     raise ConfigError(
         f"no audit log in {looked}; name the agent's state_dir, or the directory of the ledger"
     )
+
+
+def _logs_in(place: Path) -> tuple[Path, ...]:
+    if (place / CURRENT).exists():
+        return (place,)
+    inside = (place / "audit", *sorted(place.glob("*.audit")))
+    return tuple(log for log in inside if (log / CURRENT).exists())
 
 
 def read(directory: Path) -> Iterator[Entry]:
