@@ -14,7 +14,14 @@ import zmq
 
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.contract.codec import REPLY, REQUEST
-from user_lib.contract.errors import AssignmentError, CodeError, LinkError, ProtocolError, Rejected
+from user_lib.contract.errors import (
+    AssignmentError,
+    CodeError,
+    LinkError,
+    LinkRefused,
+    ProtocolError,
+    Rejected,
+)
 from user_lib.contract.messages import Answer, Ask, Rejection, Request
 from user_lib.settings import Settings
 from user_lib.wire.monitor import LinkEvent, events
@@ -59,8 +66,8 @@ class Connection:
     def ask(self, ask: Ask, expect: type[T], *, wait_s: float = 0.0) -> T:
         """Ask and return the answer; ``wait_s`` is how long the cloud itself may hold the question.
 
-        Raises: LinkError, when nothing answers in time; Rejected, AssignmentError or CodeError,
-                when the cloud says no.
+        Raises: LinkError, when nothing answers in time; LinkRefused, when that is for the keys;
+                Rejected, AssignmentError or CodeError, when the cloud says no.
         """
         with self._lock:
             if self._closed:
@@ -104,7 +111,7 @@ class Connection:
             self._drop_socket()
         self._drop_socket()
         if self._refused:
-            raise LinkError(f"{self.settings.cloud} refused this connection: {self._refused}")
+            raise LinkRefused(f"{self.settings.cloud} refused this connection: {self._refused}")
         raise LinkError(
             f"no cloud at {self.settings.cloud} answered within {self.settings.timeout_s:g} s; is "
             "oodida-cloud running? Set OODIDA_CLOUD or give cloud= (on the command line --cloud) "

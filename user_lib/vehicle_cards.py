@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 from user_lib.contract.card import Card
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.ids import VehicleId
-from user_lib.wire.keyring import Keyring, enrol
+from user_lib.wire.enrolment import Enrolment
+from user_lib.wire.keyring import Keyring
 
 __all__ = ["Origin", "VehicleCards"]
 
@@ -56,12 +57,19 @@ class VehicleCards:
         new = [c for c in cards if c.role == "vehicle" and not self._known.get(c.name)]
         for card in new:
             self._known[card.name] = (*self._known.get(card.name, ()), card)
-            self._keep(card)
+        if new and self._known_dir is not None:
+            _keep(new, self._known_dir)
 
-    def _keep(self, card: Card) -> None:
-        if self._known_dir is None:
-            return
+
+def _keep(cards: Iterable[Card], directory: Path) -> None:
+    """Keep cards for later; one that cannot be kept counts for now, and is told of."""
+    try:
+        enrolment = Enrolment(directory)
+    except ConfigError as error:
+        log.warning("the keys of new vehicles are trusted for now only: %s", error)
+        return
+    for card in cards:
         try:
-            enrol(card, self._known_dir)
+            enrolment.add(card)
         except (ConfigError, OSError) as error:
             log.warning("the key of vehicle %s is trusted for now only: %s", card.name, error)

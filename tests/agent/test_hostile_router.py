@@ -24,7 +24,7 @@ from user_lib.contract.messages import (
 from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import seal, verify_item
 from user_lib.demo.local_keys import LocalKeys
-from user_lib.wire.keyring import enrol, revoke
+from user_lib.wire.enrolment import enrol, revoke
 from user_lib.wire.keys import Keys, create_keys, load_keys
 
 pytestmark = pytest.mark.timeout(180)

@@ -11,7 +11,8 @@ from user_lib.contract.code import version_of
 from user_lib.contract.messages import Assign, SetCode, Withdraw
 from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import seal
-from user_lib.wire.keyring import Keyring, enrol, revoke
+from user_lib.wire.enrolment import enrol, revoke
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import Keys, create_keys
 
 ADA, EVE = create_keys("ada", "analyst"), create_keys("eve", "analyst")

@@ -15,7 +15,8 @@ from cloud.config import CloudKeys, Config
 from cloud.doorman import ENDPOINT, Doorman
 from user_lib.contract.clock import SystemClock
 from user_lib.demo.local_keys import LocalKeys
-from user_lib.wire.keyring import Keyring, enrol
+from user_lib.wire.enrolment import enrol
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import create_keys
 
 ADA = create_keys("ada", "analyst").card

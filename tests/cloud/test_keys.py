@@ -30,7 +30,7 @@ from user_lib.contract.messages import (
 )
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.audit_reading import check, read
-from user_lib.wire.keyring import enrol, revoke
+from user_lib.wire.enrolment import enrol, revoke
 from user_lib.wire.keys import LinkKeys, create_keys
 from user_lib.wire.monitor import events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from user_lib.contract.errors import LinkError
+from user_lib.contract.errors import LinkRefused
 from user_lib.demo.local_fleet import LocalFleet, simulated
 from user_lib.fleet import connect
 from user_lib.wire.keys import create_keys, write_keys
@@ -41,9 +41,9 @@ def test_a_stranger_is_told_that_the_cloud_does_not_know_the_key(
     own = write_keys(create_keys("mallory", "analyst"), tmp_path)
     known = local.keys.for_user("tester")
 
-    with pytest.raises(LinkError, match="does not know the key of mallory"):
+    with pytest.raises(LinkRefused, match="does not know the key of mallory"):
         connect(local.endpoint, keys={"own": own, "cloud": known["cloud"]})
-    with pytest.raises(LinkError, match="requires keys"):
+    with pytest.raises(LinkRefused, match="requires keys"):
         connect(local.endpoint, "tester", insecure=True)
 
 

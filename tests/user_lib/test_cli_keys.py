@@ -119,3 +119,18 @@ def test_a_secret_file_that_others_can_read_is_refused(
 
     assert main(["keys", "show", str(tmp_path / "ada.key")]) == 2
     assert "chmod" in capfd.readouterr().err
+
+
+def test_a_revoked_key_is_refused_with_the_way_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ring = str(tmp_path / "ring")
+    main(["keys", "create", "ada", "--role", "analyst", "--dir", str(tmp_path)])
+    main(["keys", "enrol", str(tmp_path / "ada.pub"), "--into", ring])
+    main(["keys", "revoke", "ada", "--from", ring])
+    capfd.readouterr()
+
+    assert main(["keys", "enrol", str(tmp_path / "ada.pub"), "--into", ring]) == 2
+    said = capfd.readouterr().err
+    assert "this key of ada was revoked here" in said
+    assert "`oodida keys create ada --role analyst --dir DIR`" in said

@@ -11,13 +11,15 @@ from cloud.auth import ENROLLED
 from cloud.config import Bounds
 from cloud.doorman import Doorman
 from cloud.router import Router
+from user_lib.cli.entry import main
 from user_lib.connection import Connection
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.codec import REPLY, REQUEST
-from user_lib.contract.errors import ConfigError, LinkError
+from user_lib.contract.errors import ConfigError, LinkRefused
 from user_lib.contract.messages import Ping, Pong, Reply
 from user_lib.settings import Given, KeyPaths, Settings, load_settings
-from user_lib.wire.keyring import Keyring, enrol, revoke
+from user_lib.wire.enrolment import enrol, revoke
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import Keys, LinkKeys, create_keys, write_card, write_keys
 
 CLOUD, ADA = create_keys("cloud", "cloud"), create_keys("ada", "analyst")
@@ -62,9 +64,22 @@ def test_an_enrolled_analyst_is_answered(router: Router, tmp_path: Path) -> None
 def test_an_unknown_key_is_an_error_that_says_what_to_do(router: Router) -> None:
     with (
         connection(router) as line,
-        pytest.raises(LinkError, match=r"does not know the key of ada .* `oodida keys enrol ada"),
+        pytest.raises(LinkRefused, match=r"not know the key of ada .* `oodida keys enrol ada.pub"),
     ):
         line.ask(Ping(), Pong)
+
+
+def test_a_revoked_key_is_exit_code_1_and_the_way_out_is_told(
+    router: Router, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    enrol(ADA.card, tmp_path)
+    revoke("ada", tmp_path)
+    own = write_keys(ADA, tmp_path / "own")
+    write_card(CLOUD.card, tmp_path / "own" / "cloud.pub")
+    keys = ["--key", str(own), "--cloud-key", str(tmp_path / "own" / "cloud.pub")]
+
+    assert main(["vehicles", "--cloud", router.endpoint, *keys]) == 1
+    assert "unless it was revoked" in capfd.readouterr().err
 
 
 def test_the_wrong_clouds_key_is_an_error_that_says_so(router: Router, tmp_path: Path) -> None:
@@ -72,7 +87,7 @@ def test_the_wrong_clouds_key_is_an_error_that_says_so(router: Router, tmp_path:
     other = create_keys("cloud", "cloud")
     with (
         connection(router, cloud=other) as line,
-        pytest.raises(LinkError, match="another key than the card"),
+        pytest.raises(LinkRefused, match="another key than the card"),
     ):
         line.ask(Ping(), Pong)
 
@@ -81,7 +96,7 @@ def test_a_key_that_is_enrolled_after_the_error_works_on_the_same_line(
     router: Router, tmp_path: Path
 ) -> None:
     with connection(router) as line:
-        with pytest.raises(LinkError):
+        with pytest.raises(LinkRefused):
             line.ask(Ping(), Pong)
         enrol(ADA.card, tmp_path)
         assert line.ask(Ping(), Pong) == PONG

@@ -46,7 +46,8 @@ from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of
 from user_lib.contract.signing import open_slot, seal, sign_item
 from user_lib.contract.states import JobState, TaskState
 from user_lib.fleet import Fleet, connect
-from user_lib.wire.keyring import Keyring, enrol
+from user_lib.wire.enrolment import enrol
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import create_keys, write_card, write_keys
 
 CLOUD, ADA = create_keys("cloud", "cloud"), create_keys("ada", "analyst")

@@ -7,7 +7,8 @@ import pytest
 from user_lib.contract.card import Card
 from user_lib.contract.clock import SECOND
 from user_lib.contract.errors import ConfigError
-from user_lib.wire.keyring import Keyring, enrol, revoke
+from user_lib.wire.enrolment import enrol, revoke
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import create_keys
 
 
@@ -59,42 +60,6 @@ def test_a_change_within_the_same_stamp_is_seen(tmp_path: Path) -> None:
     ring.refresh(within_ns=0)
 
     assert set(ring.cards) == {first, second}
-
-
-def test_a_name_may_have_two_keys_while_they_are_rotated(tmp_path: Path) -> None:
-    old, new = card(), card()
-    enrol(old, tmp_path)
-    enrol(new, tmp_path)
-    assert enrol(new, tmp_path) == enrol(new, tmp_path)
-    assert set(Keyring(tmp_path).named("kona-1")) == {old, new}
-
-    revoke(old.fingerprint, tmp_path)
-
-    assert Keyring(tmp_path).cards == (new,)
-
-
-def test_a_revoked_key_does_not_come_back(tmp_path: Path) -> None:
-    kona = card()
-    path = enrol(kona, tmp_path)
-    text = path.read_text()
-    revoke("kona-1", tmp_path)
-
-    with pytest.raises(ConfigError, match="was revoked"):
-        enrol(kona, tmp_path)
-    (tmp_path / "copy.pub").write_text(text)
-    assert Keyring(tmp_path).cards == ()
-
-
-def test_a_name_or_key_of_another_is_not_enrolled(tmp_path: Path) -> None:
-    kona = card()
-    enrol(kona, tmp_path)
-
-    with pytest.raises(ConfigError, match="the name kona-1 is that of the vehicle"):
-        enrol(card("kona-1", "analyst"), tmp_path)
-    with pytest.raises(ConfigError, match="has this key for the vehicle kona-1"):
-        enrol(Card(name="kona-2", role="vehicle", curve=kona.curve, sign=kona.sign), tmp_path)
-    with pytest.raises(ConfigError, match="no card of 'kona-9'"):
-        revoke("kona-9", tmp_path)
 
 
 def test_a_file_that_is_no_card_is_skipped(

@@ -12,7 +12,13 @@ import user_lib
 from user_lib.cli import audit, code, decode, demo, doctor, fleet, jobs, keys, replay
 from user_lib.cli.options import HelpFormatter, remark
 from user_lib.cli.status import BAD_INPUT, FAILED, INTERRUPTED, NO_CLOUD, PIPE_CLOSED
-from user_lib.contract.errors import LinkError, OodidaError, Rejected, SignatureError
+from user_lib.contract.errors import (
+    LinkError,
+    LinkRefused,
+    OodidaError,
+    Rejected,
+    SignatureError,
+)
 from user_lib.contract.escaping import LINES, escaped
 
 __all__ = ["build_parser", "main"]
@@ -20,7 +26,7 @@ __all__ = ["build_parser", "main"]
 _EPILOG = """\
 exit codes:
   0    done
-  1    the job failed or was cancelled, or the cloud refused the request
+  1    the job failed or was cancelled, or the cloud refused the request or the key
   2    wrong usage or input: an option, an assignment, a custom module, a file
   3    no cloud answered
   130  interrupted with Ctrl-C
@@ -83,10 +89,10 @@ class _Remarks(logging.Formatter):
 
 
 def _status_of(error: Exception) -> int:
+    if isinstance(error, (LinkRefused, Rejected, SignatureError, TimeoutError)):
+        return FAILED
     if isinstance(error, LinkError):
         return NO_CLOUD
-    if isinstance(error, (Rejected, SignatureError, TimeoutError)):
-        return FAILED
     return BAD_INPUT
 
 

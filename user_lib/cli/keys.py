@@ -10,8 +10,9 @@ from user_lib.cli.options import HelpFormatter, Subparsers, add_command, show, s
 from user_lib.cli.status import OK
 from user_lib.contract.card import ROLES, Card
 from user_lib.contract.errors import ConfigError
+from user_lib.wire.enrolment import Enrolment, revoke
 from user_lib.wire.key_rotation import finish_rotation, start_rotation
-from user_lib.wire.keyring import Keyring, enrol, revoke
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import create_keys, load_card, load_keys, write_keys
 
 __all__ = ["add_parser"]
@@ -126,9 +127,11 @@ def _rotate(args: argparse.Namespace) -> int:
 
 def _enrol(args: argparse.Namespace) -> int:
     until = "" if args.until is None else _date(args.until)
-    for card in [load_card(path) for path in args.cards]:
+    cards = [load_card(path) for path in args.cards]
+    enrolment = Enrolment(args.into)
+    for card in cards:
         card = msgspec.structs.replace(card, not_after=until)
-        path = enrol(card, args.into)
+        path = enrolment.add(card)
         _tell(args, card, f"enrolled in {path}", path)
     return OK
 

@@ -16,6 +16,7 @@
     ├── SignatureError       nobody: something is not from whom it claims to be; it is not used
     ├── ProtocolError        the other end of the link: bytes that are not our protocol
     └── LinkError            the network: the other end does not answer
+        └── LinkRefused          the analyst or operator: it answers, and refuses this key
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "DatabaseError",
     "ExpressionError",
     "LinkError",
+    "LinkRefused",
     "OodidaError",
     "ProtocolError",
     "Rejected",
@@ -138,3 +140,7 @@ class ProtocolError(OodidaError):
 
 class LinkError(OodidaError):
     """The other end of the link does not answer."""
+
+
+class LinkRefused(LinkError):
+    """The other end of the link answers, and refuses the connection for its keys."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from user_lib.contract.card import Role
-from user_lib.wire.keyring import enrol
+from user_lib.wire.enrolment import enrol
 from user_lib.wire.keys import create_keys, load_keys, write_keys
 
 __all__ = ["LocalKeys"]

@@ -15,14 +15,15 @@ from pathlib import Path
 from user_lib.contract.card import Card, Role
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.contract.errors import ConfigError
-from user_lib.wire.keys import load_card, write_card
+from user_lib.wire.keys import load_card
 
-__all__ = ["Keyring", "enrol", "revoke"]
+__all__ = ["REVOKED", "Keyring", "cards_in"]
 
 log = logging.getLogger(__name__)
 
 POLL_NS = 250 * MS
 REVOKED = "revoked"
+"""Within a directory of cards, those that are barred."""
 _SETTLED_NS = 2 * SECOND
 """A directory that changed less long ago may change again within the same stamp."""
 
@@ -136,63 +137,8 @@ class Keyring:
                     yield entry.path, _File(stamps, _card_or_none(Path(entry.path)))
 
 
-def enrol(card: Card, directory: Path) -> Path:
-    """Put a card in a directory of cards; returns where. Doing it twice changes nothing.
-
-    A second key of the same name and role goes beside the first: so keys are rotated.
-
-    Raises: ConfigError, when the key was revoked there, or the name belongs to another role.
-    """
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for path, known in _cards_in(directory / REVOKED):
-        if card.curve == known.curve or card.sign == known.sign:
-            raise ConfigError(f"{path}: this key was revoked; make new ones with `oodida keys`")
-    taken = False
-    for path, known in _cards_in(directory):
-        if known == card:
-            return path
-        if (known.name, known.role, known.fingerprint) == (card.name, card.role, card.fingerprint):
-            fresh = path.with_name(f".{path.name}")  # hidden, so that it appears whole
-            fresh.unlink(missing_ok=True)
-            write_card(card, fresh)
-            fresh.replace(path)  # the same key, trusted until another day
-            return path
-        if known.curve == card.curve:
-            raise ConfigError(f"{path}: has this key for the {known.role} {known.name}")
-        if known.name == card.name and known.role != card.role:
-            raise ConfigError(f"{path}: the name {card.name} is that of the {known.role} there")
-        taken = taken or known.name == card.name
-    stem = f"{card.name}-{card.fingerprint}" if taken else card.name
-    path = directory / f"{stem}.pub"
-    write_card(card, path)
-    return path
-
-
-def revoke(name_or_fingerprint: str, directory: Path) -> list[Card]:
-    """Move the cards of a name, or one by its fingerprint, to ``revoked/``; returns them.
-
-    Raises: ConfigError, when there is none, or they cannot be moved.
-    """
-    wanted = [
-        (path, card)
-        for path, card in _cards_in(directory)
-        if name_or_fingerprint in (card.name, card.fingerprint)
-    ]
-    if not wanted:
-        raise ConfigError(
-            f"{directory}: no card of {name_or_fingerprint!r}; `oodida keys list {directory}`"
-        )
-    barred = directory / REVOKED
-    try:
-        barred.mkdir(mode=0o755, exist_ok=True)
-        for path, card in wanted:
-            path.rename(barred / f"{card.name}-{card.fingerprint}.pub")
-    except OSError as error:
-        raise ConfigError(f"{barred}: cannot be written: {error.strerror}") from None
-    return [card for _, card in wanted]
-
-
-def _cards_in(directory: Path) -> list[tuple[Path, Card]]:
+def cards_in(directory: Path) -> list[tuple[Path, Card]]:
+    """Return every card in a directory, and where it is; none where there is no directory."""
     found = []
     for path in sorted(directory.glob("*.pub")):
         card = _card_or_none(path)

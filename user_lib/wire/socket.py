@@ -123,8 +123,9 @@ def refusal(event: LinkEvent, keys: LinkKeys | None) -> str:
         card = "NAME.pub" if keys is None else f"{keys.own.card.name}.pub"
         mark = "" if keys is None else f" ({keys.own.card.fingerprint})"
         return (
-            f"the cloud does not know {who}{mark}, or it was revoked; its operator enrols it with "
-            f"`oodida keys enrol {card} --into DIRECTORY`"
+            f"the cloud does not know {who}{mark}; its operator enrols it with "
+            f"`oodida keys enrol {card} --into DIRECTORY`, unless it was revoked, which is for "
+            "good: then `oodida keys create` makes new ones to enrol"
         )
     if event.kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and event.value == _MECHANISM_MISMATCH:
         if keys is None:

@@ -15,7 +15,7 @@ from agent.check.finding import Finding, screen
 from agent.config import AgentConfig
 from hw import CanConfig
 from user_lib.contract.clock import SECOND
-from user_lib.wire.keyring import enrol
+from user_lib.wire.enrolment import enrol
 from user_lib.wire.keys import create_keys, write_keys
 
 CAN0 = CanConfig(interface="socketcan", channel="can0")

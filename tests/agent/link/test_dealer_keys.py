@@ -14,7 +14,8 @@ from cloud.config import Bounds
 from cloud.doorman import Doorman
 from cloud.router import Router
 from user_lib.contract.clock import SystemClock
-from user_lib.wire.keyring import Keyring, enrol
+from user_lib.wire.enrolment import enrol
+from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import Keys, LinkKeys, create_keys
 
 CLOUD = create_keys("cloud", "cloud")
