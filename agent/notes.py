@@ -147,7 +147,7 @@ def trusted(before: Iterable[Card], after: Iterable[Card], unix_ns: int) -> tupl
 
 def rules(event: str, policy: str, detail: str, unix_ns: int) -> Entry:
     """An agent begins by these rules, or goes on by others, or kept those it had."""
-    return Entry(at=stamp(unix_ns), event=event, policy=policy, detail=detail)
+    return Entry(at=stamp(unix_ns), event=event, policy=policy, detail=detail[:4000])
 
 
 def _signals(spec: Assignment) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from agent import notes
-from agent.policy import Held, Policy, Refusal, check_code, digest
+from agent.policy import Held, Policy, Refusal, changes, check_code, digest
 from agent.store import EndTask, Kept, Note, Retract, SaveSlot, SaveTask, Store, Tell
 from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
@@ -78,14 +78,17 @@ class Orders:
 
     def renew(self, rules: Rules, dbc_hash: str, now: Now) -> None:
         """Take other rules and databases: a task that they do not allow ends, saying so."""
+        changed = changes(self._rules.policy, rules.policy)
         self._rules = rules
-        self.note("rules", "read again", now)
+        self.note("rules", f"read again: {'; '.join(changed) or 'unchanged'}", now)
+        for words in changed or ("unchanged",):
+            log.info("policy: %s", words)
         self._identity = replace(self._identity, dbc_hash=dbc_hash)
         analysts = dict(self.table.analysts())
         for assignment_id, spec in self.table.specs.items():
             refusal = self._refusal(analysts[assignment_id], spec, Held())
             if refusal is not None:
-                log.warning("task %s can no longer run: %s", assignment_id, refusal.detail)
+                log.warning("task %s ends: %s: %s", assignment_id, refusal.reason, refusal.detail)
                 self._keep_here(assignment_id, analysts[assignment_id], refusal, now)
                 over = over_by(refusal)
                 self.table.give(assignment_id, over, now)

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,6 @@ __all__ = ["findings", "main"]
 
 FIT, UNFIT = 0, 1
 USUAL = Path("/etc/oodida/agent.yaml")
-SERVICE_SOCKET = Path("/run/oodida/sandbox.sock")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +57,8 @@ def _socket(given: argparse.Namespace) -> str:
     """Return the sandbox's socket: the one given, or the service's where it is the vehicle's."""
     if given.sandbox_socket is not None:
         return str(given.sandbox_socket)
-    return str(SERVICE_SOCKET) if given.config == USUAL and SERVICE_SOCKET.exists() else ""
+    service = machine.SERVICE_SOCKET
+    return str(service) if given.config == USUAL and service.exists() else ""
 
 
 def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[Finding]:
@@ -82,17 +82,13 @@ def findings(path: Path, seconds: float, sandbox_socket: str = "") -> Iterator[F
     yield found
     clock = SystemClock()
     yield from _buses(config.sources or profile.sources, catalog, seconds, clock)
-    checks: tuple[Callable[[], Finding], ...] = (
-        lambda: machine.clock_state(clock),
-        lambda: cloud_link.keys(config),
-        lambda: cloud_link.reachability(config),
-        lambda: machine.sandbox(config),
-        lambda: machine.disk(config),
-        lambda: owner.policy(config, names),
-        machine.service,
-    )
-    for check in checks:
-        yield check()
+    yield machine.clock_state(clock)
+    yield cloud_link.keys(config)
+    yield cloud_link.reachability(config)
+    yield from machine.sandbox(config)
+    yield machine.disk(config)
+    yield owner.policy(config, names)
+    yield machine.service()
 
 
 def _at_fault(error: OodidaError, path: Path) -> Path:

@@ -5,21 +5,32 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.check.finding import Finding
 from agent.config import AgentConfig
-from agent.sandbox import Job, Sandbox, SandboxConfig, SandboxUnavailable, check, window_of
+from agent.sandbox import (
+    Job,
+    Outcome,
+    Sandbox,
+    SandboxConfig,
+    SandboxUnavailable,
+    check,
+    window_of,
+)
 from agent.store.database import FILE
 from agent.wall import synchronised
 from user_lib.contract.clock import SECOND, Clock
 
-__all__ = ["clock_state", "disk", "sandbox", "service"]
+__all__ = ["SERVICE_SOCKET", "clock_state", "disk", "sandbox", "service", "tasks"]
 
 EARLIEST_NS = 1_735_689_600 * SECOND
 """2025-01-01: a clock before this was never set."""
 SPARE_MB = 100.0
 SYSTEMCTL_TIMEOUT_S = 5.0
+SERVICE_SOCKET = Path("/run/oodida/sandbox.sock")
+CONTROLLERS = ("memory", "pids", "cpu")
 STATE = Path("/var/lib/oodida")
 TRIAL = "def custom(xs):\n    return float(xs.sum())\n"
 
@@ -73,8 +84,8 @@ def _waiting(state: Path) -> int:
     return int(count)
 
 
-def sandbox(config: AgentConfig) -> Finding:
-    """Start a sandbox as the agent does, and run a module in it."""
+def sandbox(config: AgentConfig) -> tuple[Finding, ...]:
+    """Start a sandbox as the agent does, run a module in it, and see what bounds a task there."""
     level = config.policy.sandbox
     try:
         with Sandbox(SandboxConfig(level=level, socket=config.sandbox_socket, spares=0)) as made:
@@ -82,12 +93,18 @@ def sandbox(config: AgentConfig) -> Finding:
             problem = made.problem
             job = Job(half="onboard", method="custom", source=TRIAL, window=window_of([1.0, 2.0]))
             outcome = made.run(job)
+            bounds = tasks(made.bounded, made.unbounded, in_service=bool(config.sandbox_socket))
     except SandboxUnavailable as error:
-        return Finding(
-            "sandbox", "fail", str(error), "systemctl start oodida-sandbox.socket; its log says why"
-        )
+        fix = "systemctl start oodida-sandbox.socket; its log says why"
+        return (Finding("sandbox", "fail", str(error), fix),)
     if problem:
-        return Finding("sandbox", "fail", f"custom code is refused: {problem}", _advice(config))
+        words = f"custom code is refused: {problem}"
+        return (Finding("sandbox", "fail", words, _advice(config)),)
+    return _trial(config, outcome), bounds
+
+
+def _trial(config: AgentConfig, outcome: Outcome) -> Finding:
+    level = config.policy.sandbox
     if outcome.value != 3.0:
         words = " ".join(f"{outcome.status} {outcome.reason} {outcome.detail}".split())
         return Finding("sandbox", "fail", f"a trial failed: {words}", "report this")
@@ -97,6 +114,37 @@ def sandbox(config: AgentConfig) -> Finding:
             "sandbox", "warn", f"level {level}, {where}", "policy.sandbox: full, if the kernel can"
         )
     return Finding("sandbox", "ok", f"level {level}, {where}, a trial took {outcome.wall_s:.2f} s")
+
+
+def tasks(bounded: Sequence[str], unbounded: str, *, in_service: bool) -> Finding:
+    """Say what keeps one task from the memory and the processor of everything else.
+
+    ``bounded`` are the controllers of the cgroup that each task gets, ``unbounded`` is why there is
+    none; ``in_service`` tells whether tasks run in a unit of their own.
+    """
+    missing = [name for name in CONTROLLERS if name not in bounded]
+    if not missing:
+        words = f"each in a cgroup of its own: {', '.join(bounded)}"
+        return Finding("tasks", "ok", words)
+    if bounded:
+        found = f"each in a cgroup of its own, which does not bound {', '.join(missing)}"
+    else:
+        found = (
+            "resource limits bound each process of a task, but no cgroup all of them together: "
+            f"{unbounded or 'none is delegated'}"
+        )
+    if not in_service:
+        fix = (
+            "systemctl enable --now oodida-sandbox.socket, and start the agent as "
+            f"oodida-agent.service or with sandbox_socket: {SERVICE_SOCKET}"
+        )
+    else:
+        fix = (
+            f"Delegate={' '.join(CONTROLLERS)} in oodida-sandbox@.service; where "
+            "/sys/fs/cgroup/cgroup.controllers lacks one, boot with cgroup_enable=memory, "
+            "systemd.unified_cgroup_hierarchy=1"
+        )
+    return Finding("tasks", "warn", found, fix)
 
 
 def _advice(config: AgentConfig) -> str:

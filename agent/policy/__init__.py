@@ -10,6 +10,7 @@ from agent.policy.admission import (
 )
 from agent.policy.allowance import Allowance
 from agent.policy.budgets import Account
+from agent.policy.changes import changes
 from agent.policy.checking import check_rules, digest, idle_patterns
 from agent.policy.rights import Analyst, Right
 from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule
@@ -28,6 +29,7 @@ __all__ = [
     "SignalRule",
     "admit",
     "cap",
+    "changes",
     "check_code",
     "check_rules",
     "digest",

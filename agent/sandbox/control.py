@@ -64,6 +64,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     problem: str = ""
     bounded: tuple[str, ...] = ()
     """The controllers of the cgroup that each worker gets; none where none is delegated."""
+    unbounded: str = ""
+    """Why workers get no cgroup of their own; empty when they do."""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

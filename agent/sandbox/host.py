@@ -131,7 +131,7 @@ class _Zygote:
         self._control.settimeout(None)
         if not isinstance(hello, Hello) or hello.threads != 1:
             raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
-        self.bounded = hello.bounded
+        self.bounded, self.unbounded = hello.bounded, hello.unbounded
         return hello.problem
 
 
@@ -174,6 +174,12 @@ class Sandbox:
         """The cgroup controllers that bound each worker; empty where none is delegated."""
         zygote = self._zygote
         return zygote.bounded if zygote else ()
+
+    @property
+    def unbounded(self) -> str:
+        """Why workers get no cgroup of their own; empty when they do."""
+        zygote = self._zygote
+        return zygote.unbounded if zygote else ""
 
     @property
     def running(self) -> int:

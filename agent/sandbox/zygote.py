@@ -251,14 +251,15 @@ def main(control_fd: int) -> None:
     gc.collect()
     gc.freeze()
     delegated = Delegated.claim(rlimits.TASKS_APART)
-    claimed = delegated if isinstance(delegated, Delegated) else None
+    claimed, why_not = (delegated, "") if isinstance(delegated, Delegated) else (None, delegated)
     try:
         _move(setup.confinement, agent, sees_cgroups=claimed is not None)
     except OSError as error:
         agent.send(control.encode(Hello(threads, f"this machine refuses a layer: {error}")))
         return
     linux.reap_orphans()
-    agent.send(control.encode(Hello(threads, bounded=claimed.controllers if claimed else ())))
+    bounded = claimed.controllers if claimed else ()
+    agent.send(control.encode(Hello(threads, bounded=bounded, unbounded=why_not)))
     _Zygote(agent, ground, claimed).serve()
 
 

@@ -46,6 +46,28 @@ def test_a_question_is_answered_with_prometheus_text(server: MetricsServer, path
     assert f"Content-Length: {len(body)}".encode() in head
 
 
+@pytest.mark.parametrize("asked", ["/metrics", "/metrics?name[]=a"])
+def test_only_the_metrics_are_at_their_path(server: MetricsServer, path: str, asked: str) -> None:
+    assert ask(path, f"GET {asked} HTTP/1.1\r\n\r\n".encode()).endswith(b"a_total 3.0\n")
+
+
+@pytest.mark.parametrize("asked", ["/metric", "/metrics/", "/../etc/passwd", "metrics", ""])
+def test_another_path_is_not_found(server: MetricsServer, path: str, asked: str) -> None:
+    answer = ask(path, f"GET {asked} HTTP/1.1\r\n\r\n".encode())
+
+    assert answer.startswith(b"HTTP/1.0 404 Not Found")
+    assert b"a_total" not in answer
+    assert b"/metrics" in answer
+
+
+def test_the_root_says_where_the_metrics_are(server: MetricsServer, path: str) -> None:
+    answer = ask(path, b"GET / HTTP/1.1\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.0 200 OK")
+    assert b"/metrics" in answer
+    assert b"a_total" not in answer
+
+
 def test_what_is_no_question_does_not_stop_the_next_one(server: MetricsServer, path: str) -> None:
     assert ask(path, b"POST / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 405")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:

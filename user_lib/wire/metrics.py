@@ -30,6 +30,7 @@ REQUEST_BYTES = 4096
 PATIENCE_S = 2.0
 """How long one question may take; the next one waits for it."""
 MODE = 0o660
+METRICS = b"/metrics"
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -143,12 +144,21 @@ class MetricsServer:
             if not part:
                 return
             asked += part
-        if asked.startswith(b"GET "):
-            status, body = "200 OK", self._render()
-        else:
-            status, body = "405 Method Not Allowed", b"ask with GET\n"
+        status, body = self._reply(asked.partition(b"\r\n")[0])
         head = (
             f"HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         connection.sendall(head.encode() + body)
+
+    def _reply(self, request: bytes) -> tuple[str, bytes]:
+        """Return status and body for the first line of a question."""
+        method, _, rest = request.partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        if method != b"GET":
+            return "405 Method Not Allowed", b"ask with GET\n"
+        if path == METRICS:
+            return "200 OK", self._render()
+        if path == b"/":
+            return "200 OK", b"the metrics of this process are at /metrics\n"
+        return "404 Not Found", b"there is only /metrics\n"

@@ -202,10 +202,40 @@ def test_a_disk_without_room_for_the_outbox_fails(tmp_path: Path) -> None:
 def test_an_absent_sandbox_service_is_named(tmp_path: Path) -> None:
     config = AgentConfig(profile="compact", sandbox_socket=str(tmp_path / "nobody"))
 
-    found = machine.sandbox(config)
+    (found,) = machine.sandbox(config)
 
     assert found.level == "fail"
     assert "oodida-sandbox.socket" in found.fix
+
+
+def test_tasks_that_share_a_cgroup_with_all_else_are_told_with_the_reason() -> None:
+    """Beside this process, whose cgroup is none that the sandbox could divide."""
+    sandbox, tasks = machine.sandbox(AgentConfig(profile="compact"))
+
+    assert sandbox.level != "fail"
+    assert (tasks.name, tasks.level) == ("tasks", "warn")
+    assert "no cgroup all of them together: " in tasks.found
+    assert not tasks.found.endswith("none is delegated")
+    assert "oodida-sandbox.socket" in tasks.fix
+
+
+@pytest.mark.parametrize(
+    ("bounded", "why", "level", "found", "fix"),
+    [
+        (("memory", "pids", "cpu"), "", "ok", "own: memory, pids, cpu", ""),
+        (("memory", "pids"), "", "warn", "does not bound cpu", "Delegate=memory pids cpu"),
+        ((), "controllers memory are not delegated", "warn", "controllers memory", "Delegate="),
+    ],
+)
+def test_a_service_is_judged_by_the_cgroups_that_its_tasks_get(
+    bounded: tuple[str, ...], why: str, level: str, found: str, fix: str
+) -> None:
+    finding = machine.tasks(bounded, why, in_service=True)
+
+    assert finding.level == level
+    assert found in finding.found
+    assert fix in finding.fix
+    assert bool(fix) == bool(finding.fix)
 
 
 def test_a_rolled_back_upgrade_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,30 @@ def test_a_reload_ends_what_became_forbidden_and_a_mistake_changes_nothing(owner
     assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "speed-is-mine")
 
 
+def test_a_reload_logs_what_changed_in_the_rules_and_which_of_them_ended_a_task(
+    owner: Owner,
+) -> None:
+    gps = {"rule": "gps", "match": ["Vehicle.*"], "may": "raw"}
+    owner.begins({"otherwise": "raw", "signals": [gps]})
+    owner.assign("job-1")
+    owner.answers("job-1")
+
+    owner.reloads({"otherwise": "raw", "signals": [gps]})
+    owner.until_log("policy: unchanged")
+    owner.reloads({**FORBID, "max_tasks": 3})
+    owner.ends("job-1")
+
+    for words in (
+        "policy: signal rule gps removed",
+        "policy: signal rule speed-is-mine added",
+        "policy: max_tasks 3, was 64",
+        "task job-1 ends: signal_forbidden: rule speed-is-mine",
+    ):
+        assert words in owner.agent.log
+    audit = next((owner.file.parent / "state" / "audit").glob("*")).read_text()
+    assert "read again: signal rule gps removed; signal rule speed-is-mine added" in audit
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_never_sent(
     owner: Owner, killed: bool
