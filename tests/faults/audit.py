@@ -1,5 +1,6 @@
 """The laws, read from the ledger, the analyst's files and what was seen in the outboxes."""
 
+import hashlib
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -8,8 +9,10 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from tests.faults.asker import letter_of
 from tests.faults.campaign import Campaign
 from tests.faults.reader import read_kept
+from user_lib.contract.content import unpack_body
 from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed
 from user_lib.contract.states import JOB_ENDS
 from user_lib.verification import Verification
@@ -22,6 +25,11 @@ ITEM = Result | RoundClosed | JobChanged
 
 class Audit:
     """What is on disk after a campaign."""
+
+    compared = 0
+    """Results whose value was compared with their code."""
+    learned = 0
+    """Results of the feedback job that go on from the round before."""
 
     def __init__(self, ledger: Path) -> None:
         with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
@@ -44,6 +52,16 @@ class Audit:
                     " JOIN assignments ON assignments.id = members.assignment"
                 )
             }
+            self.letters = {
+                version: letter_of(source)
+                for version, source in db.execute("SELECT version, source FROM code_versions")
+            }
+            self.contents: dict[str, bytes] = {}
+            for digest, data in db.execute(
+                "SELECT digest, data FROM contents JOIN chunks ON chunks.content = contents.id"
+                " WHERE whole ORDER BY number"
+            ):
+                self.contents[digest] = self.contents.get(digest, b"") + data
             self.events: dict[str, list[Event]] = {}
             for job, seq, body in db.execute(
                 "SELECT assignment_id, seq, body FROM events"
@@ -110,14 +128,44 @@ class Audit:
                         late = before.get((item.round, vehicle))
                         assert late is False, f"{job} round {item.round}: {vehicle} counts wrongly"
 
+    def check_values(self) -> int:
+        """A result is what the code made of which it tells; return how many were compared."""
+        compared = 0
+        for item in (e.item for events in self.events.values() for e in events):
+            if not isinstance(item, Result) or item.status != "ok" or item.method != "custom":
+                continue
+            value, letter = item.value, self.letters[item.code_version]
+            if item.payload is not None:
+                body = self.contents[item.payload.digest]
+                assert hashlib.sha256(body).hexdigest() == item.payload.digest
+                value = unpack_body(body).value
+            if isinstance(value, str):
+                assert set(value) == {letter}, f"{item.iteration} of {item.vehicle_id}: {letter}"
+                compared += 1
+        return compared
+
+    def check_learning(self, job: str) -> int:
+        """Each result of a feedback job goes on from the newest round with a value before it."""
+        results = [e.item for e in self.events[job] if isinstance(e.item, Result)]
+        rounds = [e.item for e in self.events[job] if isinstance(e.item, RoundClosed)]
+        values = {r.round: r.groups[0].value for r in rounds if r.groups and not r.groups[0].error}
+        good = [r for r in results if r.status == "ok"]
+        for result in good:
+            before = [number for number in values if number < result.iteration]
+            wanted = 1.0 + (values[max(before)] if before else 0.0)
+            assert result.value == wanted, f"{result.iteration} of {result.vehicle_id}: {wanted}"
+        return len(good)
+
 
 def audited(campaign: Campaign) -> Audit:
     """Return what a campaign left, once all laws were found to hold."""
-    audit = Audit(campaign.folder / "ledger.sqlite")
+    audit = Audit(campaign.ledger)
     audit.check_vehicles(campaign.seen, campaign.destroyed)
     audit.check_streams({job.id: campaign.kept(job.id) for job in campaign.jobs})
     audit.check_rounds()
     audit.check_verified(campaign.verified, campaign.destroyed)
+    audit.compared = audit.check_values()
+    audit.learned = audit.check_learning(campaign.job("learning"))
     return audit
 
 

@@ -2,14 +2,14 @@
 
 Vehicles speak through a relay of bytes and one of messages, the analyst through the first kind.
 With ``keys`` nobody can look into a message, so there is no relay of those; in exchange the analyst
-verifies everything in the end. What a vehicle commits is read from its own state file all the time,
-beside the agent.
+verifies everything in the end. With ``disks`` each vehicle and the cloud has a small one of its
+own. What a vehicle commits is read from its own state file all the time, beside the agent. What
+happens is in `tests.faults.troubles`.
 """
 
 import logging
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -17,30 +17,42 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import msgspec
+import yaml
 
+from tests.faults.asker import code_of, large
 from tests.faults.byte_link import ByteLink
-from tests.faults.damage import damage_header, damage_page
-from tests.faults.message_link import MessageLink, Mood
+from tests.faults.disk import Disk
+from tests.faults.message_link import MessageLink
+from tests.faults.outbox import epoch_of, is_empty, results_in
 from user_lib.contract.errors import LinkError, OodidaError
-from user_lib.contract.messages import Result
+from user_lib.contract.states import JOB_ENDS
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
+from user_lib.fleet import Fleet, connect
 from user_lib.job import Job
 from user_lib.verification import Verification
+from user_lib.wire.keyring import enrol
+from user_lib.wire.keys import load_keys
 
-__all__ = ["Campaign"]
+__all__ = ["CLOUD", "GUEST", "VEHICLES", "Campaign"]
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = Path(__file__).parent / "set_clock"
-MOST_DAMAGED = 3
 VEHICLES = ("compact-1", "wagon-1", "wagon-2")
+CLOUD = "cloud"
+ANALYST = "tester"
+GUEST = "guest"
+"""An analyst who is trusted for a while."""
 SETTLE_S = 120.0
+VEHICLES_DISK_MB = 24
+CLOUDS_DISK_MB = 2000
+LARGE_BYTES = 400_000
 MEAN = {
     "signals": ["Vehicle.Speed"],
     "window": {"seconds": 2},
@@ -50,15 +62,15 @@ MEAN = {
     "quorum": 0.3,
     "deadline_s": 2,
 }
-BULKY = "def custom(xs):\n    return 'x' * 60000\n"
-"""Fills an outbox of 1 MB within seconds."""
-FEEDBACK = {"feedback": True, "deadline_s": 20, "onboard": "mean", "offboard": "mean"}
+BULKY = {"onboard": "custom", "onboard_params": {"size": 60_000}, "offboard": "collect"}
+"""Fills an outbox of 4 MB within a long tunnel."""
+FEEDBACK = {"feedback": True, "deadline_s": 20, "offboard": "mean"}
 
 
 class Campaign:
-    """Three agents, a cloud, an analyst that reads three jobs; `trouble`, then `settle`."""
+    """Three agents, a cloud, an analyst that reads five jobs; `trouble`, then `settle`."""
 
-    def __init__(self, folder: Path, seed: int, *, keys: bool = False) -> None:
+    def __init__(self, folder: Path, seed: int, *, keys: bool = False, disks: bool = False) -> None:
         self.folder, self.random, self.keys = folder, random.Random(seed), keys
         folder.mkdir(parents=True, exist_ok=True)
         self._environ = {"OODIDA_FAULTS_CLOCKS": str(folder), "PYTHONPATH": str(CLOCK)}
@@ -69,8 +81,19 @@ class Campaign:
         """(assignment, vehicle, epoch, iteration) of every result that was seen in an outbox."""
         self.destroyed: set[tuple[str, str]] = set()
         """(vehicle, epoch) of every state file that was damaged: what it owed is gone with it."""
-        self._down: dict[str, float] = {}
-        self.local = LocalFleet(folder, [], cloud_config={"lease_s": 2.0}, insecure=not keys)
+        self.down: dict[str, float] = {}
+        """Who was killed, and when it is to be started again."""
+        self.disks: dict[str, Disk] = {}
+        if disks:
+            self.disks = {v: Disk(folder / f"{v}.disk", mb=VEHICLES_DISK_MB) for v in VEHICLES}
+            self.disks[CLOUD] = Disk(folder / "cloud.disk", mb=CLOUDS_DISK_MB)
+        self.ledger = self._place_of(CLOUD) / "ledger.sqlite"
+        config = {
+            "lease_s": 2.0,
+            "ledger": str(self.ledger),
+            "contents": {"reserve_mb": 1.0},
+        }
+        self.local = LocalFleet(folder, [], cloud_config=config, insecure=not keys)
         self.local.start_cloud()
         self.messages = MessageLink(self.local.endpoint, seed)
         relayed = self.local.endpoint if keys else self.messages.endpoint
@@ -82,255 +105,200 @@ class Campaign:
         self.verified: dict[str, Verification] = {}
         """With keys: what the analyst could verify in the end, by job."""
         self.readers: dict[str, subprocess.Popen[bytes]] = {}
-        self._fleet = self.local.connect("tester")
+        self.askers: list[subprocess.Popen[bytes]] = []
+        self._fleet = self.connect(ANALYST)
 
     def _add(self, name: str, seed: int) -> None:
         car = simulated(name, name.partition("-")[0], seed=seed, speed=6.0)
-        config = {"cloud": self.bytes.endpoint, "outbox_mb": 1.0}
-        vehicle = LocalVehicle(name, car.profile, car.sources, config)
-        self.local.vehicles[name] = vehicle
+        state = str(self._place_of(name) / f"{name}.state")
+        config = {"cloud": self.bytes.endpoint, "outbox_mb": 4.0, "state_dir": state}
+        self.local.vehicles[name] = LocalVehicle(name, car.profile, car.sources, config)
         self.local.start_agent(name)
+        self.pin(name)
+
+    def _place_of(self, name: str) -> Path:
+        return self.disks[name].path if name in self.disks else self.folder
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for reader in self.readers.values():
-            reader.kill()
-            reader.wait()
+        for process in (*self.readers.values(), *self.askers):
+            process.kill()
+            process.wait()
         self._fleet.close()
         for variable, value in self._environ_before.items():
             if value is None:
                 del os.environ[variable]
             else:
                 os.environ[variable] = value
-        for name in (*VEHICLES, "cloud"):
+        for name in (*VEHICLES, CLOUD):
             with suppress(ProcessLookupError):
-                self._signal(name, signal.SIGCONT)
+                self.signal(name, signal.SIGCONT)
         self.local.close()
         for link in (self.desk, self.bytes, self.messages):
             link.close()
+        if exc[0] is None:
+            for disk in self.disks.values():
+                disk.close()
+
+    # --- who is who ------------------------------------------------------------------------------
+
+    def connect(self, user: str) -> Fleet:
+        """Return the fleet as an analyst sees it, by a good link."""
+        if self.local.keys is None:
+            return self.local.connect(user)
+        keys = {**self.local.keys.for_user(user), "vehicles": str(self.pinned)}
+        return connect(self.local.endpoint, timeout_s=30.0, keys=keys)
+
+    @property
+    def pinned(self) -> Path:
+        """Where analysts have all cards that the vehicles ever had."""
+        return self.folder / "pinned"
+
+    def pin(self, name: str) -> None:
+        """Let analysts know the present key of a vehicle."""
+        if self.local.keys is not None:
+            self.pinned.mkdir(exist_ok=True)
+            enrol(load_keys(Path(self.local.keys.for_vehicle(name)["own"])).card, self.pinned)
+
+    def environ_of(self, user: str) -> dict[str, str]:
+        """Return the environment in which a program is an analyst, by a bad link of its own."""
+        if self.local.keys is None:
+            insecure = {"OODIDA_USER": user, "OODIDA_INSECURE": "1"}
+            return {**os.environ, "OODIDA_CLOUD": self.desk.endpoint, **insecure}
+        keys = {**self.local.keys.for_user(user), "vehicles": str(self.pinned)}
+        config = self.folder / f"{user}.analyst.yaml"
+        config.write_text(yaml.safe_dump({"cloud": self.desk.endpoint, "keys": keys}))
+        return {**os.environ, "OODIDA_CONFIG": str(config)}
 
     # --- the work --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Submit the jobs and let the analyst read along."""
         self.local.wait_online(self._fleet)
-        self._fleet.update_code(BULKY)
+        self._fleet.update_code(code_of("a"))
         self.jobs = [
-            self._fleet.assign({**MEAN, "name": "rounds"}),
-            self._fleet.assign(
-                {**MEAN, "name": "bulky", "onboard": "custom", "offboard": "collect", "priority": 1}
-            ),
-            self._fleet.assign({**MEAN, **FEEDBACK, "name": "feedback"}),
+            self._fleet.assign(spec)
+            for spec in (
+                {**MEAN, "name": "rounds"},
+                {**MEAN, **BULKY, "name": "bulky", "priority": 1},
+                {**MEAN, **FEEDBACK, "name": "feedback"},
+                {**MEAN, **FEEDBACK, "name": "learning", "onboard": "custom"},
+                large(LARGE_BYTES),
+            )
         ]
         for job in self.jobs:
-            self._read(job.id)
+            self.read(job.id)
+
+    def job(self, name: str) -> str:
+        """Return the id of one of the jobs."""
+        return next(job.id for job in self.jobs if job.spec.name == name)
 
     def kept(self, job_id: str) -> Path:
         """Where the analyst keeps a job's events."""
         return self.folder / f"{job_id}.events"
 
     def state_of(self, vehicle: str) -> Path:
-        return self.folder / f"{vehicle}.state" / "state.db"
+        return self._place_of(vehicle) / f"{vehicle}.state" / "state.db"
 
-    def _read(self, job_id: str) -> None:
-        command = [sys.executable, "-m", "tests.faults.reader", job_id, str(self.kept(job_id))]
-        with (self.folder / "readers.log").open("ab") as errors:
-            self.readers[job_id] = subprocess.Popen(
-                command, cwd=ROOT, stderr=errors, env={**os.environ, **self._reading_as()}
+    def read(self, job_id: str) -> None:
+        """Start the process that reads a job, from where it was."""
+        arguments = ["tests.faults.reader", job_id, str(self.kept(job_id))]
+        self.readers[job_id] = self._program(ANALYST, arguments)
+
+    def ask(self, user: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a process of an analyst that changes something."""
+        asker = self._program(user, ["tests.faults.asker", *arguments])
+        self.askers.append(asker)
+        return asker
+
+    def _program(self, user: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "analysts.log").open("ab") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                stderr=errors,
+                env=self.environ_of(user),
             )
 
-    def _reading_as(self) -> dict[str, str]:
-        """Return the variables by which a reader connects, through its own bad link."""
-        if self.local.keys is None:
-            insecure = {"OODIDA_USER": "tester", "OODIDA_INSECURE": "1"}
-            return {"OODIDA_CLOUD": self.desk.endpoint, **insecure}
-        config = self.local.keys.write_config("tester", self.desk.endpoint)
-        return {"OODIDA_CONFIG": str(config)}
+    # --- time passes -----------------------------------------------------------------------------
 
-    # --- the trouble -----------------------------------------------------------------------------
-
-    def trouble(self, seconds: float) -> None:
+    def trouble(self, seconds: float, troubles: list[Callable[["Campaign"], None]]) -> None:
         """Let bad things happen, one after the other, for so long."""
         until = time.monotonic() + seconds
-        troubles: list[Callable[[], None]] = [
-            self._kill_agent,
-            self._kill_agent,
-            self._stop_agent,
-            self._kill_cloud,
-            self._stop_cloud,
-            self._kill_reader,
-            self._stop_reader,
-            self._set_clock,
-            self._set_clock,
-            self._damage_outbox,
-            self._damage_ledger,
-            self._bad_link,
-            self._bad_link,
-            self._tunnel,
-            self._fill_disk,
-        ]
         while time.monotonic() < until:
             trouble = self.random.choice(troubles)
-            log.info("%s", trouble.__name__.strip("_"))
-            self.happened[trouble.__name__.strip("_")] += 1
-            trouble()
-            self._pass(self.random.uniform(0.2, 2.0))
+            log.info("%s", trouble.__name__)
+            self.happened[trouble.__name__] += 1
+            trouble(self)
+            self.wait(self.random.uniform(0.2, 2.0))
 
-    def _pass(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Let time pass; what vehicles commit meanwhile is noted, who is down is started again."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for name in VEHICLES:
-                self._note(name)
+                self.note(name)
             self._start_due()
             self._start_damaged()
             time.sleep(0.05)
 
-    def _start_due(self) -> None:
-        for name, due in list(self._down.items()):
-            if time.monotonic() >= due:
-                del self._down[name]
-                self._start(name)
+    def note(self, name: str) -> None:
+        """Note what a vehicle has in its outbox."""
+        with suppress(sqlite3.Error, ValueError):  # of a page that was damaged
+            self.seen |= results_in(self.state_of(name), name)
 
-    def _start_damaged(self) -> None:
-        """Start an agent again that found the damage only as it ran, as a service manager does."""
-        for name in {vehicle for vehicle, _ in self.destroyed} - self._down.keys():
-            if not self.local.is_running(name):
-                log.info("%s ended, finding its state damaged", name)
-                self._start(name)
+    def is_up(self, name: str) -> bool:
+        """Whether a process runs, and nobody is about to start it again."""
+        return name not in self.down and self.local.is_running(name)
 
-    def _start(self, name: str) -> None:
-        if name == "cloud":
-            self.local.start_cloud()
-        elif name in VEHICLES:
-            self.local.start_agent(name)
-        else:
-            self._read(name)
-
-    def _any_vehicle(self) -> str:
-        return self.random.choice(VEHICLES)
-
-    def _kill_agent(self) -> None:
-        name = self._any_vehicle()
-        if name not in self._down:
-            self.local.kill(name)
-            self._note(name)
-            self._down[name] = time.monotonic() + self.random.uniform(0.0, 4.0)
-
-    def _kill_cloud(self) -> None:
-        if "cloud" not in self._down:
-            self.local.kill("cloud")
-            self._down["cloud"] = time.monotonic() + self.random.uniform(0.0, 4.0)
-
-    def _kill_reader(self) -> None:
-        job_id = self.random.choice(list(self.readers))
-        if job_id not in self._down:
-            self.readers[job_id].kill()
-            self.readers[job_id].wait()
-            self._down[job_id] = time.monotonic() + self.random.uniform(0.0, 2.0)
-
-    def _stop_agent(self) -> None:
-        self._hold(self._any_vehicle())
-
-    def _stop_cloud(self) -> None:
-        self._hold("cloud")
-
-    def _hold(self, name: str) -> None:
-        """Stop a process for a while, longer than its lease at times."""
-        if name in self._down:
-            return
-        self._signal(name, signal.SIGSTOP)
-        self._pass(self.random.uniform(0.2, 4.0))
-        self._signal(name, signal.SIGCONT)
-
-    def _stop_reader(self) -> None:
-        """Stop the analyst amid what it reads, longer than the cloud holds a question at times."""
-        job_id = self.random.choice(list(self.readers))
-        reader = self.readers[job_id]
-        if job_id in self._down or reader.poll() is not None:
-            return
-        reader.send_signal(signal.SIGSTOP)
-        self._pass(self.random.uniform(0.2, 6.0))
-        reader.send_signal(signal.SIGCONT)
-
-    def _set_clock(self) -> None:
-        """Set the wall clock of a machine hours off, while it runs or is being restarted."""
-        name = self.random.choice((*VEHICLES, "cloud"))
-        hours = self.random.choice([-30, -5, -1, 0, 1, 5, 30])
-        (self.folder / f"{name}.clock").write_text(str(hours * 3600))
-
-    def _damage_outbox(self) -> None:
-        """Cut a vehicle's power and damage a page of its state: it begins a new epoch."""
-        name = self._any_vehicle()
-        if name in self._down or self.happened["damage_outbox"] > MOST_DAMAGED:
-            return
+    def kill(self, name: str, down_s: float = 0.0) -> None:
+        """Cut the power of the cloud or a vehicle for a while."""
         self.local.kill(name)
-        self._note(name)
-        with closing(_reading(self.state_of(name))) as db:
-            (epoch,) = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        self.destroyed.add((name, epoch))
-        damage_page(self.state_of(name), self.random)
-        self._down[name] = time.monotonic()
+        if name in VEHICLES:
+            self.note(name)
+        self.down[name] = time.monotonic() + down_s
 
-    def _damage_ledger(self) -> None:
-        """Cut the cloud's power and damage its ledger: it must not start before that is mended."""
-        if "cloud" in self._down or not self.local.is_running("cloud"):
-            return
-        self.local.kill("cloud")
-        ledger = self.folder / "ledger.sqlite"
-        kept = {path: path.read_bytes() for path in self.folder.glob("ledger.sqlite*")}
-        damage_header(ledger, self.random)
-        try:
-            self.local.start_cloud()
-        except LinkError:
-            self.happened["refused_damaged_ledger"] += 1
-            self.local.stop("cloud")
+    def start(self, name: str) -> bool:
+        """Start a process now; False when a cloud refused to start."""
+        self.down.pop(name, None)
+        if name in VEHICLES:
+            self.local.start_agent(name)
+        elif name != CLOUD:
+            self.read(name)
         else:
-            raise AssertionError("the cloud started with a damaged ledger")
-        for path in self.folder.glob("ledger.sqlite*"):
-            path.unlink()
-        for path, content in kept.items():
-            path.write_bytes(content)
-        self._down["cloud"] = time.monotonic()
+            try:
+                self.local.start_cloud()
+            except LinkError:
+                self.local.stop(CLOUD)
+                return False
+        return True
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
+    def signal(self, name: str, number: signal.Signals) -> None:
         if self.local.is_running(name):
             os.kill(self.local.pid(name), number)
 
-    def _bad_link(self) -> None:
-        chance = self.random.random
-        self.messages.mood = Mood(chance() * 0.3, chance() * 0.3, chance() * 0.5, chance() * 3)
-        self.bytes.cuts = self.desk.cuts = self.random.choice([0.0, 0.01, 0.05])
-        self._pass(self.random.uniform(1.0, 5.0))
-        self.messages.calm()
-        self.bytes.calm()
-        self.desk.calm()
+    def _start_due(self) -> None:
+        for name, due in list(self.down.items()):
+            if time.monotonic() >= due and not self.start(name):
+                raise AssertionError(f"the cloud does not start:\n{self.local.log_tail(CLOUD)}")
 
-    def _tunnel(self) -> None:
-        """No link at all; long enough at times for outboxes to overflow."""
-        self.bytes.closed = True
-        self._pass(self.random.uniform(1.0, 12.0))
-        self.bytes.calm()
+    def _start_damaged(self) -> None:
+        """Start an agent again that found the damage only as it ran, as a service manager does."""
+        for name in {vehicle for vehicle, _ in self.destroyed} - self.down.keys():
+            if not self.local.is_running(name):
+                log.info("%s ended, finding its state damaged", name)
+                self.start(name)
 
-    def _fill_disk(self) -> None:
-        """Let no file of a process grow for a while, as on a full disk."""
-        name = self.random.choice((*VEHICLES, "cloud"))
-        if name in self._down or not self.local.is_running(name):
-            return
-        pid, limits = self.local.pid(name), resource.RLIM_INFINITY
-        most = self.random.choice([200_000, 0])  # 0: nothing at all can be written
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, limits))
-        self._pass(self.random.uniform(0.5, 3.0))
-        if self.local.is_running(name):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits, limits))
+    def check_runs(self, name: str) -> None:
+        """A process that meets a bad disk stays; only one that finds its state damaged may end."""
+        if name not in {vehicle for vehicle, _ in self.destroyed}:
+            assert self.local.is_running(name), f"{name} ended:\n{self.local.log_tail(name)}"
 
-    # --- what vehicles say they committed --------------------------------------------------------
-
-    def _note(self, name: str) -> None:
-        with suppress(sqlite3.Error, ValueError):  # of a page that was damaged
-            self.seen |= outbox_of(self.state_of(name), name)
+    def destroy(self, name: str) -> None:
+        """Take it that what a vehicle owes is gone, with its epoch."""
+        self.destroyed.add((name, epoch_of(self.state_of(name))))
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -338,36 +306,44 @@ class Campaign:
         """End all trouble, cancel the jobs, and wait until nobody owes anything."""
         for link in (self.messages, self.bytes, self.desk):
             link.calm()
-        while self._down:
-            self._pass(0.1)
+        while self.down:
+            self.wait(0.1)
         self._eventually(self._all_online, "every vehicle is online")
-        self._pass(3.0)
-        for job in self.jobs:
-            job.cancel()
+        for asker in self.askers:
+            self._eventually(partial(has_ended, asker), "every analyst is done")
+        self.wait(3.0)
+        self._cancel_all()
         self._eventually(self._nothing_owed, "every outbox is empty and every task has ended")
         for job_id, reader in self.readers.items():
-            self._eventually(lambda r=reader: r.poll() is not None, f"{job_id} was read to its end")
+            self._eventually(partial(has_ended, reader), f"{job_id} was read to its end")
         if self.keys:
             self.verified = {job.id: job.verify() for job in self.jobs}
         for name in VEHICLES:
             self.local.stop(name)
-        self.local.stop("cloud")
+        self.local.stop(CLOUD)
+
+    def _cancel_all(self) -> None:
+        for user in (ANALYST, GUEST):
+            with self.connect(user) as fleet:
+                for job in fleet.jobs():
+                    if job.state not in JOB_ENDS:
+                        job.cancel()
 
     def _all_online(self) -> bool:
         return all(v.online for v in self._fleet.vehicles())
 
     def _nothing_owed(self) -> bool:
-        return all(outbox_is_empty(self.state_of(name)) for name in VEHICLES)
+        return all(is_empty(self.state_of(name)) for name in VEHICLES)
 
     def _eventually(self, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + SETTLE_S
         while not self._holds(happened):
             self._start_damaged()
-            dead = [n for n in (*VEHICLES, "cloud") if not self.local.is_running(n)]
+            dead = [n for n in (*VEHICLES, CLOUD) if not self.local.is_running(n)]
             if dead or time.monotonic() > until:
-                tails = "\n".join(self.local.log_tail(n) for n in dead or (*VEHICLES, "cloud"))
+                tails = "\n".join(self.local.log_tail(n) for n in dead or (*VEHICLES, CLOUD))
                 raise AssertionError(f"not: {what}; dead: {dead}\n{tails}")
-            self._pass(0.2)
+            self.wait(0.2)
 
     def _holds(self, happened: Callable[[], bool]) -> bool:
         try:
@@ -376,21 +352,5 @@ class Campaign:
             return False
 
 
-def outbox_of(state: Path, vehicle: str) -> set[tuple[str, str, str, int]]:
-    """Return what is in a vehicle's outbox, read beside its agent."""
-    with closing(_reading(state)) as connection:
-        rows = connection.execute("SELECT item FROM outbox WHERE kind = 0").fetchall()
-    results = (msgspec.msgpack.decode(item, type=Result) for (item,) in rows)
-    return {(r.assignment_id, vehicle, r.epoch, r.iteration) for r in results}
-
-
-def outbox_is_empty(state: Path) -> bool:
-    with closing(_reading(state)) as connection:
-        (left,) = connection.execute(
-            "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM tasks)"
-        ).fetchone()
-    return bool(left == 0)
-
-
-def _reading(state: Path) -> Any:
-    return sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=1)
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
