@@ -15,8 +15,8 @@ from typing import TypeAlias
 from tests.faults.campaign import CLOUD, GUEST, VEHICLES, Campaign
 from tests.faults.damage import damage_header, damage_page
 from tests.faults.message_link import Mood
+from user_lib.wire.enrolment import enrol, revoke
 from user_lib.wire.key_rotation import finish_rotation, start_rotation
-from user_lib.wire.keyring import enrol, revoke
 from user_lib.wire.keys import load_keys
 
 __all__ = ["troubles_of"]
