@@ -187,7 +187,7 @@ class Agent:
             return {**hub.stats(), **slots, **policy, **clock}
 
         self._supervision = Supervision(
-            Notifier(), lambda: hub.pumped_ns, f"{config.vehicle_id}, profile {profile.name}"
+            Notifier(), lambda: hub.slowest, f"{config.vehicle_id}, profile {profile.name}"
         )
         about = About(
             hello=_hello(config, profile, identity, sandbox.problem),

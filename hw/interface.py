@@ -40,6 +40,8 @@ log = logging.getLogger("hw.interface")
 _POLL_S = 0.1
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 5.0
+_CLOSE_S = 2.0
+"""A driver that gives its thread not back for so long is left to the end of the process."""
 _PLAUSIBLE_NS = SECOND
 """A stamp further than this from the time of arrival is not of the wall clock."""
 
@@ -75,6 +77,7 @@ class InterfaceSource:
         self._dropped = self._malformed = self._reconnects = 0
         self._connected = False
         self._stop = threading.Event()
+        self._turned_ns = clock.monotonic_ns()
         bus = self._open_first()
         self._thread = threading.Thread(
             target=self._run, args=(bus,), name=f"can-{name}", daemon=True
@@ -117,13 +120,20 @@ class InterfaceSource:
             ended=self._stop.is_set(),
         )
 
+    @property
+    def turned_ns(self) -> int:
+        """When the thread last came round; see `ThreadedSource.turned_ns`."""
+        return self._turned_ns
+
     def close(self) -> None:
-        """Stop the thread and shut the interface."""
+        """Stop the thread and shut the interface, unless its driver hangs."""
         self._stop.set()
         with self._lock:
             self._lock.notify_all()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
+            if self._thread.is_alive():
+                log.error("CAN interface %s: its driver hangs; it is not closed", self._what)
         self._connected = False
 
     def _open_first(self) -> can.BusABC | None:
@@ -151,6 +161,7 @@ class InterfaceSource:
         """Keep the interface open and drain it, until the source is closed."""
         wait_s = _BACKOFF_FIRST_S
         while not self._stop.is_set():
+            self._turned_ns = self._clock.monotonic_ns()
             try:
                 if bus is None:
                     bus = self._open()
@@ -183,6 +194,7 @@ class InterfaceSource:
     def _drain(self, bus: can.BusABC) -> None:
         """Move frames until nothing has come for a moment, or the source is closed."""
         while not self._stop.is_set():
+            self._turned_ns = self._clock.monotonic_ns()
             message = bus.recv(_POLL_S)
             if message is None:
                 return

@@ -8,7 +8,15 @@ import numpy as np
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 
-__all__ = ["GATHER_S", "HoldingSource", "Source", "SourceEnded", "SourceStats", "Tally"]
+__all__ = [
+    "GATHER_S",
+    "HoldingSource",
+    "Source",
+    "SourceEnded",
+    "SourceStats",
+    "Tally",
+    "ThreadedSource",
+]
 
 GATHER_S = 0.02
 """How long a read lingers after the first frame, so that a busy bus gives few, big batches."""
@@ -134,4 +142,17 @@ class HoldingSource(Source, Protocol):
 
     def now_ns(self) -> int:
         """Return a time that no frame held is younger than; source time, as in the frames."""
+        ...
+
+
+@runtime_checkable
+class ThreadedSource(Source, Protocol):
+    """A live source whose frames are fetched by a thread of its own, which a driver can hold up."""
+
+    @property
+    def turned_ns(self) -> int:
+        """When that thread last came round, by the monotonic clock; it does while frames are few.
+
+        A thread that waits for an interface that is away comes round as well.
+        """
         ...

@@ -4,12 +4,14 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
 from agent.signals.doorbell import Doorbell
 from agent.signals.frame_time import Bitrate
-from agent.signals.intake import Intake
+from agent.signals.intake import Intake, Turn
 from agent.signals.names import SignalNames
 from agent.signals.patience import Patience
 from agent.signals.plan import plan_of
@@ -31,6 +33,10 @@ _log = logging.getLogger(__name__)
 _REVIEW_NS = 1 * SECOND
 """How often the room that subscriptions need is reckoned again."""
 _SILENT_NS = 2 * SECOND
+_STANDS_NS = 8 * SECOND
+"""A turn takes less, that of a driver that tries to open its interface too: whoever needs longer
+stands still, and is late by that."""
+_CLOSE_S = 5.0
 _LAG_DECAY = 0.99
 
 
@@ -143,7 +149,10 @@ class SignalHub:
         self._stop.set()
         self._doorbell.ring()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
+            if self._thread.is_alive():
+                _log.error("the pump hangs; its sources are left to the end of the process")
+                return
         self._intake.close()
 
     # --- asking ---------------------------------------------------------------------------------
@@ -219,14 +228,26 @@ class SignalHub:
             found["triggers.fired"] = triggers.fired
             found["triggers.merged"] = triggers.merged
             found["triggers.missed"] = triggers.missed
-            found["pump.lag_ms"] = self._lag_ms
+            found["pump.lag_ms"] = max(self._lag_ms, self._standing_ms())
             found["pump.busy_s"] = self._busy_ns / SECOND
             found["pump.errors"] = self._errors
         return found
 
+    @property
+    def slowest(self) -> Turn:
+        """Of the pump and the threads that fetch for it, whose latest turn is the longest ago."""
+        return min((Turn("the pump", self.pumped_ns), *self._intake.turns()), key=_by_time)
+
+    def _standing_ms(self) -> float:
+        if not self._thread.is_alive():
+            return 0.0
+        standing_ns = self._clock.monotonic_ns() - self.slowest.at_ns
+        return standing_ns / MS if standing_ns > _STANDS_NS else 0.0
+
     # --- the pump -------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        _tell_name(self._thread.name)
         next_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
             self.pumped_ns = self._clock.monotonic_ns()
@@ -327,6 +348,16 @@ class SignalHub:
             feed.release()
             self._feeds.remove(feed)
             self._past_triggers += feed.triggers
+
+
+def _by_time(turn: Turn) -> int:
+    return turn.at_ns
+
+
+def _tell_name(name: str) -> None:
+    """Let ``top -H`` and a debugger show this thread by its name, as Python 3.14 does by itself."""
+    with suppress(OSError):
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name)
 
 
 def _hash(catalog: Catalog, profile: Profile) -> str:

@@ -1,19 +1,27 @@
 """All sources of a vehicle read as one stream, with honest counts of what they lost."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from agent.signals.timeline import SourceTime
-from hw.source import HoldingSource, Source, SourceEnded, SourceStats
+from hw.source import HoldingSource, Source, SourceEnded, SourceStats, ThreadedSource
 from user_lib.contract.errors import SourceError
 from user_lib.contract.frames import FrameBatch
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "Turn"]
 
 _log = logging.getLogger(__name__)
+
+
+class Turn(NamedTuple):
+    """When somebody who takes frames in last came round, by the monotonic clock."""
+
+    who: str
+    at_ns: int
 
 
 class _Inlet:
@@ -22,6 +30,7 @@ class _Inlet:
     def __init__(self, source: Source, first_bus: int) -> None:
         self.source, self.first_bus = source, first_bus
         self.holds = source if isinstance(source, HoldingSource) else None
+        self.fetches = source if isinstance(source, ThreadedSource) else None
         self.time = SourceTime()
         self.ended = ""
         self.counts = SourceStats()
@@ -70,6 +79,13 @@ class Intake:
     def live(self) -> bool:
         """Whether every source that still brings frames follows a clock."""
         return all(inlet.source.live for inlet in self._inlets if not inlet.ended)
+
+    def turns(self) -> Iterator[Turn]:
+        """Say when each thread that fetches frames came round last. For any thread."""
+        for inlet in self._inlets:
+            if inlet.fetches is not None and not inlet.ended:
+                who = f"the driver of channel {inlet.source.channels[0]}"
+                yield Turn(who, inlet.fetches.turned_ns)
 
     @property
     def ended(self) -> frozenset[str]:

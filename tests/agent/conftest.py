@@ -13,6 +13,7 @@ import yaml
 import zmq
 
 from agent.tasks.task import Now, Position, Task
+from tests.agent.service import Service
 from user_lib.contract.assignment import Assignment, parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.code import version_of
@@ -257,3 +258,16 @@ def start_agent(tmp_path: Path, cloud: Any) -> Iterator[Callable[..., AgentProce
         if agent.process.poll() is None:
             agent.kill()
         sys.stderr.write(agent.log)  # shown when the test fails
+
+
+@pytest.fixture
+def serve(tmp_path: Path, cloud: Any) -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def start(watchdog_s: float = 20.0, **changes: Any) -> Service:
+        started.append(Service(tmp_path, cloud.endpoint, watchdog_s, **changes))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.signals.intake import Turn
 from agent.supervision import Supervision
 from user_lib.contract.clock import SECOND
 from user_lib.wire.notify import Notifier
@@ -35,7 +36,7 @@ class Pump:
 
 def supervised(manager: socket.socket, pump: Pump) -> Supervision:
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "8000000"})
-    return Supervision(notifier, lambda: pump.pumped_ns, "car-1")
+    return Supervision(notifier, lambda: Turn("the pump", pump.pumped_ns), "car-1")
 
 
 def test_is_ready_with_the_first_turn_and_only_once(manager: socket.socket) -> None:

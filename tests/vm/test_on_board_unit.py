@@ -106,6 +106,11 @@ def test_the_watchdog_restarts_an_agent_whose_main_loop_hangs(found: dict[str, A
     assert found["hang"] == {"watchdog": True, "traceback": True}
 
 
+def test_the_watchdog_restarts_an_agent_whose_pump_hangs_alone(found: dict[str, Any]) -> None:
+    assert found["pump"]["watchdog"]
+    assert found["pump"]["lag_s"] > 8  # which the main loop, that goes on, could still tell
+
+
 def test_a_reload_ends_only_what_can_no_longer_run(found: dict[str, Any]) -> None:
     seen = found["reload"]
     assert seen["ended"].startswith("failed: unknown_signal")

@@ -4,7 +4,6 @@ They run as root. A guest is emulated and slow, so nothing sleeps for a time tha
 `until` waits for what is meant to happen, and gives up after PATIENCE_S.
 """
 
-import ctypes
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,6 @@ keys:
 ledger: /var/lib/oodida-cloud/cloud.db
 lease_s: 6
 """
-_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
-ANY_THREAD = 0x40000000
-"""__WALL of waitpid(2)."""
 
 
 def say(words: str) -> None:
@@ -162,27 +158,3 @@ def epoch() -> str:
     with closing(sqlite3.connect(f"file:{STATE_DB}?mode=ro", uri=True, timeout=5)) as state:
         rows = state.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
     return str(rows[0][0])
-
-
-@contextmanager
-def frozen(thread: int) -> Iterator[Callable[[], None]]:
-    """Hold one thread as if it hung, by ptrace(2); the others go on.
-
-    What it yields is to be called now and then: a process under ptrace ends for its parent only
-    when we have seen its end.
-    """
-    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-    ptrace.argtypes = [ctypes.c_long] * 4
-    for request in (_SEIZE, _INTERRUPT):
-        if ptrace(request, thread, 0, 0):
-            raise OSError(ctypes.get_errno(), "ptrace")
-    os.waitpid(thread, ANY_THREAD)
-
-    def reap() -> None:
-        with suppress(ChildProcessError):
-            os.waitpid(thread, ANY_THREAD | os.WNOHANG)
-
-    try:
-        yield reap
-    finally:
-        ptrace(_DETACH, thread, 0, 0)  # fails if the thread is gone, which is the aim here

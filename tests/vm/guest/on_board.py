@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from held_threads import frozen, frozen_asleep, thread_named
 from machine import JOB, agent_pid, found, rss_mb, say, sh, shown, until
 
 PLAN = json.loads((JOB / "plan.json").read_text())
@@ -212,13 +213,32 @@ def hunger() -> dict[str, Any]:
 def hang(fleet: Any, stays: Any) -> dict[str, Any]:
     """Hold the main loop's thread alone: the watchdog restarts the agent, tasks resume."""
     pid, restarts = agent_pid(), int(shown("NRestarts"))
-    with machine.frozen(pid) as reap:
+    with frozen(pid) as reap:
         until("the watchdog has restarted it", lambda: reap() or int(shown("NRestarts")) > restarts)
     until("it is online", lambda: machine.car(fleet) and shown("ActiveState") == "active")
     until("tasks resume", goes_on(stays))
     log = sh("journalctl -u oodida-agent --no-pager -o cat")
     say("its main loop hung: the watchdog restarted it, tasks resumed")
     return {"watchdog": "Watchdog timeout" in log, "traceback": "Fatal Python error" in log}
+
+
+def pump_hangs(fleet: Any, stays: Any) -> dict[str, Any]:
+    """Hold the thread that reads the CAN sockets, alone: it is told, and the watchdog restarts."""
+    pid, restarts = agent_pid(), int(shown("NRestarts"))
+    thread = until("the pump has a name", lambda: thread_named(pid, "signals"))
+    since = sh("date +'%F %T'").strip()
+
+    def log() -> str:
+        return sh(f"journalctl -u oodida-agent --since '{since}' --no-pager -o cat")
+
+    with frozen_asleep(thread) as reap:
+        until("the main loop says so", lambda: "the pump hangs" in log())
+        frozen_lag_s = metrics()["oodida_agent_pump_lag_seconds"]
+        until("the watchdog has restarted it", lambda: reap() or int(shown("NRestarts")) > restarts)
+    until("it is online", lambda: machine.car(fleet) and shown("ActiveState") == "active")
+    until("tasks resume", goes_on(stays))
+    say("its pump hung alone: the watchdog restarted it, tasks resumed")
+    return {"watchdog": "Watchdog timeout" in log(), "lag_s": frozen_lag_s}
 
 
 def reload(fleet: Any, stays: Any) -> dict[str, Any]:
@@ -303,6 +323,7 @@ def main() -> None:
         found({"check": check()})
         found({"metrics": metrics()})
         found({"hang": hang(fleet, stays)})
+        found({"pump": pump_hangs(fleet, stays)})
         found({"reload": reload(fleet, stays)})
         found({"rotate": rotate(fleet, stays)})
 
