@@ -144,12 +144,15 @@ class Slots:
         if report.generation != slot.generation:
             return None
         known = slot.report_of(vehicle)
+        said = report.detail
+        if known is not None and known.state == report.state:
+            said = said or known.detail  # a report that is given again takes back no failure
         row = ReportRow(
             vehicle,
             report.generation,
             report.version,
             report.state,
-            report.detail,
+            said,
             known.swap_ms if known is not None else self._since_push_ms(slot),
             known.first_result_ms if known is not None else None,
         )
@@ -165,14 +168,19 @@ class Slots:
         if back is not None and back.failed_version == slot.version_for(result.vehicle_id):
             self._failed_there(slot, result.vehicle_id, back)
             return slot
-        if result.generation != slot.generation or result.status != "ok":
+        if result.generation != slot.generation:
             return None
         row = slot.report_of(result.vehicle_id)
         if row is None:
             row = ReportRow(result.vehicle_id, slot.generation, result.code_version, "armed")
         if row.first_result_ms is not None or row.version != result.code_version:
             return None
-        row.first_result_ms = self._since_push_ms(slot)
+        if result.status == "ok":
+            row.first_result_ms, row.detail = self._since_push_ms(slot), ""
+        elif not row.detail:
+            row.detail = f"{result.reason or result.status}: {result.detail}"
+        else:
+            return None
         self._put(slot, row)
         return slot
 
@@ -185,20 +193,18 @@ class Slots:
     def proved(self, slot: Slot, generation: int) -> None:
         """The off-board version of a generation produced its first value."""
         row = slot.report_of(CLOUD)
-        if row is not None and row.generation == generation and row.first_result_ms is None:
-            row.first_result_ms = self._since_push_ms(slot) or 0.0
-            self._put(slot, row)
-
-    def failed(self, slot: Slot, generation: int, detail: str) -> bool:
-        """The first work of an off-board version failed: fall back; False when it may not."""
-        row = slot.report_of(CLOUD)
-        if row is None or row.generation != generation or slot.proven:
-            return False
-        if row.state == "rolled_back" or not slot.content.last_good:
-            return False
-        row.state, row.detail = "rolled_back", detail
+        if row is None or row.generation != generation or slot.proven or row.state != "armed":
+            return  # what ran after a rollback was the last good version
+        row.first_result_ms, row.detail = self._since_push_ms(slot) or 0.0, ""
         self._put(slot, row)
-        return True
+
+    def failed(self, slot: Slot, generation: int, detail: str, *, fell_back: bool) -> None:
+        """The first work of an off-board version failed; ``fell_back``: the last good one ran."""
+        row = slot.report_of(CLOUD)
+        if row is None or row.generation != generation or slot.proven or row.detail:
+            return
+        row.state, row.detail = "rolled_back" if fell_back else row.state, detail
+        self._put(slot, row)
 
     def forget(self, vehicle: VehicleId) -> None:
         """A vehicle began a new life: it holds no code."""

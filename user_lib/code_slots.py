@@ -15,7 +15,7 @@ __all__ = ["CodeOverview", "CodeUpdate", "SwapLatency", "slot_text"]
 _COLUMNS: Mapping[str, Column[CodeState]] = {
     "vehicle": lambda s: s.vehicle_id,
     "version": lambda s: s.version[:SHORT_VERSION] or None,
-    "state": lambda s: s.state,
+    "state": lambda s: _state(s),
     "armed after": lambda s: _ms(s.swap_ms),
     "first result after": lambda s: _ms(s.first_result_ms),
     "detail": lambda s: _last_line(s.detail),
@@ -144,6 +144,13 @@ def slot_text(slot: CodeSlot, *, call_ms: float = 0.0) -> str:
     states = (_since_call(s, call_ms) for s in slot.vehicles)
     cells = ([str(c(s) or "-") for c in _COLUMNS.values()] for s in states)
     return f"{head}\n{render_text(list(_COLUMNS), cells)}"
+
+
+def _state(state: CodeState) -> str:
+    """Say what became of a version; in force for want of a better one, it may yet fail."""
+    if state.state == "armed" and state.detail:
+        return "armed, fails"
+    return state.state.replace("_", " ")
 
 
 def _last_line(detail: str) -> str:

@@ -27,8 +27,11 @@ _STEPS = {
 }
 
 
-def explain_text(explanation: Explanation) -> str:
-    """Return a line for the job and one for each vehicle, and what all of it waits for."""
+def explain_text(explanation: Explanation, notes: Iterable[str] = ()) -> str:
+    """Return a line for the job and one for each vehicle, and what all of it waits for.
+
+    ``notes`` are remarks on the job as a whole, such as a criterion that cannot be told.
+    """
     job = explanation.job
     spec = job.spec
     total = spec.last_iteration or "forever"
@@ -38,6 +41,7 @@ def explain_text(explanation: Explanation) -> str:
         + (f" ({job.reason})" if job.reason else ""),
         f"  {spec.onboard} on {', '.join(spec.signals)}, then {spec.offboard}; "
         f"iterations: {total}; {job.rounds_closed} rounds closed, {job.results} results",
+        *(f"  note: {note.rstrip()}" for note in notes),
         "",
         render_text(
             ["vehicle", "link", "step", "iteration", "results", "detail"],

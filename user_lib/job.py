@@ -16,6 +16,7 @@ from user_lib.contract.messages import (
     Event,
     Explain,
     Explanation,
+    JobChanged,
     JobInfo,
     Result,
     RoundClosed,
@@ -195,7 +196,7 @@ class Job:
 
     def explain(self) -> str:
         """Say where the job stands on each vehicle and what it waits for."""
-        return explain_text(self.explanation())
+        return explain_text(self.explanation(), self._notes())
 
     def save(self, path: str | Path) -> int:
         """Write every event so far as a line of JSON; returns how many there are.
@@ -219,6 +220,17 @@ class Job:
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""
         return self._connection.ask(Explain(assignment_id=self.id), Explanation)
+
+    def _notes(self) -> list[str]:
+        """Return what the cloud remarked on the job as a whole, the newest of each kind."""
+        notes: dict[str, str] = {}
+        for event in read(self._connection, self.id, ("job",)):
+            said = event.item
+            if not isinstance(said, JobChanged) or said.vehicle_id or said.state in JOB_ENDS:
+                continue
+            if said.detail:
+                notes[said.reason] = said.detail
+        return list(notes.values())
 
     def _news(self, kinds: tuple[Kind, ...], after_seq: int = 0) -> Iterator[Event]:
         """Yield events live, as they are; their contents are pulled when somebody looks."""

@@ -9,7 +9,7 @@ from cloud.jobs.job import Job, withdrawal
 from cloud.jobs.restore import restore
 from cloud.jobs.stream import Stream
 from cloud.ledger import AssignmentRow, LedgerError
-from cloud.offboard import Done
+from cloud.offboard import Done, explain
 from cloud.registry import Vehicle
 from cloud.rounds import Cancelled, Offline, Online
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
@@ -236,9 +236,12 @@ class Jobs:
             return
         slots = self._context.slots
         slot = slots.get(job.row.analyst, "offboard")
+        failures = [explain(v.outcome) for v in done.values if not v.outcome.ok]
         if done.failure:
-            slots.failed(slot, source.generation, done.failure)
-        elif all(value.outcome.ok for value in done.values):
+            slots.failed(slot, source.generation, done.failure, fell_back=True)
+        elif failures:
+            slots.failed(slot, source.generation, failures[0], fell_back=False)
+        else:
             slots.proved(slot, source.generation)
         self._context.news.code.add(job.row.analyst)
 

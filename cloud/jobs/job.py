@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from cloud.context import Context
 from cloud.jobs.memory import Memory
 from cloud.jobs.stream import Stream
-from cloud.jobs.values import Stamps, criterion, skipped
+from cloud.jobs.values import Stamps, criterion, no_value, skipped
 from cloud.ledger import AssignmentRow
 from cloud.ledger.contents import WHILE_IT_RUNS, Contents
 from cloud.offboard import Done
@@ -145,11 +145,15 @@ class Job:
         if done.failure:
             self.stream.job("offboard_rolled_back", done.failure)
         self._publish(done)
+        error = no_value(done)
+        if not error and not self.row.fruitful:
+            self.row.fruitful = True
+            self._context.ledger.assignments.fruitful(self.row)
         met, problem = criterion(done)
         if problem and not self._told_until:
             self._told_until = True
             self.stream.job("until_undefined", problem)
-        self.apply(Aggregated(closing.number, met))
+        self.apply(Aggregated(closing.number, met, error))
 
     # --- carrying out ----------------------------------------------------------------------------
 
@@ -189,9 +193,6 @@ class Job:
         now_ns = self._context.clock.unix_ns()
         self._stamps.setdefault(closing.number, Stamps(now_ns)).closed_ns = now_ns
         self._context.ledger.rounds.closed(self.row.row, closing, now_ns)
-        if closing.parts and not self.row.fruitful:
-            self.row.fruitful = True
-            self._context.ledger.assignments.fruitful(self.row)
         members = self.state.members
         standings = [(v, 1 + members[v].away) for v in closing.missing if v in members]
         self._context.ledger.assignments.standing(self.row.row, standings)

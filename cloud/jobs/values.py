@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 
 from agent.sandbox import Outcome
-from cloud.criterion import until_met
+from cloud.criterion import names_of, until_met
 from cloud.ledger.contents import Contents
 from cloud.offboard import Done, GroupValue, Work, explain
 from cloud.rounds import Answer
+from user_lib.contract.assignment import Json
 from user_lib.contract.errors import ExpressionError
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Group, Result, RoundClosed
 
-__all__ = ["Stamps", "answer_of", "criterion", "round_closed", "skipped"]
+__all__ = ["Stamps", "answer_of", "criterion", "no_value", "round_closed", "skipped"]
+
+MOST_NAMES = 10
+"""Of a value, in words."""
 
 
 @dataclass(slots=True)
@@ -52,15 +56,36 @@ def skipped(work: Work) -> Done:
     return Done(work=work, values=tuple(GroupValue(part, lost) for part in work.closing.parts))
 
 
+def no_value(done: Done) -> str:
+    """Say why none of a round's parts has a value; empty when one has, or there are none."""
+    if any(value.outcome.ok for value in done.values):
+        return ""
+    return next((explain(value.outcome) for value in done.values), "")
+
+
 def criterion(done: Done) -> tuple[bool, str]:
     """Return whether ``until`` holds on the value that counts first, and why it cannot be told."""
     text = done.work.spec.until
     if text is None or not done.values or not done.values[0].outcome.ok:
         return False, ""
+    value, number = done.values[0].outcome.value, done.work.closing.number
     try:
-        return until_met(text, done.values[0].outcome.value, done.work.closing.number), ""
+        return until_met(text, value, number), ""
     except ExpressionError as error:
-        return False, str(error)
+        return False, f"until: {error}{_readable(value, number)}"
+
+
+def _readable(value: Json, number: int) -> str:
+    """Say what a criterion could have read, and what comes of one that reads something else."""
+    try:
+        names = sorted(names_of(value, number))
+    except ExpressionError:
+        return ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return (
+        f"; it may read {', '.join(names[:MOST_NAMES])}{more}; as long as it cannot be told, it "
+        "does not end the job"
+    )
 
 
 def answer_of(result: Result, contents: Contents) -> Answer:

@@ -144,9 +144,11 @@ class Rounds:
     ended: bool = False
     overrun: bool = False
     fruitful: bool = False
-    """A round had an answer that was no failure."""
+    """A round had a value."""
     in_vain: dict[VehicleId, str] = field(default_factory=dict)
     """The failures of the last round that had any."""
+    no_value: str = ""
+    """Why the last round without a value had none, although vehicles had answered."""
     finished_tasks: int = 0
     failures: dict[VehicleId, str] = field(default_factory=dict)
 
@@ -203,6 +205,8 @@ class Aggregated:
 
     number: int
     until_met: bool = False
+    error: str = ""
+    """Why no part of the round has a value; empty when one has."""
 
 
 @dataclass(frozen=True, slots=True)

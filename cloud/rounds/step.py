@@ -22,7 +22,8 @@ Rules, in the order in which they apply:
 - Closed rounds get their off-board value one after the other.
 - The assignment ends with the last round's value, at its duration, when `until` is met, when it is
   cancelled, when a feedback round is short, or when no vehicle holds a task any more. It has failed
-  when no task came to a good end, or when all its rounds together hold nothing but failures.
+  when no task came to a good end, when all its rounds together hold nothing but failures, or when
+  the off-board method failed in every one.
 """
 
 from cloud.rounds.model import (
@@ -241,8 +242,9 @@ def _aggregated(state: Rounds, event: Aggregated, commands: list[Command]) -> No
     if not state.closing or state.closing[0].number != event.number:
         return
     closing = state.closing.popleft()
-    state.fruitful |= bool(closing.parts)
+    state.fruitful |= bool(closing.parts) and not event.error
     state.in_vain = closing.failed or state.in_vain
+    state.no_value = event.error or state.no_value
     if event.until_met:
         _end(state, Ended(JobState.FINISHED, "until", "the stop criterion is met"), commands)
     elif _too_short(state, closing):
@@ -257,9 +259,12 @@ def _too_short(state: Rounds, closing: Closing) -> bool:
 
 
 def _well(state: Rounds, ended: Ended) -> Ended:
-    """Return a good end, unless all there ever was is failures."""
-    if state.fruitful or not state.in_vain:
+    """Return a good end, unless no round ever had a value."""
+    if state.fruitful or not (state.in_vain or state.no_value):
         return ended
+    if state.no_value:
+        said = f"no round has a value: {state.no_value}; job.results() holds the vehicles' own"
+        return Ended(JobState.FAILED, "no_value", said)
     said = f"{failures(state.in_vain)}; job.results() holds the whole of each error"
     return Ended(JobState.FAILED, "no_result", said)
 

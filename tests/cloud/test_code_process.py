@@ -227,11 +227,11 @@ def test_off_board_code_that_fails_its_first_round_is_rolled_back(
     (told,) = [i for i in of(JobChanged, items) if i.reason == "offboard_rolled_back"]
     assert "ZeroDivisionError" in told.detail
     (state,) = ada.ask(CodeStatus()).offboard.vehicles
-    assert state.state == "rolled_back"
+    assert (state.state, state.first_result_ms) == ("rolled_back", None)
     assert "ZeroDivisionError" in state.detail
 
 
-def test_off_board_code_with_nothing_to_fall_back_to_costs_its_aggregate_only(
+def test_off_board_code_with_nothing_to_fall_back_to_costs_its_aggregate(
     vehicle: Make, analyst: Make
 ) -> None:
     kona, ada = vehicle("kona-1"), analyst()
@@ -244,7 +244,37 @@ def test_off_board_code_with_nothing_to_fall_back_to_costs_its_aggregate_only(
     (group,) = of(RoundClosed, items)[0].groups
     assert group.value is None
     assert "ZeroDivisionError" in group.error
-    assert items[-1].state is JobState.FINISHED
+    assert (items[-1].state, items[-1].reason) == (JobState.FAILED, "no_value")
+    assert "ZeroDivisionError" in items[-1].detail
+    (state,) = ada.ask(CodeStatus()).offboard.vehicles
+    assert state.state == "armed"
+    assert "ZeroDivisionError" in state.detail
+
+
+def test_code_that_fails_at_once_with_nothing_to_fall_back_to_is_told_until_it_works(
+    vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    push(ada, A)
+    kona.until(lambda: "ada" in kona.code)
+    job = ada.submit(onboard="custom", iterations=3).assignment_id
+    kona.until(lambda: job in kona.tasks)
+    more = {"code_version": version_of(A), "generation": 1}
+
+    kona.answer(job, 1, None, status="error", reason="traceback", detail="KeyError: 7", **more)
+    kona.report(kona.code["ada"], "armed", "")
+    kona.settle()
+    (state,) = ada.ask(CodeStatus()).onboard.vehicles
+    assert (state.state, state.detail) == ("armed", "traceback: KeyError: 7")
+
+    kona.answer(job, 2, 1.0, **more)
+    kona.settle()
+    (state,) = ada.ask(CodeStatus()).onboard.vehicles
+    assert (state.state, state.detail) == ("armed", "")
+    kona.answer(job, 3, None, status="error", reason="traceback", detail="KeyError: 8", **more)
+    kona.settle()
+    (state,) = ada.ask(CodeStatus()).onboard.vehicles
+    assert (state.state, state.detail) == ("armed", "")
 
 
 def test_feedback_carries_each_round_into_the_next_until_the_criterion_holds(
@@ -298,4 +328,7 @@ def test_a_criterion_that_reads_a_missing_name_is_told_once(vehicle: Make, analy
     kona.answer(job, 2, {"loss": 0.5})
 
     (told,) = [i for i in of(JobChanged, ada.to_end(job)) if i.reason == "until_undefined"]
-    assert "los" in told.detail
+    assert told.detail == (
+        "until: 'los' has no value here; it may read loss, round; as long as it cannot be told, "
+        "it does not end the job"
+    )

@@ -535,3 +535,23 @@ def test_answers_that_waited_while_the_cloud_stood_still_are_not_late() -> None:
 
     (closing,) = play.closed()
     assert (closing.state, closing.missing) == (RoundState.COMPLETE, ())
+
+
+def test_rounds_without_any_value_fail_and_say_what_the_last_aggregate_said() -> None:
+    play = Play("a", rules=Rules(last_round=2))
+    for number in (1, 2):
+        play.answer(number, "a")
+        play(Aggregated(number, error=f"traceback: KeyError: {number}"))
+
+    assert (play.end().state, play.end().reason) == (JobState.FAILED, "no_value")
+    assert "traceback: KeyError: 2" in play.end().detail
+
+
+def test_one_value_is_enough_for_a_good_end() -> None:
+    play = Play("a", rules=Rules(last_round=2))
+    play.answer(1, "a")
+    play.aggregated()
+    play.answer(2, "a")
+    play(Aggregated(2, error="traceback: KeyError"))
+
+    assert play.end() == Ended(JobState.FINISHED, "iterations")

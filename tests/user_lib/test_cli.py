@@ -17,6 +17,7 @@ from user_lib.contract.messages import (
     Event,
     Explain,
     Explanation,
+    JobChanged,
     Jobs,
     ListJobs,
     ReadEvents,
@@ -220,6 +221,24 @@ def test_results_explain_and_jobs_show_what_is_known(cloud: Any) -> None:
 
     assert "compact-1 iteration 1: Vehicle.Speed 60" in shown
     assert "52 of 100 samples" in explained
+
+
+def test_a_criterion_that_cannot_be_told_shows_while_following_and_in_explain(
+    scripted: Any, play: Any, make: Any, spec: Path
+) -> None:
+    note = "until: 'los' has no value here; it may read loss, round"
+    states = (("started", ""), ("until_undefined", note), ("until_undefined", note))
+    told = [
+        JobChanged(assignment_id="job-1", state=JobState.RUNNING, reason=reason, detail=detail)
+        for reason, detail in states
+    ]
+    script = play([Event(seq=n, item=item) for n, item in enumerate(told, 1)])
+    with scripted(script) as cloud:
+        followed = oodida("submit", spec, "--follow", cloud=cloud.endpoint).stdout
+        explained = oodida("explain", "job-1", cloud=cloud.endpoint).stdout
+
+    assert f"job running: {note}" in followed
+    assert explained.count(f"note: {note}") == 1
 
 
 def test_a_failed_iteration_shows_what_its_traceback_ends_with(

@@ -1,6 +1,6 @@
 """A change of a code slot as its analyst reads it."""
 
-from user_lib.code_slots import CodeUpdate
+from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.contract.messages import CodeSlot, CodeState
 
 
@@ -29,3 +29,16 @@ def test_a_traceback_takes_one_line_of_the_table() -> None:
     assert "ZeroDivisionError: by zero" in repr(update)
     assert "Traceback" not in repr(update)
     assert update.refused == {"a": detail}
+
+
+def test_the_table_tells_a_version_that_is_in_force_but_fails_from_one_that_works() -> None:
+    fails = CodeState(vehicle_id="a", version="1" * 64, state="armed", detail="KeyError: 7\n")
+    back = CodeState(vehicle_id="b", version="1" * 64, state="rolled_back", detail="KeyError: 8\n")
+    slot = CodeSlot(side="onboard", version="1" * 64, generation=1, vehicles=(fails, back))
+
+    empty = CodeSlot(side="offboard", version="", generation=0)
+
+    a, b = repr(CodeOverview(slot, empty)).splitlines()[2:4]
+
+    assert ("armed, fails" in a, "KeyError: 7" in a) == (True, True)
+    assert ("rolled back" in b, "KeyError: 8" in b) == (True, True)

@@ -1,5 +1,7 @@
 """Where a job stands, in words that leave nothing out."""
 
+from collections.abc import Sequence
+
 from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Explanation, JobInfo, MemberInfo
 from user_lib.contract.states import JobState, TaskState
@@ -8,7 +10,7 @@ from user_lib.explain import MAX_DETAIL, explain_text
 TRACEBACK = "traceback: " + "x" * MAX_DETAIL + "\n  KeyError: 'Vehicle.Sped'"
 
 
-def told(*members: MemberInfo) -> str:
+def told(*members: MemberInfo, notes: Sequence[str] = ()) -> str:
     job = JobInfo(
         assignment_id="job-1",
         analyst="ada",
@@ -22,7 +24,8 @@ def told(*members: MemberInfo) -> str:
         results=1,
         last_seq=1,
     )
-    return explain_text(Explanation(job=job, members=members, open_rounds=(), waiting_for=()))
+    shown = Explanation(job=job, members=members, open_rounds=(), waiting_for=())
+    return explain_text(shown, notes)
 
 
 def member(name: str, detail: str, last_failure: str = "") -> MemberInfo:
@@ -48,3 +51,9 @@ def test_a_task_that_came_to_its_end_still_tells_of_its_failures() -> None:
     text = told(member("a", "all 2 iterations are done", "traceback: ZeroDivisionError"))
 
     assert "all 2 iterations are done; last failure: traceback: ZeroDivisionError" in text
+
+
+def test_what_was_remarked_on_the_whole_job_stands_above_its_vehicles() -> None:
+    text = told(member("a", ""), notes=["until: 'los' has no value here"])
+
+    assert text.splitlines()[2] == "  note: until: 'los' has no value here"
