@@ -29,12 +29,14 @@ def load(
     mapping: Path | None = None,
     strict: bool = False,
     cache: Path | None = None,
+    logged: bool = True,
 ) -> Catalog:
     """Load any number of DBC, KCD and SYM files and, optionally, a VSS mapping.
 
-    Local damage is repaired, kept in ``Catalog.repairs`` and logged once. Where two files, or two
-    messages of one file, give the same id on the same channel, the later one counts. ``cache`` is a
-    folder for what was read, so that the same file need not be read again the next time.
+    Local damage is repaired, kept in ``Catalog.repairs`` and logged once, unless the caller, who
+    shows it otherwise, says not ``logged``. Where two files, or two messages of one file, give the
+    same id on the same channel, the later one counts. ``cache`` is a folder for what was read, so
+    that the same file need not be read again the next time.
 
     Raises: DatabaseError, if a file cannot be read, holds no message that can be, or - if
             ``strict`` - needed any repair; the message names file, line and cause.
@@ -67,7 +69,7 @@ def load(
     )
     if mapping is not None:
         repairs += _unknown_values(catalog, mapping.name)
-    _report(repairs, strict=strict)
+    _report(repairs, strict=strict, logged=logged)
     if catalog.unmapped:
         _log.warning(
             "%d VSS paths have no signal in the databases: %s",
@@ -145,14 +147,15 @@ def _unknown_values(catalog: Catalog, file: str) -> list[Repair]:
     ]
 
 
-def _report(repairs: Sequence[Repair], *, strict: bool) -> None:
+def _report(repairs: Sequence[Repair], *, strict: bool, logged: bool) -> None:
     if not repairs:
         return
     shown = "\n".join(f"  {repair}" for repair in repairs[:_SHOWN])
     rest = f"\n  and {len(repairs) - _SHOWN} more" if len(repairs) > _SHOWN else ""
     if strict:
         raise DatabaseError(f"the databases need {len(repairs)} repairs:\n{shown}{rest}")
-    _log.warning("databases loaded with %d repairs:\n%s%s", len(repairs), shown, rest)
+    if logged:
+        _log.warning("databases loaded with %d repairs:\n%s%s", len(repairs), shown, rest)
 
 
 def _sha256(content: bytes) -> str:

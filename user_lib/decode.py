@@ -76,7 +76,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     started_ns = time.monotonic_ns()
     out = Path(out)
     check_output(out, names=names)
-    catalog = load(databases, mapping=mapping, strict=strict)
+    catalog = load(databases, mapping=mapping, strict=strict, logged=False)  # in the summary
     log = read_log(log_path, batch_frames=BATCH_FRAMES)
     tell = progress or (lambda frames, share: None)
     # A first pass finds the channels: a decoder that changed with them would lose the transfers

@@ -20,6 +20,7 @@ from user_lib.contract.messages import (
     JobChanged,
     Jobs,
     ListJobs,
+    Pong,
     ReadEvents,
     Rejection,
     Submit,
@@ -192,6 +193,43 @@ def test_an_output_that_cannot_be_written_stops_before_anything_is_sent(
     assert cloud.asks(Submit) == []
 
 
+@pytest.mark.parametrize("words", [("submit", "SPEC", "--follow"), ("results", "job-1")])
+def test_what_a_file_holds_is_replaced_only_by_force(
+    cloud: Any, spec: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    out = tmp_path / "results.jsonl"
+    out.write_text("of yesterday\n")
+    command = [spec if word == "SPEC" else word for word in words]
+
+    refused = oodida(*command, "--out", out, cloud=cloud.endpoint)
+    assert refused.returncode == 2
+    assert "holds 13 bytes; --force replaces them" in refused.stderr
+    assert cloud.asked == []
+    assert out.read_text() == "of yesterday\n"
+
+    done = oodida(*command, "--out", out, "--force", cloud=cloud.endpoint)
+    assert done.returncode == 0, done.stderr
+    assert len(out.read_text().splitlines()) == 6
+    assert "yesterday" not in out.read_text()
+
+
+def test_a_refused_job_leaves_the_file_as_it_was(cloud: Any, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    out.write_text("of yesterday\n")
+
+    done = oodida("results", "job-2", "--out", out, "--force", cloud=cloud.endpoint)
+
+    assert done.returncode == 1
+    assert out.read_text() == "of yesterday\n"
+
+
+def test_events_go_into_a_pipe(cloud: Any, spec: Path) -> None:
+    done = oodida("results", "job-1", "--out", "/dev/stdout", cloud=cloud.endpoint)
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_spec_can_be_checked_without_a_cloud(spec: Path) -> None:
     done = oodida("submit", spec, "--check")
 
@@ -213,6 +251,14 @@ def test_a_refused_request_is_exit_code_1(cloud: Any) -> None:
 
     assert done.returncode == 1
     assert "no such job" in done.stderr
+
+
+def test_an_answer_that_is_none_is_exit_code_1(scripted: Any, make: Any) -> None:
+    with scripted(lambda ask: Pong(cloud_version="9", vehicles_online=0)) as cloud:
+        done = oodida("vehicles", cloud=cloud.endpoint)
+
+    assert done.returncode == 1
+    assert "are analyst and cloud of the same version?" in done.stderr
 
 
 def test_results_explain_and_jobs_show_what_is_known(cloud: Any) -> None:

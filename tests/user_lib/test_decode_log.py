@@ -3,6 +3,8 @@
 import argparse
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -452,3 +454,16 @@ def test_pages_that_no_database_has_and_unfinished_payloads_are_reasons_for_noth
     dbc.write_text('BS_:\nBU_:\nBO_ 2566843904 M: 20 A\n SG_ S : 0|8@1+ (1,0) [0|0] "" A\n')
     summary = decode_log(log, [DatabaseRef(path=dbc, j1939=True)], out=tmp_path / "out.csv")
     assert "no payload is complete" in summary.warnings[-1]
+
+
+def test_a_repair_of_a_database_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "x.dbc").write_text(KNOWN.removeprefix("BS_:\n"))
+    (tmp_path / "drive.log").write_text("(1.0) can0 001#01\n")
+    command = [sys.executable, "-m", "user_lib.cli", "decode", "drive.log", "--dbc", "x.dbc"]
+
+    done = subprocess.run(
+        [*command, "-o", "out.csv"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("no BS_: section; supplied") == 1

@@ -84,7 +84,8 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", dest="out",
-        help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row",
+        help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row; a file of "
+        "that name is replaced once all is decoded",
     )  # fmt: skip
     command.set_defaults(run=run)
 

@@ -16,6 +16,7 @@ from user_lib.contract.errors import (
     LinkError,
     LinkRefused,
     OodidaError,
+    ProtocolError,
     Rejected,
     SignatureError,
 )
@@ -89,7 +90,7 @@ class _Remarks(logging.Formatter):
 
 
 def _status_of(error: Exception) -> int:
-    if isinstance(error, (LinkRefused, Rejected, SignatureError, TimeoutError)):
+    if isinstance(error, (LinkRefused, ProtocolError, Rejected, SignatureError, TimeoutError)):
         return FAILED
     if isinstance(error, LinkError):
         return NO_CLOUD

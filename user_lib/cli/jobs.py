@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from user_lib.cli.options import (
     Subparsers,
@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     submit.add_argument(
         "--follow", action="store_true", help="show what comes back until the job ends"
     )
-    submit.add_argument("--out", type=Path, metavar="FILE", help="also write events as JSON lines")
+    _add_out(submit, "also write events as JSON lines")
     submit.set_defaults(run=_submit)
     jobs = add_command(subparsers, "jobs", about="list one's own jobs", example="oodida jobs")
     jobs.add_argument("--limit", type=int, default=20, help="how many at most, newest first (20)")
@@ -54,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     results.add_argument("job", help="a job's id")
     results.add_argument("--follow", action="store_true", help="stay until the job ends")
-    results.add_argument("--out", type=Path, metavar="FILE", help="write events as JSON lines")
+    _add_out(results, "write events as JSON lines, from the first one on")
     results.set_defaults(run=_results)
     for name, about, run in (
         ("cancel", "end a job on every vehicle", _cancel),
@@ -67,6 +67,14 @@ def add_parser(subparsers: Subparsers) -> None:
         command.set_defaults(run=run)
 
 
+def _add_out(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=f"{about}; what a file holds is replaced only with --force",
+    )  # fmt: skip
+    command.add_argument("--force", action="store_true", help="replace what FILE holds")
+
+
 def _submit(args: argparse.Namespace) -> int:
     from user_lib.fleet import read_spec  # `oodida --help` needs no sockets
 
@@ -74,21 +82,25 @@ def _submit(args: argparse.Namespace) -> int:
     if args.check:
         show_json(spec.to_dict()) if args.json else show(_CHECKED.format(args.spec))
         return OK
-    with open_fleet(args) as fleet, _lines_to(args.out) as out:
+    _check_out(args.out, force=args.force)
+    with open_fleet(args) as fleet:
         job = fleet.assign(spec)
-        if not args.follow and out is None:
+        if not args.follow and args.out is None:
             show_json(job.info) if args.json else show(job.id)
             return OK
         remark(f"job {job.id} on {', '.join(job.vehicles)}")
-        return _follow(job, out, as_json=args.json, quiet=not args.follow)
+        with _lines_to(args.out) as out:
+            return _follow(job, out, as_json=args.json, quiet=not args.follow)
 
 
 def _results(args: argparse.Namespace) -> int:
-    with open_fleet(args) as fleet, _lines_to(args.out) as out:
+    _check_out(args.out, force=args.force)
+    with open_fleet(args) as fleet:
         job = fleet.job(args.job)
-        if args.follow:
-            return _follow(job, out, as_json=args.json, quiet=False)
-        _show_events(job.events_so_far(), out, as_json=args.json, quiet=out is not None)
+        with _lines_to(args.out) as out:
+            if args.follow:
+                return _follow(job, out, as_json=args.json, quiet=False)
+            _show_events(job.events_so_far(), out, as_json=args.json, quiet=out is not None)
     return OK
 
 
@@ -154,15 +166,31 @@ def _words(event: Event) -> str:
     return f"{whose}: {why}" if why else whose
 
 
+def _check_out(path: Path | None, *, force: bool) -> None:
+    """Refuse a file for events that cannot be written or holds something, before anything is sent.
+
+    Raises: ConfigError.
+    """
+    if path is None or (path.exists() and not path.is_file()):
+        return  # a pipe or a terminal holds nothing, and would be closed by a try
+    with _opened(path, "a"):
+        held = path.stat().st_size
+    if held and not force:
+        raise ConfigError(f"{path}: holds {held} bytes; --force replaces them")
+
+
 @contextlib.contextmanager
 def _lines_to(path: Path | None) -> Iterator[TextIO | None]:
-    """Open the file for events, when one is asked for, before anything is submitted."""
+    """Open the file for events, when one is asked for, and empty it."""
     if path is None:
         yield None
         return
+    with _opened(path, "w") as file:
+        yield file
+
+
+def _opened(path: Path, mode: Literal["a", "w"]) -> TextIO:
     try:
-        file = path.open("w", encoding="utf-8")
+        return path.open(mode, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
-    with file:
-        yield file
