@@ -89,7 +89,9 @@ class Config(_Part, frozen=True, kw_only=True):
     """Everything that `cloud.yaml` may say."""
 
     bind: str = "tcp://127.0.0.1:5570"
-    ledger: Path = Path("~/.local/state/oodida/cloud.db")
+    ledger: Path = msgspec.field(
+        default_factory=lambda: Path("~/.local/state/oodida/cloud.db").expanduser()
+    )
     lease_s: Annotated[float, msgspec.Meta(ge=0.3, le=3600)] = 6.0
     offboard: OffboardConfig = OffboardConfig()
     bounds: Bounds = Bounds()

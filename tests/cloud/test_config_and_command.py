@@ -22,6 +22,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_ledger_is_in_ones_own_home_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/oscar")
+
+    assert Config().ledger == Path("/home/oscar/.local/state/oodida/cloud.db")
+
+
 def test_the_example_keeps_the_ledger_where_the_packaged_service_may_write() -> None:
     unit = (ROOT / "systemd" / "units" / "oodida-cloud.service").read_text()
     state = re.search(r"^StateDirectory=(\S+)$", unit, flags=re.MULTILINE)
