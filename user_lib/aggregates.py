@@ -2,15 +2,20 @@
 
 Which results came in time is the cloud's word. With that word each result of a round has one place
 in it: the group of its code version, or beside it when another version is that of more vehicles.
+Values that are too large for a message are pulled round by round, and not kept.
 """
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
 from user_lib.completeness import names
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.content import megabytes
+from user_lib.contract.errors import ProtocolError, Rejected
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Group, Result, RoundClosed
 
@@ -20,12 +25,25 @@ _NO_FAULT = ("overload", "wall", "cpu", "memory", "output", "crash", "exit", "sa
 """Why a cloud may fail at what can be computed elsewhere: it has limits, or is short of means."""
 
 
+T = TypeVar("T")
+
+
+def _as_it_is(item: T) -> T:
+    return item
+
+
 @dataclass
 class Aggregates:
     """Takes in what was verified to be the vehicles' own, and the rounds; then compares them."""
 
+    whole_result: Callable[[Result], Result] = _as_it_is
+    """Returns a result with its value in it. Raises: Rejected; ProtocolError."""
+    whole_group: Callable[[Group], Group] = _as_it_is
+    """Returns an aggregate with its value in it. Raises: as `whole_result`."""
     same: int = 0
     """How many aggregates were computed again and are the same."""
+    unchecked: list[str] = field(default_factory=list)
+    """What could not be compared, and why."""
     notes: dict[str, None] = field(default_factory=dict)
     _results: dict[int, dict[VehicleId, list[Result]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -74,13 +92,26 @@ class Aggregates:
         for vehicle, heard in results.items():
             if len(heard) > 1:
                 yield f"{vehicle} has {len(heard)} results that are said to be in time"
-            if heard[0].status == "ok":
+            if heard[0].status == "ok" and not self._was_too_large(closed, heard[0]):
                 good[vehicle] = heard[0]
+        if closed.offboard_method != spec.offboard:
+            yield f"it is of {closed.offboard_method}, not of {spec.offboard}"
         yield from _places(closed, good)
         for group in closed.groups:
             problem = self._group(group, spec, good, closed.round)
             if problem:
                 yield problem
+
+    def _was_too_large(self, closed: RoundClosed, result: Result) -> bool:
+        """Whether the cloud says that it did not take a result for its size."""
+        if result.payload is None or closed.failed.get(result.vehicle_id) != "content_too_large":
+            return False
+        size = megabytes(result.payload.size)
+        self.unchecked.append(
+            f"round {closed.round} without the result of {result.vehicle_id}, because the cloud "
+            f"says that its {size} were too large to be taken"
+        )
+        return True
 
     def _group(
         self, group: Group, spec: Assignment, good: Mapping[VehicleId, Result], number: int
@@ -91,15 +122,31 @@ class Aggregates:
         unheard = [v for v in group.vehicles if v not in inputs]
         if unheard:
             return f"the aggregate counts {names(unheard)}, without a verified result of theirs"
+        counted = [inputs[v] for v in dict.fromkeys(group.vehicles)]
+        weight = math.fsum(result.weight for result in counted)
+        if not math.isclose(group.weight, weight, rel_tol=1e-9):
+            return f"the vehicles gave it the weight {weight:g}, the cloud says {group.weight:g}"
         if not can_recompute(spec):
             return ""
         try:
-            again = recompute(spec, [_input(inputs[v]) for v in dict.fromkeys(group.vehicles)])
+            return self._compare(group, spec, counted, number)
+        except Rejected as error:
+            self.unchecked.append(f"the aggregate of round {number}, because {error}")
+        except ProtocolError as error:
+            return str(error)
+        return ""
+
+    def _compare(
+        self, group: Group, spec: Assignment, counted: Iterable[Result], number: int
+    ) -> str:
+        """Say how an aggregate differs from what its results make. Raises: as `whole_result`."""
+        try:
+            again = recompute(spec, [_input(self.whole_result(result)) for result in counted])
         except ParamsError as error:
             return "" if group.error else f"the aggregate cannot be computed again: {error}"
         if group.error:
             return self._failed(group.error, number)
-        if again != group.value:
+        if again != self.whole_group(group).value:
             return f"the aggregate is {again!r:.200}, not what was told"
         self.same += 1
         return ""

@@ -30,6 +30,7 @@ from user_lib.contract.messages import (
     Chunk,
     ContentHeld,
     Event,
+    Group,
     PutChunk,
     ReadChunk,
     Result,
@@ -97,22 +98,25 @@ class Contents:
         """Return an event with its values in it; those that cannot be had any more stay out."""
         item = event.item
         try:
-            if isinstance(item, Result) and item.payload is not None:
-                body = self.body(item.payload)
-                return replace(event, item=replace(item, value=body.value, partial=body.partial))
-            if isinstance(item, RoundClosed) and any(g.payload for g in item.groups):
-                return replace(event, item=self.whole_round(item))
+            if isinstance(item, Result):
+                return replace(event, item=self.whole_result(item))
+            if isinstance(item, RoundClosed):
+                groups = tuple(self.whole_group(group) for group in item.groups)
+                return replace(event, item=replace(item, groups=groups))
         except Rejected as error:
             _log.warning("event %d without its value: %s", event.seq, error)
         return event
 
-    def whole_round(self, message: RoundClosed) -> RoundClosed:
-        """Return a round with its values in it. Raises: as `body`."""
-        groups = tuple(
-            g if g.payload is None else replace(g, value=self.value(g.payload))
-            for g in message.groups
-        )
-        return replace(message, groups=groups)
+    def whole_result(self, result: Result) -> Result:
+        """Return a result with its value in it. Raises: as `body`."""
+        if result.payload is None:
+            return result
+        body = self.body(result.payload)
+        return replace(result, value=body.value, partial=body.partial)
+
+    def whole_group(self, group: Group) -> Group:
+        """Return a group of a round with its value in it. Raises: as `body`."""
+        return group if group.payload is None else replace(group, value=self.value(group.payload))
 
     def _load(self, content: Content, parse: Callable[[bytes], object]) -> object:
         if content.digest in self._loaded:

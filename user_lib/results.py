@@ -122,7 +122,7 @@ class Round:
         """One aggregate for each code version, the one that counts first; never mixed."""
         if self.contents is None:
             return self.message.groups
-        return self.contents.whole_round(self.message).groups
+        return tuple(self.contents.whole_group(group) for group in self.message.groups)
 
     @property
     def vehicles(self) -> tuple[str, ...]:

@@ -6,17 +6,16 @@
       ├─ each result      signed by the vehicle that computed it, for this assignment
       │    └─ its code    a version that the analyst signed for that vehicle and generation
       ├─ losses and ends  signed by the vehicle; with them and the results, nothing is missing
-      └─ each aggregate   of the signed results that came in time, each once; computed again where
-                            the method is built in
+      └─ each aggregate   of the signed results that came in time, each once; computed again, with
+                            their signed weights, where the method is built in
 
 What the cloud alone says, and what nobody can verify, is told as such: feedback, custom off-board
-code, which vehicles were late or missing.
+code, which vehicles were late or missing. What could be verified if the cloud still had, or gave,
+the bytes that were signed is told as unchecked, with the cloud's reason.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import msgspec
 
 from agent.sandbox import can_recompute
 from user_lib.aggregates import Aggregates
@@ -49,10 +48,12 @@ SHOWN = 20
 
 @dataclass(frozen=True, repr=False)
 class Verification:
-    """What was verified; ``problems`` is empty when all that can be verified holds."""
+    """What was verified; ``problems`` is empty when nothing was found that does not hold."""
 
     assignment_id: AssignmentId
     problems: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    """What could not be checked, and why: the cloud does not give the bytes that were signed."""
     notes: tuple[str, ...]
     """What rests on the cloud's word, or on trust at first use."""
     results: int
@@ -62,28 +63,37 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether all that can be verified holds."""
-        return not self.problems
+        """Whether all that was signed was checked, and holds."""
+        return not self.problems and not self.unchecked
 
     def __repr__(self) -> str:
+        word = "NOT verified" if self.problems else "verified"
         head = (
-            f"{self.assignment_id}: {'verified' if self.ok else 'NOT verified'}; {self.results} "
-            f"results signed, {self.aggregates} aggregates the same when computed again"
+            f"{self.assignment_id}: {word}{'' if self.ok or self.problems else ' in part'}; "
+            f"{self.results} results signed, {self.aggregates} aggregates the same when computed "
+            "again"
         )
-        more = len(self.problems) - SHOWN
-        lines = [head, *(f"  problem: {p}" for p in self.problems[:SHOWN])]
-        lines += [f"  and {more} more problems"] if more > 0 else []
+        lines = [head, *_shown("problem: ", self.problems)]
+        lines += _shown("cannot be checked: ", self.unchecked)
         lines += [f"  note: {n}" for n in self.notes]
         return "\n".join(map(escaped, lines))
 
 
+def _shown(word: str, found: tuple[str, ...]) -> list[str]:
+    more = len(found) - SHOWN
+    shown = [f"  {word}{one}" for one in found[:SHOWN]]
+    return [*shown, f"  and {more} more of these"] if more > 0 else shown
+
+
 @dataclass
 class _Findings:
+    aggregates: Aggregates
     problems: list[str] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     results: int = 0
+    late: int = 0
+    """Of the results, by the cloud's word."""
     complete: Completeness = field(default_factory=Completeness)
-    aggregates: Aggregates = field(default_factory=Aggregates)
     end: str | None = None
     """Why the job has ended, as the cloud says; None while it goes on."""
 
@@ -100,11 +110,11 @@ def verify(
 
     A signature covers the name of what is too large for its message, and so its every byte.
     """
-    found = _Findings()
+    found = _Findings(Aggregates(large.whole_result, large.whole_group))
     spec = _assignment(assignment_id, proof, keys, found)
     contents = _contents(proof, keys, found)
     for page in pages:
-        _page(page, assignment_id, contents, cards, large, found)
+        _page(page, assignment_id, spec, contents, cards, found)
     for ended in proof.ends:
         _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
     found.problems += found.complete.problems()
@@ -112,27 +122,44 @@ def verify(
         found.problems += found.aggregates.problems(spec, found.end)
     members = {card.name for card in proof.cards}
     over = found.end is not None
-    notes = (*found.notes, *found.complete.notes(members, over=over), *found.aggregates.notes)
     return Verification(
-        assignment_id, tuple(found.problems), notes, found.results, found.aggregates.same
+        assignment_id,
+        tuple(found.problems),
+        tuple(found.aggregates.unchecked),
+        (*found.notes, *found.complete.notes(members, over=over), *_lateness(found)),
+        found.results,
+        found.aggregates.same,
     )
+
+
+def _lateness(found: _Findings) -> tuple[str, ...]:
+    """Say what nobody but the cloud knows: when a result came, and so in which round it counts."""
+    notes = tuple(found.aggregates.notes)
+    if not found.late:
+        return notes
+    word = f"that {found.late} of the results were late, and so count in no round, is the cloud's"
+    return (*notes, f"{word} word alone")
 
 
 def _page(
     page: Events,
     assignment_id: AssignmentId,
+    spec: Assignment | None,
     contents: dict[int, SlotOrder],
     cards: VehicleCards,
-    large: Contents,
     found: _Findings,
 ) -> None:
     for event in page.events:
         if isinstance(event.item, RoundClosed):
-            found.aggregates.hear(large.whole_round(event.item))
+            found.aggregates.hear(event.item)
         elif isinstance(event.item, JobChanged):
             _change(event.item, assignment_id, cards, found)
         elif _result(event.item, assignment_id, contents, cards, found):
-            found.aggregates.hear(_whole(event.item, large))
+            if spec is not None and event.item.method != spec.onboard:
+                name = f"iteration {event.item.iteration} of {event.item.vehicle_id}"
+                found.problems.append(f"{name}: it is of {event.item.method}, not {spec.onboard}")
+            found.late += event.item.late
+            found.aggregates.hear(event.item)
     if page.ended and found.end is None:
         found.end = ""
 
@@ -239,10 +266,3 @@ def _code_problem(result: Result, contents: dict[int, SlotOrder]) -> str:
     if order.version_for(result.vehicle_id) != result.code_version:
         return f"it ran a version that was not signed for it: {result.code_version[:8]}"
     return ""
-
-
-def _whole(result: Result, contents: Contents) -> Result:
-    if result.payload is None or result.status != "ok":
-        return result
-    body = contents.body(result.payload)
-    return msgspec.structs.replace(result, value=body.value, partial=body.partial)

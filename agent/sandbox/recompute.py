@@ -11,8 +11,11 @@ __all__ = ["can_recompute", "recompute"]
 
 
 def can_recompute(spec: Assignment) -> bool:
-    """Whether the off-board half is a built-in method, whose values follow from the results."""
-    return spec.offboard in OFFBOARD_METHODS
+    """Whether the off-board half is a built-in method, whose values follow from the results.
+
+    No such method takes parameters that are too large for the assignment.
+    """
+    return spec.offboard in OFFBOARD_METHODS and spec.offboard_content is None
 
 
 def recompute(spec: Assignment, inputs: Sequence[RoundInput]) -> Json:

@@ -139,7 +139,9 @@ def round_closed(number: int, value: object, **more: object) -> RoundClosed:
         "assignment_id": "job-1",
         "round": number,
         "state": RoundState.COMPLETE,
-        "groups": (Group(code_version="", vehicles=("compact-1", "wagon-1"), value=value),),
+        "groups": (
+            Group(code_version="", vehicles=("compact-1", "wagon-1"), value=value, weight=200.0),
+        ),
         "offboard_method": "mean",
         "opened_ns": 1,
         "closed_ns": 2,

@@ -14,7 +14,8 @@ VERSIONS = {"compact-1": NEW, "wagon-1": NEW, "wagon-2": OLD}
 
 
 def group(version: str, *vehicles: str) -> Group:
-    return Group(code_version=version, vehicles=vehicles, value={"Vehicle.Speed": 60.0})
+    value, weight = {"Vehicle.Speed": 60.0}, 100.0 * len(vehicles)
+    return Group(code_version=version, vehicles=vehicles, value=value, weight=weight)
 
 
 BOTH_NEW, ONE_OLD = group(NEW, "compact-1", "wagon-1"), group(OLD, "wagon-2")

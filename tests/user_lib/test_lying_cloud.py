@@ -16,9 +16,11 @@ from cloud.router import Router
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.code import version_of
 from user_lib.contract.codec import REPLY, REQUEST
+from user_lib.contract.content import ResultBody, content_of, pack
 from user_lib.contract.errors import ProtocolError, SignatureError
 from user_lib.contract.messages import (
     Ask,
+    Chunk,
     CodeSlot,
     CodeSlots,
     CodeStatus,
@@ -33,6 +35,7 @@ from user_lib.contract.messages import (
     Proof,
     Prove,
     PushCode,
+    ReadChunk,
     ReadEvents,
     Rejection,
     Reply,
@@ -74,6 +77,7 @@ class LyingCloud:
         self.rounds: Callable[[RoundClosed], list[RoundClosed]] = lambda closed: [closed]
         self.over = True
         self.ends: list[TaskEnded] = []
+        self.contents: dict[str, bytes] = {}
 
     def __call__(self, ask: Ask) -> Any:
         return self.tamper(self._answer(ask))
@@ -84,7 +88,7 @@ class LyingCloud:
                 return Pong(cloud_version="1", vehicles_online=2)
             case Submit():
                 self.signed, self.job = ask.signed, assignment_id_of("ada", ask.token)
-                self.results = [self._result("compact-1", 60.0), self._result("wagon-1", 62.0)]
+                self.results = [self.result("compact-1", 60.0), self.result("wagon-1", 62.0)]
                 return Submitted(assignment_id=self.job, vehicles=tuple(CARS))
             case Explain():
                 info = replace(self._make.job_info(JobState.FINISHED), assignment_id=self.job)
@@ -116,6 +120,8 @@ class LyingCloud:
         )
 
     def _code(self, ask: Ask) -> Any:
+        if isinstance(ask, ReadChunk) and ask.digest in self.contents:
+            return Chunk(digest=ask.digest, offset=0, data=self.contents[ask.digest])
         if isinstance(ask, CodeStatus):
             return CodeSlots(onboard=self.slot, offboard=replace(self.slot, side="offboard"))
         if isinstance(ask, PushCode | RollbackCode):
@@ -123,7 +129,7 @@ class LyingCloud:
             return self.slot
         return Rejection(reason="unknown", message="what?")
 
-    def _result(self, name: str, value: float) -> Any:
+    def result(self, name: str, value: float) -> Any:
         plain = self._make.result(name, 1, {"Vehicle.Speed": value}, assignment_id=self.job)
         return sign_item(replace(plain, serial=1), CARS[name].sign)
 
@@ -347,7 +353,7 @@ def test_an_aggregate_that_does_not_follow_from_the_results_is_found(
     assert problem.startswith("round 1: the aggregate is {'Vehicle.Speed': 61.0}")
 
 
-ONE = {"vehicles": ("compact-1",), "value": {"Vehicle.Speed": 60.0}}
+ONE = {"vehicles": ("compact-1",), "value": {"Vehicle.Speed": 60.0}, "weight": 100.0}
 """What is right of the one vehicle that it counts."""
 
 
@@ -378,6 +384,14 @@ ONE = {"vehicles": ("compact-1",), "value": {"Vehicle.Speed": 60.0}}
         (
             lambda c: [regrouped(c, value=None, error="it failed")],
             "round 1: the cloud has no aggregate of what can be computed: it failed",
+        ),
+        (
+            lambda c: [regrouped(c, weight=300.0)],
+            "round 1: the vehicles gave it the weight 200, the cloud says 300",
+        ),
+        (
+            lambda c: [replace(c, offboard_method="sum")],
+            "round 1: it is of sum, not of mean",
         ),
         (lambda c: [], "no round is told of iterations 1 with results in time"),
     ],
@@ -452,6 +466,95 @@ def test_rounds_that_are_open_while_the_job_runs_are_noted(
     verified = job.verify()
     assert verified.ok
     assert "no round is told yet of iterations 1" in repr(verified)
+
+
+BODY = pack(ResultBody({"Vehicle.Speed": 62.0}, None))
+VALUE, OTHER = pack({"Vehicle.Speed": 61.0}), pack({"Vehicle.Speed": 5.0})
+
+
+def large_result(lies: LyingCloud, body: bytes = BODY) -> Any:
+    """Return the second result with its value in a content, as its vehicle signs it then."""
+    named = replace(lies.results[1], value=None, payload=content_of(body))
+    return sign_item(named, CARS["wagon-1"].sign)
+
+
+def test_values_that_travelled_by_content_are_pulled_and_computed_again(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[1] = large_result(lies)
+    lies.contents = {content_of(data).digest: data for data in (BODY, VALUE, OTHER)}
+    lies.rounds = lambda c: [regrouped(c, value=None, payload=content_of(VALUE))]
+    verified = job.verify()
+    assert verified.ok, verified
+    assert verified.aggregates == 1
+
+    lies.rounds = lambda c: [regrouped(c, value=None, payload=content_of(OTHER))]
+    (problem,) = job.verify().problems
+    assert problem.startswith("round 1: the aggregate is {'Vehicle.Speed': 61.0}, not what was")
+
+
+@pytest.mark.parametrize("gone", [BODY, VALUE])
+def test_what_the_cloud_no_longer_has_is_told_as_unchecked_with_its_reason(
+    fleet: Fleet, lies: LyingCloud, make: Any, gone: bytes
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[1] = large_result(lies)
+    lies.contents = {content_of(data).digest: data for data in (BODY, VALUE) if data != gone}
+    lies.rounds = lambda c: [regrouped(c, value=None, payload=content_of(VALUE))]
+
+    verified = job.verify()
+    assert (verified.problems, verified.results, verified.aggregates) == ((), 2, 0)
+    assert not verified.ok
+    assert "verified in part; 2 results" in repr(verified)
+    assert "cannot be checked: the aggregate of round 1, because what?" in repr(verified)
+
+
+def test_other_bytes_than_those_that_were_named_are_a_problem(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[1] = large_result(lies)
+    lies.contents = {content_of(BODY).digest: BODY[:-1] + b"!"}
+
+    (problem,) = job.verify().problems
+    assert problem.startswith("round 1: what the cloud gave as content")
+
+
+def test_a_result_that_a_cloud_calls_too_large_is_told_as_unchecked(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[1] = large_result(lies)
+    said = {"wagon-1": "content_too_large"}
+    lies.rounds = lambda c: [replace(regrouped(c, **ONE), failed=said)]
+
+    verified = job.verify()
+    assert (verified.ok, verified.problems, verified.aggregates) == (False, (), 1)
+    assert "round 1 without the result of wagon-1, because the cloud says" in repr(verified)
+
+    lies.results[1] = lies.result("wagon-1", 62.0)  # without a content nothing is too large
+    assert "the results of wagon-1 were in time and are left out" in repr(job.verify())
+
+
+def test_a_result_of_another_method_than_the_analyst_signed_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results[1] = sign_item(replace(lies.results[1], method="max"), CARS["wagon-1"].sign)
+
+    assert job.verify().problems == ("iteration 1 of wagon-1: it is of max, not mean",)
+
+
+def test_what_is_late_is_told_as_the_clouds_word(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
+    job = fleet.assign(make.spec)
+    assert "late" not in repr(job.verify())
+    lies.results[1] = replace(lies.results[1], late=True)
+    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
+
+    verified = job.verify()
+    assert verified.ok
+    assert "that 1 of the results were late, and so count in no round" in repr(verified)
 
 
 def test_an_aggregate_that_counts_a_vehicle_without_a_result_is_found(
