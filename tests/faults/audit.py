@@ -99,6 +99,7 @@ class Audit:
         for found in verified.values():
             left = [p for p in found.problems if p.partition(":")[0] not in damaged]
             assert not left, left
+            assert not found.unchecked, found.unchecked
             assert found.results
 
     def check_streams(self, kept_in: dict[str, Path]) -> None:
