@@ -6,12 +6,13 @@ from cloud.jobs import Jobs
 from cloud.ledger import AssignmentRow
 from cloud.selection import check_methods, select
 from cloud.signatures import check_assignment
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import Rejected
 from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import Submit, Submitted
 from user_lib.contract.signed import assignment_id_of
 from user_lib.contract.states import JobState
+from user_lib.contract.validation import parse
 
 __all__ = ["submit"]
 

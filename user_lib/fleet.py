@@ -11,7 +11,7 @@ from user_lib.bus_words import buses_in_words
 from user_lib.code_slots import CodeOverview, CodeUpdate
 from user_lib.connection import Connection
 from user_lib.contents import give, outsourced
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import (
     AssignmentError,
@@ -45,6 +45,7 @@ from user_lib.contract.messages import (
     Vehicles,
 )
 from user_lib.contract.signed import assignment_id_of
+from user_lib.contract.validation import parse
 from user_lib.custom_source import Code, source_of
 from user_lib.job import Job
 from user_lib.methods import MethodInfo, check_params, method_table

@@ -5,8 +5,9 @@ from collections.abc import Collection
 from agent.policy import Analyst, Held, Policy, Refusal, admit
 from agent.sandbox import check_params
 from agent.tasks.ports import Signals
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError, UnknownSignal, WindowTooLarge, nearest
+from user_lib.contract.validation import parse
 
 __all__ = ["refusal_for"]
 

@@ -14,7 +14,7 @@ import zmq
 
 from agent.tasks.task import Now, Position, Task
 from tests.agent.service import Service
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND
 from user_lib.contract.code import version_of
 from user_lib.contract.codec import FROM_VEHICLE, TO_VEHICLE
@@ -31,6 +31,7 @@ from user_lib.contract.messages import (
     ToVehicle,
     Welcome,
 )
+from user_lib.contract.validation import parse
 from user_lib.wire.keys import Keys
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Assign, CodeReport, Hello
+from user_lib.contract.validation import parse
 from user_lib.wire.audit_entry import EVENTS
 from user_lib.wire.audit_reading import check, read
 

@@ -8,7 +8,7 @@ from agent.gathering import Gathering
 from agent.policy import Analyst, Held, Policy, admit
 from agent.signals import SignalHub, load_profile
 from hw import SimulatedConfig, open_source
-from user_lib.contract.assignment import parse
+from user_lib.contract.validation import parse
 
 
 @pytest.fixture

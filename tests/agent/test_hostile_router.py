@@ -10,7 +10,6 @@ import zmq
 from msgspec.structs import replace
 from zmq.auth.thread import ThreadAuthenticator
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import (
     Assign,
@@ -23,6 +22,7 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import seal, verify_item
+from user_lib.contract.validation import parse
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.enrolment import enrol, revoke
 from user_lib.wire.keys import Keys, create_keys, load_keys

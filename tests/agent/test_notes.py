@@ -3,7 +3,7 @@
 import pytest
 
 from agent import notes
-from user_lib.contract.assignment import parse
+from user_lib.contract.validation import parse
 
 SPEC = {"signals": ["S"], "onboard": "mean", "window": {"samples": 5}}
 

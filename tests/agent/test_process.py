@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import (
     Assign,
@@ -25,6 +24,7 @@ from user_lib.contract.messages import (
     SendHello,
     Withdraw,
 )
+from user_lib.contract.validation import parse
 from user_lib.wire.keys import create_keys, write_keys
 
 SPEED = "Vehicle.Speed"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.agent.service import PATIENCE_S, Service
-from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Assign, Hello
 from user_lib.contract.states import TaskState
+from user_lib.contract.validation import parse
 
 SPEED, BODY = "Vehicle.Speed", "Vehicle.Chassis.SteeringWheel.Angle"
 

@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from agent.trust import Trust, Untrusted
-from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Assign, SetCode, Withdraw
 from user_lib.contract.signed import CancelOrder, Signed, SlotOrder, assignment_id_of, order_of
 from user_lib.contract.signing import seal
+from user_lib.contract.validation import parse
 from user_lib.wire.enrolment import enrol, revoke
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import Keys, create_keys

@@ -22,8 +22,8 @@ from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from dbc import DatabaseRef, load
 from hw import SourceStats
-from user_lib.contract.assignment import parse
 from user_lib.contract.frames import FrameBatch
+from user_lib.contract.validation import parse
 
 MESSAGES, SIGNALS = 100, 4
 RATE = 4_000

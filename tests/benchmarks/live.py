@@ -35,8 +35,8 @@ from hw.socketcan import SocketCanSource
 from tests.benchmarks.decode import generated_dbc
 from tests.benchmarks.loopback import Loopback, bound, feed, free_interface, port_of, traffic
 from tests.benchmarks.ratios import Row, medians
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SystemClock
+from user_lib.contract.validation import parse
 
 __all__ = ["run"]
 

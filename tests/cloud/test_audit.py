@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cloud.audit import Audit
-from user_lib.contract.assignment import parse
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import Cancel, Explain, ListVehicles, PushCode, Rejection, Submit
+from user_lib.contract.validation import parse
 from user_lib.wire.audit_entry import EVENTS
 from user_lib.wire.audit_log import CURRENT, AuditLog
 from user_lib.wire.audit_reading import check, read

@@ -10,7 +10,6 @@ from cloud.auth import Auth, Peer
 from cloud.config import Config
 from cloud.ledger import Ledger
 from cloud.service import Service
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST
 from user_lib.contract.messages import (
@@ -24,6 +23,7 @@ from user_lib.contract.messages import (
     Submit,
 )
 from user_lib.contract.states import JobState
+from user_lib.contract.validation import parse
 
 HOUR_NS = 3600 * SECOND
 DURATION_S = 60

@@ -11,10 +11,10 @@ import pytest
 
 from cloud.ledger import AssignmentRow, Ledger, LedgerError
 from cloud.ledger.schema import VERSION
-from user_lib.contract.assignment import parse
 from user_lib.contract.content import content_of
 from user_lib.contract.messages import JobChanged, Result, TaskEnded
 from user_lib.contract.states import JobState, TaskState
+from user_lib.contract.validation import parse
 
 SPEC = parse({"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}})
 

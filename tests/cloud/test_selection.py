@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from cloud.registry import Vehicle
 from cloud.selection import check_methods, select
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import Rejected
 from user_lib.contract.messages import Hello
+from user_lib.contract.validation import parse
 
 
 def fleet_of(count: int, **hello: Any) -> dict[str, Vehicle]:

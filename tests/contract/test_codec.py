@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from user_lib.contract import messages as m
-from user_lib.contract.assignment import parse
 from user_lib.contract.codec import FROM_VEHICLE, MAX_BODY_BYTES, REPLY, REQUEST, TO_VEHICLE, Codec
 from user_lib.contract.content import CHUNK_BYTES, content_of
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, RoundState, TaskState
+from user_lib.contract.validation import parse
 
 SPEC = parse({"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}})
 RESULT = m.Result(

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.card import Card
 from user_lib.contract.codec import FROM_VEHICLE
 from user_lib.contract.errors import SignatureError
@@ -20,6 +19,7 @@ from user_lib.contract.signing import (
     verify_item,
 )
 from user_lib.contract.states import TaskState
+from user_lib.contract.validation import parse
 from user_lib.wire.keys import create_keys
 
 ADA, EVE = create_keys("ada", "analyst"), create_keys("eve", "analyst")

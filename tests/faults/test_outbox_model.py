@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agent.link import session as link
 from agent.store import Acknowledge, Enqueue, Store
 from cloud.ledger import AssignmentRow, Ledger
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.messages import Deliver, Losses, Result, Welcome
 from user_lib.contract.states import JobState
+from user_lib.contract.validation import parse
 
 OUTBOX_MB = 0.012
 PRIORITIES = {"low": 1, "high": 8}

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from user_lib.contract import messages as m
-from user_lib.contract.assignment import parse
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST, TO_VEHICLE, Codec
 from user_lib.contract.content import content_of
 from user_lib.contract.signed import Signed, assignment_id_of
 from user_lib.contract.states import TaskState
+from user_lib.contract.validation import parse
 
 __all__ = ["CODECS", "SEEDS", "hostile_frames"]
 

@@ -19,10 +19,11 @@ from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import Derivation
 from hw import ReplayConfig, SimulatedConfig, SourceEnded, SourceStats, open_source, write_candump
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.errors import SourceError, UnknownSignal, WindowTooLarge
 from user_lib.contract.frames import FrameBatch
+from user_lib.contract.validation import parse
 
 PATIENCE_S = 20
 

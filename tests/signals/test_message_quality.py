@@ -16,10 +16,10 @@ from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from dbc import Catalog, DatabaseRef, load
 from hw.simulated import model_databases, simulate
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import MS
 from user_lib.contract.errors import UnknownSignal
 from user_lib.contract.frames import EXTENDED, FrameBatch
+from user_lib.contract.validation import parse
 
 GUARDED_DBC = """VERSION "1"
 NS_ :

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from agent.signals.cursors import open_cursor
 from agent.signals.outlook import ANYTHING, Want, Wanted
 from agent.signals.plan import plan_of
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import MS
 from user_lib.contract.frames import FrameBatch
+from user_lib.contract.validation import parse
 
 
 class Holding:

@@ -13,8 +13,8 @@ import pytest
 from agent.signals import load_profile, run_on_log
 from agent.signals.profile import Profile
 from hw import read_log
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
+from user_lib.contract.validation import parse
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 LOGS = {

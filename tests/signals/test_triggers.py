@@ -10,9 +10,10 @@ from agent.signals.cursors import open_cursor
 from agent.signals.offline import run_on_log
 from agent.signals.plan import plan_of
 from agent.signals.triggers import BACKLOG
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.errors import ExpressionError, UnknownSignal, WindowTooLarge
+from user_lib.contract.validation import parse
 
 MESSAGE = {
     "Motion.Speed": "Motion",

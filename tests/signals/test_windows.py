@@ -12,9 +12,10 @@ from agent.signals.offline import run_on_log
 from agent.signals.plan import plan_of
 from agent.signals.room import check_room
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.errors import UnknownSignal, WindowTooLarge
+from user_lib.contract.validation import parse
 from user_lib.contract.window import Window
 
 SIGNALS = ("Motion.Speed", "Motion.Accel", "Brake.Pressure", "Body.Door", "Body.Warmth", "Car.Work")

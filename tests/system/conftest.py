@@ -20,8 +20,8 @@ from agent.signals.offline import run_on_log
 from agent.signals.profile import load_profile
 from hw.config import ReplayConfig, SimulatedConfig, open_source
 from hw.source import SourceEnded
-from user_lib.contract.assignment import parse
 from user_lib.contract.frames import FrameBatch
+from user_lib.contract.validation import parse
 from user_lib.contract.window import Window
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 from user_lib.fleet import Fleet

@@ -8,7 +8,6 @@ from typing import Self
 import pytest
 import zmq
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.codec import REPLY, REQUEST
 from user_lib.contract.messages import (
     Answer,
@@ -36,6 +35,7 @@ from user_lib.contract.messages import (
     Vehicles,
 )
 from user_lib.contract.states import JobState, RoundState, TaskState
+from user_lib.contract.validation import parse
 from user_lib.fleet import Fleet, connect
 
 Script = Callable[[Ask], Answer | None]

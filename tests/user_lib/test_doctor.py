@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 
 from user_lib.cli import main
-from user_lib.contract.assignment import parse
 from user_lib.contract.messages import (
     Explain,
     Explanation,
@@ -13,6 +12,7 @@ from user_lib.contract.messages import (
     VehicleInfo,
 )
 from user_lib.contract.states import JobState, TaskState
+from user_lib.contract.validation import parse
 from user_lib.doctor import Diagnosis, diagnose, diagnosis_text, vehicle_links
 
 SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}

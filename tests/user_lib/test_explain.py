@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Explanation, JobInfo, MemberInfo
 from user_lib.contract.states import JobState, TaskState
+from user_lib.contract.validation import parse
 from user_lib.explain import MAX_DETAIL, explain_text
 
 TRACEBACK = "traceback: " + "x" * MAX_DETAIL + "\n  KeyError: 'Vehicle.Sped'"

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from agent.store.store import MAX_IN_FLIGHT
-from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Assign, Deliver, Hello, Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
+from user_lib.contract.validation import parse
 
 ROOT = Path(__file__).parents[3]
 SPEED = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"seconds": 1}}

@@ -23,9 +23,10 @@ from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.trust import Trust
-from user_lib.contract.assignment import Assignment, parse
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import UnknownSignal
 from user_lib.contract.messages import Assign, Result, TaskEnded, TaskHeld
+from user_lib.contract.validation import parse
 from user_lib.contract.window import Window
 
 

@@ -31,10 +31,10 @@ from agent.tasks.task import (
     WindowArrived,
     Withdrawn,
 )
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.messages import Feedback, RollBack
 from user_lib.contract.states import TASK_ENDS, TaskState
+from user_lib.contract.validation import parse
 
 BAD = RollBack(failed_version="b" * 64, detail="boom")
 

@@ -4,9 +4,9 @@ from msgspec.structs import replace
 
 from agent.tasks.order import MAX_HEADSTART_S, in_order
 from agent.tasks.task import Position, Task
-from user_lib.contract.assignment import parse
 from user_lib.contract.clock import SECOND
 from user_lib.contract.states import TaskState
+from user_lib.contract.validation import parse
 
 
 def ready(name: str, priority: int, since_s: float) -> Task:

@@ -8,8 +8,8 @@ from agent.store import Acknowledge
 from agent.tasks.dispatch import CODE_WAIT_S
 from agent.tasks.ports import Finished, RanDry
 from agent.tasks.task import DataOver
-from user_lib.contract.assignment import parse
 from user_lib.contract.messages import Assign, Feedback, SetCode, Withdraw
+from user_lib.contract.validation import parse
 
 V1 = "def custom(xs):\n    return 1\n"
 V2 = "def custom(xs):\n    return 2\n"

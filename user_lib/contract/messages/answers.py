@@ -2,24 +2,22 @@
 
 from typing import Literal, TypeAlias
 
-from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.card import Card
-from user_lib.contract.content import Content, Digest
-from user_lib.contract.ids import AssignmentId, UserId, VehicleId
+from user_lib.contract.content import Digest
+from user_lib.contract.ids import AssignmentId, VehicleId
+from user_lib.contract.messages.jobs import Event, JobInfo, MemberInfo
 from user_lib.contract.messages.records import (
     Chunk,
-    Losses,
     Message,
     Nanoseconds,
     Record,
-    Result,
     Side,
     SignalInfo,
     TaskEnded,
     TaskHeld,
 )
 from user_lib.contract.signed import Signed
-from user_lib.contract.states import JobState, RoundState, TaskState
+from user_lib.contract.states import JobState
 
 __all__ = [
     "Answer",
@@ -28,19 +26,13 @@ __all__ = [
     "CodeSlots",
     "CodeState",
     "ContentHeld",
-    "Event",
     "Events",
     "Explanation",
-    "Group",
-    "JobChanged",
-    "JobInfo",
     "Jobs",
-    "MemberInfo",
     "Pong",
     "Proof",
     "Rejection",
     "Reply",
-    "RoundClosed",
     "Signals",
     "Submitted",
     "VehicleInfo",
@@ -101,85 +93,10 @@ class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
     state: JobState
 
 
-class JobInfo(Record, frozen=True, kw_only=True):
-    """An assignment as its analyst sees it."""
-
-    assignment_id: AssignmentId
-    analyst: UserId
-    spec: Assignment
-    state: JobState
-    reason: str
-    created_ns: Nanoseconds
-    ended_ns: Nanoseconds | None
-    vehicles: tuple[VehicleId, ...]
-    rounds_closed: int
-    results: int
-    last_seq: int
-
-
 class Jobs(Message, frozen=True, kw_only=True, tag="jobs"):
     """Answer to `ListJobs`."""
 
     jobs: tuple[JobInfo, ...]
-
-
-class Group(Record, frozen=True, kw_only=True):
-    """The vehicles of a round that ran the same code version, and their aggregate."""
-
-    code_version: str
-    vehicles: tuple[VehicleId, ...]
-    value: Json = None
-    payload: Content | None = None
-    """The value, when it is too large for this message."""
-    weight: float = 0.0
-    error: str = ""
-    """Why the off-board method gave no value, with its traceback."""
-
-
-class RoundClosed(Message, frozen=True, kw_only=True, tag="round"):
-    """A round is closed; its aggregates never change again."""
-
-    assignment_id: AssignmentId
-    round: int
-    state: RoundState
-    groups: tuple[Group, ...]
-    """By code version, the one that counts first; results of two versions are never mixed."""
-    missing: tuple[VehicleId, ...] = ()
-    failed: dict[VehicleId, str] = {}
-    """Vehicles whose iteration failed, with the reason."""
-    not_counted: dict[VehicleId, str] = {}
-    """Vehicles that ran another version than the majority, with that version."""
-    offboard_method: str
-    offboard_version: str = ""
-    prints: str = ""
-    lost_frames: int = 0
-    opened_ns: Nanoseconds
-    closed_ns: Nanoseconds
-
-
-class JobChanged(Message, frozen=True, kw_only=True, tag="job"):
-    """The assignment, or one vehicle's part of it, changed its state."""
-
-    assignment_id: AssignmentId
-    state: JobState
-    vehicle_id: VehicleId = ""
-    task_state: TaskState | None = None
-    reason: str = ""
-    detail: str = ""
-    path: str = ""
-    """For a refusal: the key of the assignment at fault."""
-    near: tuple[str, ...] = ()
-    rule: str = ""
-    """For a refusal by a vehicle: the rule of its owner that says so."""
-    said: TaskEnded | Losses | None = None
-    """The vehicle's own words behind it, signed; None for what the cloud alone says."""
-
-
-class Event(Record, frozen=True, kw_only=True):
-    """An entry of an assignment's stream, numbered from 1 without gaps."""
-
-    seq: int
-    item: Result | RoundClosed | JobChanged
 
 
 class Events(Message, frozen=True, kw_only=True, tag="events"):
@@ -190,22 +107,6 @@ class Events(Message, frozen=True, kw_only=True, tag="events"):
     """What to give as ``after_seq`` next."""
     state: JobState
     ended: bool
-
-
-class MemberInfo(Record, frozen=True, kw_only=True):
-    """Where an assignment stands on one vehicle."""
-
-    vehicle_id: VehicleId
-    online: bool
-    state: TaskState | None
-    """None until the vehicle has spoken of the task."""
-    iteration: int = 0
-    detail: str = ""
-    results: int = 0
-    lost_results: int = 0
-    """Results that the vehicle had to drop, its outbox being full."""
-    last_result_ns: Nanoseconds | None = None
-    last_failure: str = ""
 
 
 class Explanation(Message, frozen=True, kw_only=True, tag="explanation"):
