@@ -12,7 +12,7 @@ from user_lib.tables import render_text
 
 if TYPE_CHECKING:
     from agent.signals.frame_time import Bitrate
-    from user_lib.decode import DecodeSummary, MessageSummary
+    from user_lib.decode.summary import DecodeSummary, MessageSummary
 
 __all__ = ["add_parser", "database", "run"]
 
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     Raises: OodidaError, for a bad log, database or output; the entry says so and returns 2.
     """
     from dbc import DatabaseRef  # `oodida --help` needs no databases
-    from user_lib.decode import decode_log
+    from user_lib.decode.log import decode_log
 
     watched = sys.stderr.isatty()
     progress = Progress(shown=watched or not args.json)

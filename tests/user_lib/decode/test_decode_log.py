@@ -15,9 +15,10 @@ from dbc import DatabaseRef
 from hw import model_databases, model_mapping, simulate, write_candump
 from user_lib.cli import decode as command
 from user_lib.contract.errors import ConfigError, DatabaseError, SourceError
-from user_lib.decode import DecodeSummary, decode_log
+from user_lib.decode.log import decode_log
+from user_lib.decode.summary import DecodeSummary
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 recorded = pytest.mark.skipif(not DATA.is_dir(), reason="the recorded drives are not here")
 
 EXACT = ["tesla_m3_drive", "kona_power_on_off", "kona_bms_idle", "seat_obd2_gps"]

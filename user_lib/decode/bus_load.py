@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from agent.signals.frame_time import Bitrate, FrameTimes
 from user_lib.contract.clock import SECOND
 from user_lib.contract.frames import ERROR, FrameBatch
-from user_lib.decode_summary import BusSummary
+from user_lib.decode.summary import BusSummary
 
 __all__ = ["BusLoads"]
 

@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from user_lib.contract.errors import ConfigError
-from user_lib.decode_rows import Kinds, LongRows, Part
+from user_lib.decode.rows import Kinds, LongRows, Part
 
 __all__ = ["Output", "check_output", "open_output"]
 

@@ -11,7 +11,7 @@ from hw import model_databases, model_mapping, simulate, write_candump
 from user_lib.cli import main
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
-from user_lib.decode import decode_log
+from user_lib.decode.log import decode_log
 
 ENGINE = 256
 

@@ -8,7 +8,7 @@ import pytest
 from agent.signals.frame_time import Bitrate
 from user_lib.cli import main
 from user_lib.contract.frames import ERROR, EXTENDED, FrameBatch
-from user_lib.decode_load import BusLoads
+from user_lib.decode.bus_load import BusLoads
 
 MS = 1_000_000
 DBC = 'BS_:\nBU_:\nBO_ 1 M: 8 A\n SG_ S : 0|8@1+ (1,0) [0|0] "" A\n'
