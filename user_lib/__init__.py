@@ -8,7 +8,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from user_lib.code_slots import CodeOverview, CodeUpdate, SwapLatency
+    from user_lib.code.slots import CodeOverview, CodeUpdate, SwapLatency
+    from user_lib.code.try_out import try_code
+    from user_lib.columns import Columns
     from user_lib.contract.code import Result
     from user_lib.contract.errors import (
         AssignmentError,
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from user_lib.contract.window import Window
     from user_lib.fleet import Fleet, connect
     from user_lib.job import Job, JobFailed
-    from user_lib.results import Columns, Round, VehicleResult
-    from user_lib.try_out import try_code
+    from user_lib.results import Round, VehicleResult
 
     __version__: str
 
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "user_lib.code_slots": ("CodeOverview", "CodeUpdate", "SwapLatency"),
+    "user_lib.code.slots": ("CodeOverview", "CodeUpdate", "SwapLatency"),
     "user_lib.contract.code": ("Result",),
     "user_lib.contract.errors": (
         "AssignmentError",
@@ -67,8 +68,9 @@ _HOMES = {
     "user_lib.contract.window": ("Window",),
     "user_lib.fleet": ("Fleet", "connect"),
     "user_lib.job": ("Job", "JobFailed"),
-    "user_lib.results": ("Columns", "Round", "VehicleResult"),
-    "user_lib.try_out": ("try_code",),
+    "user_lib.columns": ("Columns",),
+    "user_lib.results": ("Round", "VehicleResult"),
+    "user_lib.code.try_out": ("try_code",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

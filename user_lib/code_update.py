@@ -5,8 +5,8 @@ The cloud and the user are those of `user_lib.connect` without arguments.
 
 from collections.abc import Sequence
 
-from user_lib.code_slots import CodeUpdate
-from user_lib.custom_source import Code
+from user_lib.code.slots import CodeUpdate
+from user_lib.code.source import Code
 from user_lib.fleet import Side, connect
 
 __all__ = ["code_update"]

@@ -5,24 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
-import numpy as np
-
 from user_lib.bus_words import buses_in_words
-from user_lib.code_slots import CodeOverview, CodeUpdate
+from user_lib.code.changes import change_slot
+from user_lib.code.slots import CodeOverview, CodeUpdate
+from user_lib.code.source import Code, source_of
 from user_lib.connection import Connection
 from user_lib.contents import give, outsourced
-from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import (
-    AssignmentError,
     ProtocolError,
-    Rejected,
     UnknownSignal,
     nearest,
 )
 from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
-    CodeSlot,
     CodeSlots,
     CodeStatus,
     Explain,
@@ -45,30 +41,18 @@ from user_lib.contract.messages import (
     Vehicles,
 )
 from user_lib.contract.signed import assignment_id_of
-from user_lib.contract.validation import parse
-from user_lib.custom_source import Code, source_of
 from user_lib.job import Job
-from user_lib.methods import MethodInfo, check_params, method_table
+from user_lib.methods import MethodInfo, method_table
 from user_lib.settings import Given, KeyPaths, load_settings
-from user_lib.signed_orders import SlotChange, sign_change, sign_submit
+from user_lib.signed_orders import sign_submit
+from user_lib.specs import Spec, read_spec
 from user_lib.tables import Column, Table
 from user_lib.vehicle_cards import VehicleCards
-from user_lib.wire.config import convert_config, read_yaml
-from user_lib.wire.keys import Keys
+from user_lib.wire.config import convert_config
 
-__all__ = ["Fleet", "Side", "connect", "read_spec"]
+__all__ = ["Fleet", "Side", "connect"]
 
 Side: TypeAlias = Literal["onboard", "offboard"]
-Spec: TypeAlias = Mapping[str, Any] | Assignment | str | Path
-"""An assignment in the grammar, or the path of a YAML file that holds one."""
-
-_PARAMS = ("onboard_params", "offboard_params")
-MAX_GIVEN_BYTES = 1 << 30
-"""Params larger than this are a mistake; what a cloud takes is its operator's choice."""
-CHANGE_TRIES = 5
-HOLD_S = 1.0
-"""How long one question for the state of the slots waits at the cloud."""
-
 _VEHICLES: Mapping[str, Column[VehicleInfo]] = {
     "vehicle": lambda v: v.vehicle_id,
     "link": lambda v: "online" if v.online else "offline",
@@ -126,42 +110,6 @@ def connect(
         connection.close()
         raise
     return Fleet(connection, clock)
-
-
-def read_spec(spec: Spec | None, keys: Mapping[str, Any]) -> Assignment:
-    """Return the checked assignment of a mapping, a YAML file and single keys, which win.
-
-    Raises: AssignmentError, with the path of the key at fault; ConfigError, for a file that cannot
-            be read.
-    """
-    plain: dict[str, Any]
-    if spec is None:
-        plain = {}
-    elif isinstance(spec, (str, Path)):
-        plain = read_yaml(Path(spec).expanduser())
-    elif isinstance(spec, Assignment):
-        plain = spec.to_dict()
-    elif isinstance(spec, Mapping):
-        plain = dict(spec)
-    else:
-        raise AssignmentError(f"give a mapping or the path of a YAML file, not {spec!r:.60}")
-    assignment = parse(_listed({**plain, **keys}), params_bytes=MAX_GIVEN_BYTES)
-    check_params(assignment)
-    return assignment
-
-
-def _listed(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a specification whose params hold lists where they held numpy arrays."""
-    params = {key: _without_arrays(spec[key]) for key in _PARAMS if key in spec}
-    return {**spec, **params}
-
-
-def _without_arrays(value: Any) -> Any:  # noqa: ANN401 - whatever the analyst gave
-    if isinstance(value, Mapping):
-        return {key: _without_arrays(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_arrays(inner) for inner in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 class Fleet:
@@ -271,7 +219,7 @@ class Fleet:
             vehicles=chosen,
             not_after_ns=None if not_after is None else _unix_ns(not_after),
         )
-        return self._change(ask, wait=wait, timeout_s=timeout_s)
+        return change_slot(self._connection, ask, self._clock, wait_s=timeout_s if wait else 0.0)
 
     def rollback_code(
         self, *, side: Side = "onboard", wait: bool = True, timeout_s: float = 30.0
@@ -281,14 +229,14 @@ class Fleet:
         Raises: Rejected, when there is none.
         """
         ask = RollbackCode(side=side, token=new_id("token"))
-        return self._change(ask, wait=wait, timeout_s=timeout_s)
+        return change_slot(self._connection, ask, self._clock, wait_s=timeout_s if wait else 0.0)
 
     def remove_code(
         self, *, side: Side = "onboard", wait: bool = True, timeout_s: float = 30.0
     ) -> CodeUpdate:
         """Empty the slot; running tasks that need its code end, saying so."""
         ask = RemoveCode(side=side, token=new_id("token"))
-        return self._change(ask, wait=wait, timeout_s=timeout_s)
+        return change_slot(self._connection, ask, self._clock, wait_s=timeout_s if wait else 0.0)
 
     def code_status(self) -> CodeOverview:
         """Return which version is in force where, on both sides."""
@@ -300,41 +248,6 @@ class Fleet:
 
     def _job(self, info: JobInfo) -> Job:
         return Job(self._connection, info, self._clock, self._vehicles)
-
-    def _change(self, ask: SlotChange, *, wait: bool, timeout_s: float) -> CodeUpdate:
-        called_ns = self._clock.monotonic_ns()
-        slot = self._signed_change(ask)
-        call_ms = (self._clock.monotonic_ns() - called_ns) / 1e6
-        update = CodeUpdate(slot, call_ms)
-        if not wait:
-            return update
-        deadline_ns = called_ns + int(timeout_s * SECOND)
-        with self._connection.sibling() as line:
-            while update.pending and self._clock.monotonic_ns() < deadline_ns:
-                found = line.ask(CodeStatus(wait_s=HOLD_S), CodeSlots, wait_s=HOLD_S)
-                latest = found.onboard if ask.side == "onboard" else found.offboard
-                if latest.generation != slot.generation:
-                    break  # a later change took over; this one's last known state stands
-                update = CodeUpdate(latest, call_ms)
-        return update
-
-    def _signed_change(self, ask: SlotChange) -> CodeSlot:
-        """Make a change; who else changes the same slot at the same time makes this one repeat."""
-        keys = self._connection.settings.keys
-        if keys is None:
-            return self._connection.ask(ask, CodeSlot)
-        for _ in range(CHANGE_TRIES - 1):
-            try:
-                return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
-            except Rejected as error:
-                if error.reason != "stale_generation":
-                    raise
-        return self._connection.ask(self._signed(ask, keys.own), CodeSlot)
-
-    def _signed(self, ask: SlotChange, keys: Keys) -> SlotChange:
-        slots = self._connection.ask(CodeStatus(brief=True), CodeSlots)
-        slot = slots.onboard if ask.side == "onboard" else slots.offboard
-        return sign_change(ask, slot, keys, self._clock.unix_ns())
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from user_lib.columns import Columns, columns_of_results, columns_of_rounds
 from user_lib.connection import Connection
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
@@ -26,7 +27,7 @@ from user_lib.events import ALL_KINDS, Kind, follow, pages, read
 from user_lib.explain import explain_text
 from user_lib.job_file import write_events
 from user_lib.progress import Progress
-from user_lib.results import Columns, Round, VehicleResult, columns_of_results, columns_of_rounds
+from user_lib.results import Round, VehicleResult
 from user_lib.signatures import Signatures
 from user_lib.signed_orders import sign_cancel
 from user_lib.tables import Column, Table

@@ -21,7 +21,7 @@ from user_lib.contract.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.sandbox import Outcome
-    from user_lib.code_slots import CodeUpdate
+    from user_lib.code.slots import CodeUpdate
     from user_lib.contract.assignment import WindowSpec
     from user_lib.contract.window import Window
 
@@ -163,7 +163,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _try(args: argparse.Namespace) -> int:
-    from user_lib.try_out import try_code  # loads the sandbox
+    from user_lib.code.try_out import try_code
 
     if args.on is None:
         return _show_outcome(try_code(args.file, args.samples or range(100)), args)
@@ -180,8 +180,8 @@ def _try(args: argparse.Namespace) -> int:
 
 def _windows(args: argparse.Namespace) -> "Iterator[Window]":
     from dbc import DatabaseRef
+    from user_lib.code.try_out import windows_on_log
     from user_lib.contract.assignment import WindowSpec
-    from user_lib.try_out import windows_on_log
 
     if not args.dbc or not args.signals:
         raise ConfigError(f"to read {args.on}, name its --dbc and the --signals that custom gets")

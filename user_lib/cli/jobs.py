@@ -76,7 +76,7 @@ def _add_out(command: argparse.ArgumentParser, about: str) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from user_lib.fleet import read_spec  # `oodida --help` needs no sockets
+    from user_lib.specs import read_spec
 
     spec = read_spec(args.spec, {})
     if args.check:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from user_lib.code_slots import CodeUpdate, SwapLatency
+from user_lib.code.slots import CodeUpdate, SwapLatency
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.messages import VehicleInfo
 from user_lib.demo.modules import FIRST_VERSION, SECOND_VERSION

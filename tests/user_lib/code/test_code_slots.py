@@ -1,6 +1,6 @@
 """A change of a code slot as its analyst reads it."""
 
-from user_lib.code_slots import CodeOverview, CodeUpdate
+from user_lib.code.slots import CodeOverview, CodeUpdate
 from user_lib.contract.messages import CodeSlot, CodeState
 
 

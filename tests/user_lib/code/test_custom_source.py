@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from user_lib import Result
+from user_lib.code.source import source_of
 from user_lib.contract.errors import CodeError
-from user_lib.custom_source import source_of
 
 LIMIT = 3
 

@@ -11,10 +11,10 @@ from agent.sandbox import Limits, Outcome, run
 from agent.signals import run_on_log
 from dbc import DatabaseRef, load
 from hw import read_log
+from user_lib.code.source import Code, source_of
 from user_lib.contract.assignment import Assignment, WindowSpec
 from user_lib.contract.errors import CodeError
 from user_lib.contract.window import Window
-from user_lib.custom_source import Code, source_of
 
 __all__ = ["try_code", "windows_on_log"]
 
