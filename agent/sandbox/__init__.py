@@ -16,7 +16,8 @@ built-in methods without running any.
 """
 
 from agent.sandbox.answer import output_bytes
-from agent.sandbox.host import Sandbox, SandboxConfig, SandboxUnavailable
+from agent.sandbox.config import SandboxConfig
+from agent.sandbox.host import Sandbox
 from agent.sandbox.job import Half, Job, Limits, Outcome, RoundInput
 from agent.sandbox.lockdown.confinement import LEVELS, Level
 from agent.sandbox.lockdown.probe import Layer, check, strongest
@@ -24,6 +25,7 @@ from agent.sandbox.methods.method import ParamsError
 from agent.sandbox.methods.registry import Description, check_params, describe
 from agent.sandbox.recompute import can_recompute, recompute
 from agent.sandbox.trial import run, window_of
+from agent.sandbox.zygote_process import SandboxUnavailable
 
 __all__ = [
     "LEVELS",

@@ -2,137 +2,24 @@
 
 import logging
 import os
-import socket
-import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from types import TracebackType
 
-import msgspec
-
-from agent.sandbox import admission, control, envelope, external, launch, verdict
-from agent.sandbox.control import Hello, Setup
+from agent.sandbox import admission, envelope, external, verdict
+from agent.sandbox.config import SandboxConfig
 from agent.sandbox.job import Job, Outcome, refused
 from agent.sandbox.lockdown import probe
-from agent.sandbox.lockdown.confinement import Confinement, Level, Unconfined
+from agent.sandbox.lockdown.confinement import Confinement, Unconfined
 from agent.sandbox.lockdown.probe import Layer
 from agent.sandbox.watch import Observed, Terms, Watch
+from agent.sandbox.zygote_process import SandboxUnavailable, ZygoteProcess
 
-__all__ = ["Sandbox", "SandboxConfig", "SandboxUnavailable"]
+__all__ = ["Sandbox"]
 
 log = logging.getLogger(__name__)
 
-READY_TIMEOUT_S = 60.0
 ATTEMPTS = 3
-
-
-class SandboxUnavailable(Exception):
-    """The zygote does not come up; nothing can run."""
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxConfig:
-    """What the owner of the machine decides about the sandbox.
-
-    external      the external workers: name -> command
-    level         how code is locked down (see `agent.sandbox.lockdown.confinement`); where the
-                  machine cannot, custom code and external workers are refused, the rest goes on
-    spares        workers that stand ready; each costs a few MB and saves the start
-    output_bytes  the most that an iteration's value, partial and state may have as JSON
-    scratch_mb    room for files of an iteration's own, gone after it
-    start_timeout_s  how long a job may wait for its worker before the zygote is replaced
-    socket        where a service starts a zygote for whoever connects, as another user; without
-                  one the zygote is a child of this process, with ``python``
-    """
-
-    external: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    spares: int = 1
-    level: Level = "full"
-    output_bytes: int = 1 << 20
-    scratch_mb: int = 16
-    start_timeout_s: float = 20.0
-    python: str = sys.executable
-    socket: str = ""
-
-
-class _Zygote:
-    """The zygote's process and the agent's end of its control socket."""
-
-    def __init__(self, config: SandboxConfig, confinement: Confinement) -> None:
-        self._where = config.socket or config.python
-        try:
-            self._launched = (
-                launch.connect(config.socket) if config.socket else launch.execute(config.python)
-            )
-        except OSError as error:
-            raise SandboxUnavailable(
-                f"the sandbox's zygote ({self._where}) cannot be started: {error}"
-            ) from None
-        self._control = self._launched.control
-        try:
-            self.problem = self._greet(config, confinement)
-        except BaseException:
-            self.end()
-            raise
-
-    def order(self, terms: Terms, *, spare: bool = False) -> Watch:
-        """Order a worker, to be made at once or, as a spare, when there is time.
-
-        Raises: OSError, when the zygote is gone or descriptors are.
-        """
-        with ExitStack() as given, ExitStack() as kept:
-            ends: list[int] = []
-            pipes: list[int] = []
-            for _ in range(2):
-                read_end, write_end = os.pipe2(os.O_CLOEXEC)
-                kept.callback(os.close, read_end)
-                given.callback(os.close, write_end)
-                ends.append(read_end)
-                pipes.append(write_end)
-            status, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            kept.callback(status.close)
-            given.callback(told.close)
-            word = control.EXTERNAL_WORKER if terms.external else control.PYTHON_WORKER
-            word = control.SPARE_WORKER if spare else word
-            socket.send_fds(self._control, [word], [*pipes, told.fileno()])
-            watch = Watch(terms, status, *ends)
-            kept.pop_all()
-            return watch
-
-    def end(self) -> None:
-        """Close the control socket, which ends it; kill it if it does not."""
-        self._launched.end()
-
-    def kill(self) -> None:
-        """End it whatever it does, and its workers with it."""
-        self._launched.kill()
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, where it is a child of ours."""
-        return self._launched.pid
-
-    def _greet(self, config: SandboxConfig, confinement: Confinement) -> str:
-        """Set the zygote up; return what keeps it from its level, empty when nothing does."""
-        self._control.settimeout(READY_TIMEOUT_S)
-        try:
-            setup = Setup(confinement, config.scratch_mb)
-            self._control.send(control.encode(setup))
-            datagram, _ = control.receive(self._control)
-            hello = control.decode(datagram)
-        except (OSError, msgspec.DecodeError) as error:
-            raise SandboxUnavailable(
-                f"the sandbox's zygote ({self._where}) did not come up ({error}); "
-                "its own words are in the log"
-            ) from None
-        self._control.settimeout(None)
-        if not isinstance(hello, Hello) or hello.threads != 1:
-            raise SandboxUnavailable(f"the zygote is not fit to fork: {hello}")
-        self.bounded, self.unbounded = hello.bounded, hello.unbounded
-        return hello.problem
 
 
 class Sandbox:
@@ -141,7 +28,7 @@ class Sandbox:
     def __init__(self, config: SandboxConfig | None = None) -> None:
         self.config = config or SandboxConfig()
         self._lock = threading.Lock()
-        self._zygote: _Zygote | None = None
+        self._zygote: ZygoteProcess | None = None
         self._watches: set[Watch] = set()
         self._spares: deque[Watch] = deque()
         self._problem = ""
@@ -250,7 +137,7 @@ class Sandbox:
         if zygote is not None:
             zygote.end()
 
-    def _attempt(self, zygote: _Zygote, job: Job, argv: tuple[str, ...]) -> Observed:
+    def _attempt(self, zygote: ZygoteProcess, job: Job, argv: tuple[str, ...]) -> Observed:
         """Give a job to one worker and follow it; not started means that the zygote is gone."""
         job_fd = envelope.seal(job, argv, output_bytes=self.config.output_bytes)
         try:
@@ -270,7 +157,7 @@ class Sandbox:
                 self._watches.discard(watch)
             watch.close()
 
-    def _worker(self, zygote: _Zygote, *, external: bool) -> Watch:
+    def _worker(self, zygote: ZygoteProcess, *, external: bool) -> Watch:
         """Take a worker that stands ready, or order one."""
         while not external:
             with self._lock:
@@ -282,7 +169,7 @@ class Sandbox:
             spare.close()
         return zygote.order(self._terms(external=external))
 
-    def _refill(self, zygote: _Zygote) -> None:
+    def _refill(self, zygote: ZygoteProcess) -> None:
         """Order a spare for the one that was taken; the zygote makes it when nothing else waits."""
         with self._lock:
             missing = self.config.spares - len(self._spares)
@@ -296,7 +183,7 @@ class Sandbox:
     def _terms(self, *, external: bool) -> Terms:
         return Terms(self.config.start_timeout_s, self.config.output_bytes, external)
 
-    def _current(self) -> _Zygote:
+    def _current(self) -> ZygoteProcess:
         with self._lock:
             if self._closed:
                 raise SandboxUnavailable("the sandbox is closed")
@@ -308,11 +195,11 @@ class Sandbox:
                     self._spares.append(spare)
             return self._zygote
 
-    def _start_zygote(self) -> _Zygote:
+    def _start_zygote(self) -> ZygoteProcess:
         """Start a zygote at the configured level; failing that, one for built-in methods only."""
         try:
             confinement = Confinement.at(self.config.level, self._shown())
-            zygote = _Zygote(self.config, confinement)
+            zygote = ZygoteProcess(self.config, confinement)
         except Unconfined as error:
             self._problem = str(error)
         else:
@@ -320,14 +207,14 @@ class Sandbox:
             if not zygote.problem:
                 return zygote
             zygote.end()
-        return _Zygote(self.config, Confinement.at("limits"))
+        return ZygoteProcess(self.config, Confinement.at("limits"))
 
     def _shown(self) -> list[str]:
         """Return the folders of external workers, which they may read and execute."""
         files = [part for argv in self.config.external.values() for part in argv if part[:1] == "/"]
         return [os.path.dirname(os.path.realpath(f)) for f in files if os.path.isfile(f)]
 
-    def _discard(self, broken: _Zygote) -> None:
+    def _discard(self, broken: ZygoteProcess) -> None:
         """Forget a zygote that ended or hangs; whoever sees it first kills it."""
         with self._lock:
             if self._zygote is broken:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.sandbox.answer import output_bytes
-from agent.sandbox.host import Sandbox, SandboxConfig
+from agent.sandbox.config import SandboxConfig
+from agent.sandbox.host import Sandbox
 from agent.sandbox.job import Job, Limits, Outcome, refused
 from user_lib.contract.assignment import Json
 from user_lib.contract.window import Window
