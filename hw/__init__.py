@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     )
     from hw.logs import Log, read_log, write_candump
     from hw.merged import merge
-    from hw.simulated import MODELS, SimulatedDrive, model_databases, model_mapping, simulate
+    from hw.simulated.car import MODELS, SimulatedDrive, model_databases, model_mapping, simulate
+    from hw.simulated.speed_table import SpeedTable, read_speed_table
     from hw.source import Source, SourceEnded, SourceStats
-    from hw.speed_table import SpeedTable, read_speed_table
 
 __all__ = [
     "MODELS",
@@ -58,9 +58,15 @@ _HOMES = {
     ),
     "hw.logs": ("Log", "read_log", "write_candump"),
     "hw.merged": ("merge",),
-    "hw.simulated": ("MODELS", "SimulatedDrive", "model_databases", "model_mapping", "simulate"),
+    "hw.simulated.car": (
+        "MODELS",
+        "SimulatedDrive",
+        "model_databases",
+        "model_mapping",
+        "simulate",
+    ),
     "hw.source": ("Source", "SourceEnded", "SourceStats"),
-    "hw.speed_table": ("SpeedTable", "read_speed_table"),
+    "hw.simulated.speed_table": ("SpeedTable", "read_speed_table"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

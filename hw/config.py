@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from hw.can_socket import CanSocket
 from hw.exclusion import excluded_keys
-from hw.socketcan import SocketCanSource
+from hw.socketcan.can_socket import CanSocket
+from hw.socketcan.source import SocketCanSource
 from hw.source import Source
 from user_lib.contract.clock import Clock, SystemClock
 from user_lib.contract.errors import SourceError
@@ -202,8 +202,8 @@ def _open_replay(config: ReplayConfig, clock: Clock) -> Source:
 
 def _open_simulated(config: SimulatedConfig, clock: Clock) -> Source:
     from hw.replay import ReplaySource
-    from hw.simulated import SimulatedDrive
-    from hw.speed_table import read_speed_table
+    from hw.simulated.car import SimulatedDrive
+    from hw.simulated.speed_table import read_speed_table
 
     start_ns = config.start_ns
     if start_ns is None:

@@ -9,7 +9,7 @@ import struct
 import sys
 from collections.abc import Iterable
 
-from hw.can_datagrams import EXTENDED_BIT
+from hw.socketcan.can_datagrams import EXTENDED_BIT
 from user_lib.contract.errors import SourceError
 
 __all__ = ["excluded_keys", "kernel_filter"]

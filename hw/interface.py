@@ -16,8 +16,8 @@ from typing import Any
 
 import can
 
-from hw.can_datagrams import EXTENDED_BIT
 from hw.records import FrameRecords
+from hw.socketcan.can_datagrams import EXTENDED_BIT
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.errors import SourceError, nearest

@@ -16,7 +16,7 @@ def loaded() -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["agent.app", "hw.socketcan", "numpy", "zmq"])
+@pytest.mark.parametrize("name", ["agent.app", "hw.socketcan.source", "numpy", "zmq"])
 def test_the_agent_is_loaded(loaded: frozenset[str], name: str) -> None:
     assert name in loaded
 

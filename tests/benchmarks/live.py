@@ -30,8 +30,8 @@ from can.interfaces.socketcan.socketcan import capture_message
 from agent.signals.hub import SignalHub
 from agent.signals.profile import Profile
 from dbc import DatabaseRef
-from hw.can_datagrams import SO_TIMESTAMPNS
-from hw.socketcan import SocketCanSource
+from hw.socketcan.can_datagrams import SO_TIMESTAMPNS
+from hw.socketcan.source import SocketCanSource
 from tests.benchmarks.decode import generated_dbc
 from tests.benchmarks.loopback import Loopback, bound, feed, free_interface, port_of, traffic
 from tests.benchmarks.ratios import Row, medians

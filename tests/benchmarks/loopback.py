@@ -22,7 +22,7 @@ import numpy as np
 import agent.__main__
 import hw.config
 from dbc import DatabaseRef, load
-from hw.can_socket import prepare
+from hw.socketcan.can_socket import prepare
 
 __all__ = ["Loopback", "bound", "feed", "free_interface", "port_of", "traffic"]
 
@@ -32,7 +32,7 @@ PAUSE_S = 0.0002
 
 @dataclass(frozen=True, slots=True)
 class Loopback:
-    """Opens the socket of one bus, as `hw.can_socket.CanSocket` does where there is AF_CAN."""
+    """Opens the socket of one bus, as `hw.socketcan.can_socket` does where there is AF_CAN."""
 
     interface: str
     capacity_frames: int

@@ -17,7 +17,7 @@ from agent.signals.recording import Recording
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from dbc import Catalog, load
 from hw import read_log
-from hw.simulated import model_databases, simulate
+from hw.simulated.car import model_databases, simulate
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.frames import BRS, ERROR, EXTENDED, FD, REMOTE, FrameBatch
 from user_lib.contract.validation import parse

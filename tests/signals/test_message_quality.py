@@ -15,7 +15,7 @@ from agent.signals.names import Derivation
 from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from dbc import Catalog, DatabaseRef, load
-from hw.simulated import model_databases, simulate
+from hw.simulated.car import model_databases, simulate
 from user_lib.contract.clock import MS
 from user_lib.contract.errors import UnknownSignal
 from user_lib.contract.frames import EXTENDED, FrameBatch

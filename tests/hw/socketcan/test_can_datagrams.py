@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.can_datagrams import (
+from hw.socketcan.can_datagrams import (
     CONTROL_BYTES,
     FRAME_BYTES,
     SO_RXQ_OVFL,
@@ -18,7 +18,7 @@ from hw.can_datagrams import (
     frames_of,
     lost_so_far,
 )
-from hw.datagrams import Received
+from hw.socketcan.datagrams import Received
 from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX
 
 STAMP_NS = 1_700_000_000_123_456_789

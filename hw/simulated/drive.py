@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.itinerary import STEP_S, SpeedProfile
+from hw.simulated.itinerary import STEP_S, SpeedProfile
 
 __all__ = ["CHUNK_S", "CHUNK_STEPS", "STEPPED", "Drive", "Quantities"]
 

@@ -10,8 +10,8 @@ import logging
 import socket
 from typing import Protocol
 
-from hw.datagrams import Datagrams
-from hw.seldom import Seldom
+from hw.socketcan.datagrams import Datagrams
+from hw.socketcan.seldom import Seldom
 from user_lib.contract.clock import MS, SECOND, Clock
 
 __all__ = ["CanLink", "SocketOpener"]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.can_datagrams import (
+from hw.socketcan.can_datagrams import (
     CONTROL_BYTES,
     FRAME_BYTES,
     STAMP_BYTES,
@@ -22,11 +22,11 @@ from hw.can_datagrams import (
     id_bytes,
     lost_so_far,
 )
-from hw.can_link import CanLink, SocketOpener
-from hw.datagrams import Datagrams
-from hw.seldom import Seldom
+from hw.socketcan.datagrams import Datagrams
+from hw.socketcan.link import CanLink, SocketOpener
+from hw.socketcan.seldom import Seldom
+from hw.socketcan.wall_clock import ArrivalTimes
 from hw.source import GATHER_S, SourceEnded, SourceStats, Tally
-from hw.wall_clock import ArrivalTimes
 from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.frames import FrameBatch
 

@@ -1,7 +1,7 @@
 """The two demo cars: which quantity of a drive each signal of their databases carries.
 
 Both tell of the same drive, in other messages, units and codes. Counters and checksums are not
-listed: the databases mark them, and `hw.simulated` fills them in.
+listed: the databases mark them, and `hw.simulated.car` fills them in.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.drive import Quantities
+from hw.simulated.drive import Quantities
 
 __all__ = ["MODELS", "CarModel", "Formula", "Sampled"]
 

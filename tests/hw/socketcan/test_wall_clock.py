@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hw.wall_clock import ArrivalTimes, Reading, monotonic_of
+from hw.socketcan.wall_clock import ArrivalTimes, Reading, monotonic_of
 from user_lib.contract.clock import MS, SECOND
 
 

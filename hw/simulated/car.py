@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc import Catalog, DatabaseRef, Encoder, MessageDef, load
-from hw.drive import CHUNK_S, Drive, Quantities
-from hw.itinerary import Itinerary, TableProfile
-from hw.simulated_models import MODELS, CarModel, Formula, Sampled
-from hw.speed_table import SpeedTable
+from hw.simulated.drive import CHUNK_S, Drive, Quantities
+from hw.simulated.itinerary import Itinerary, TableProfile
+from hw.simulated.models import MODELS, CarModel, Formula, Sampled
+from hw.simulated.speed_table import SpeedTable
 from user_lib.contract.clock import SECOND
 from user_lib.contract.errors import SourceError, nearest
 from user_lib.contract.frames import BRS, EXTENDED, FD, MAX_PAYLOAD, FrameBatch

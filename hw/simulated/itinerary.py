@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.speed_table import SpeedTable
+from hw.simulated.speed_table import SpeedTable
 
 __all__ = ["STEP_S", "Itinerary", "SpeedProfile", "TableProfile"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hw.can_datagrams import CONTROL_BYTES, FRAME_BYTES
-from hw.datagrams import Datagrams
+from hw.socketcan.can_datagrams import CONTROL_BYTES, FRAME_BYTES
+from hw.socketcan.datagrams import Datagrams
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -1,4 +1,4 @@
-from hw.seldom import EVERY_NS, Seldom
+from hw.socketcan.seldom import EVERY_NS, Seldom
 
 
 class StillClock:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hw.drive import CHUNK_STEPS, STEPPED, Drive
-from hw.itinerary import STEP_S, Itinerary, TableProfile
-from hw.speed_table import SpeedTable
+from hw.simulated.drive import CHUNK_STEPS, STEPPED, Drive
+from hw.simulated.itinerary import STEP_S, Itinerary, TableProfile
+from hw.simulated.speed_table import SpeedTable
 
 
 def driven(seed: int, chunks: int = 120) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.speed_table import read_speed_table
+from hw.simulated.speed_table import read_speed_table
 from user_lib.contract.errors import SourceError
 
 Write = Callable[[str, str | bytes], Path]

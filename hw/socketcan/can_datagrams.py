@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.datagrams import Received
+from hw.socketcan.datagrams import Received
 from user_lib.contract.frames import (
     BRS,
     ERROR,

@@ -8,8 +8,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from hw.can_datagrams import SO_RXQ_OVFL, SO_TIMESTAMPNS
 from hw.exclusion import kernel_filter
+from hw.socketcan.can_datagrams import SO_RXQ_OVFL, SO_TIMESTAMPNS
 from user_lib.contract.errors import SourceError
 
 __all__ = ["CanSocket", "prepare"]

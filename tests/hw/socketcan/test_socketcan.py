@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hw import CanConfig, open_source
-from hw.can_socket import CanSocket, prepare
-from hw.socketcan import SocketCanSource
+from hw.socketcan.can_socket import CanSocket, prepare
+from hw.socketcan.source import SocketCanSource
 from hw.source import HoldingSource, Source, SourceEnded
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import SourceError
