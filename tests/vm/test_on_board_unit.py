@@ -61,6 +61,9 @@ def test_an_interface_that_goes_is_told_and_one_that_comes_is_used(found: dict[s
     assert "1 interfaces are away" in seen["told"][0]
     assert "1 away" in seen["table"]
     assert seen["reconnects"] >= 2
+    gone = [x for x in seen["logged"] if "waiting for it" in x]
+    back = [x for x in seen["logged"] if "is up" in x]
+    assert (len(gone), len(back)) >= (2, 3)  # the first is the start
 
 
 def test_fd_and_error_frames_arrive_and_a_flood_is_counted_and_told(found: dict[str, Any]) -> None:
@@ -69,7 +72,8 @@ def test_fd_and_error_frames_arrive_and_a_flood_is_counted_and_told(found: dict[
     assert seen["bus_offs"] == 1
     assert seen["lost"] > 0
     assert seen["in_result"] > 0
-    assert "frames lost" in seen["table"]
+    for words in ("frames lost", "2 error frames", "1 times bus-off"):
+        assert words in seen["table"]
     assert any("vcan1" in x and "frames lost" in x for x in seen["logged"])
     assert any("bus-off" in x for x in seen["logged"])
 
@@ -82,16 +86,21 @@ def test_faults_of_a_replay_are_seen_by_the_vehicle(found: dict[str, Any]) -> No
 
 
 def test_a_hungry_task_is_killed_and_the_agent_does_not_grow(found: dict[str, Any]) -> None:
-    for status, said in found["hunger"]["answers"].values():
+    answers = found["hunger"]["answers"]
+    for status, said in answers.values():
         assert status in ("killed", "error")
         assert "memory" in said
+    assert answers["cgroup"][0] == "killed"
     before, after = found["hunger"]["rss_mb"]
     assert after - before < FLAT_MB
 
 
 def test_check_finds_the_vehicle_fit(found: dict[str, Any]) -> None:
     levels = {(one["name"], one["level"]) for one in found["check"]}
+    told = {one["name"]: one["found"] for one in found["check"]}
     assert {("sandbox", "ok"), ("keys", "ok"), ("cloud", "ok"), ("disk", "ok")} <= levels
+    assert told["sandbox"].startswith("level full, in a service of its own")
+    assert told["tasks"] == "each in a cgroup of its own: memory, pids, cpu"
     assert not [one for one in found["check"] if one["level"] == "fail"]
 
 
@@ -100,6 +109,8 @@ def test_metrics_are_served(found: dict[str, Any]) -> None:
     assert metrics["oodida_agent_frames_total"] > 0
     assert metrics["oodida_agent_frames_dropped_total"] > 0
     assert metrics['oodida_agent_link{state="up"}'] == 1
+    for bus in ("can0", "can1"):
+        assert metrics[f'oodida_agent_bus_frames_total{{bus="{bus}"}}'] > 0
 
 
 def test_the_watchdog_restarts_an_agent_whose_main_loop_hangs(found: dict[str, Any]) -> None:

@@ -134,6 +134,8 @@ def interfaces(fleet: Any, stays: Any) -> dict[str, Any]:
     until("it goes on after vcan0 was removed", goes_on(stays))
     until("nothing is away", lambda: not away())
     seen["reconnects"] = machine.stats(fleet)["source.reconnects"]
+    log = sh("journalctl -u oodida-agent --no-pager -o cat")
+    seen["logged"] = [x for x in log.splitlines() if "CAN interface vcan0" in x]
     say("vcan0 went down and up, was removed and made again: tasks went on")
     return seen
 
