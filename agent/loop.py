@@ -15,7 +15,7 @@ from agent.store import Acknowledge, StateDamaged, StateUnwritable, Store
 from agent.tasks.ports import News
 from agent.tasks.receipt import SizeCap
 from agent.tasks.task import Now
-from user_lib.contract.clock import MS, Clock
+from user_lib.contract.clock import MS, SECOND, Clock
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.messages import (
     Ack,
@@ -176,9 +176,11 @@ class MainLoop:
             case SendCatalog():
                 self._dealer.send(self._about.catalog)
             case SendChunk():
+                self._session = link.heard(self._session, now.monotonic_ns)
                 self._send_chunk(message)
             case Ack():
-                self._session = link.acknowledged(self._session, message.seqs)
+                acknowledged = link.acknowledged(self._session, message.seqs)
+                self._session = link.heard(acknowledged, now.monotonic_ns)
                 self._acknowledged += message.seqs
 
     def _connection(self, change: Change, now: Now) -> None:
@@ -270,6 +272,7 @@ class MainLoop:
     def stats(self) -> dict[str, float]:
         """Return all counters by dotted name, those of the other parts included."""
         table, store, dealer = self._table, self._store, self._dealer
+        unanswered_ns = link.unanswered_ns(self._session, self._clock.monotonic_ns())
         return {
             **self._about.stats(),
             "tasks.held": len(table),
@@ -280,6 +283,7 @@ class MainLoop:
             "tasks.paused": float(bool(table.unwritable)),
             "outbox.entries": store.entries,
             "outbox.mb": store.outbox_bytes / 1e6,
+            "outbox.unanswered_s": unanswered_ns / SECOND,
             "outbox.lost": store.dropped_results,
             "outbox.retracted": store.retracted_results,
             **self._contents.stats(),

@@ -69,6 +69,7 @@ METERS: tuple[Meter, ...] = (
     Meter("tasks.paused", "state_unwritable", "1 while the disk cannot be written", "gauge"),
     Meter("outbox.entries", "outbox_entries", "Results that wait for the cloud", "gauge"),
     Meter("outbox.mb", "outbox_bytes", "Size of what waits for the cloud", "gauge", MB),
+    Meter("outbox.unanswered_s", "outbox_unanswered_seconds", "Since the cloud answered", "gauge"),
     Meter("outbox.lost", "outbox_lost_total", "Results that a full outbox had to drop"),
     Meter("outbox.retracted", "outbox_retracted_total", "Results that new rules kept here"),
     Meter("content.sent_mb", "content_sent_bytes_total", "Sent in chunks", scale=MB),

@@ -53,6 +53,7 @@ def explanation(context: Context, row: AssignmentRow, job: Job | None) -> Explan
         members=tuple(_member(context, row, m, sent.get(m.vehicle_id, "")) for m in rows),
         open_rounds=tuple(r.number for r in rounds),
         waiting_for=tuple(sorted(rounds[0].pending)) if rounds else (),
+        unkept=context.ledger.refusal,
     )
 
 

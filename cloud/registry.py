@@ -25,6 +25,7 @@ class Vehicle:
     tasks: Mapping[str, TaskHeld] = field(default_factory=dict)
     code: Mapping[UserId, ModuleHeld] = field(default_factory=dict)
     outbox: int = 0
+    delivered_unix_ns: int = 0
     stats: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -51,6 +52,7 @@ class Vehicle:
             tasks=tuple(self.tasks.values()),
             outbox=self.outbox,
             stats=dict(self.stats),
+            delivered_ns=self.delivered_unix_ns,
         )
 
 

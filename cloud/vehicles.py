@@ -189,6 +189,7 @@ class Vehicles:
     def _deliver(self, peer: Peer, vehicle: Vehicle, deliver: Deliver) -> None:
         """Keep an entry of an outbox; a result whose content is not here has to wait for it."""
         item, name = deliver.item, vehicle.hello.vehicle_id
+        vehicle.delivered_unix_ns = vehicle.seen_unix_ns
         if isinstance(item, Result) and self._context.contents.lacks(name, deliver.seq, item):
             return
         self._item(vehicle, item)

@@ -5,43 +5,34 @@ vehicle with its counters, and the signals that the vehicle has told.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal
 
-import msgspec
-
+from user_lib import delivery
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import nearest
-from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Explanation, MemberInfo, VehicleInfo
 from user_lib.contract.states import TaskState
+from user_lib.diagnosis import Diagnosis, Link
 
-__all__ = ["Diagnosis", "Link", "diagnose", "diagnosis_text", "vehicle_links"]
+__all__ = ["diagnose", "vehicle_links"]
 
-Verdict = Literal["yes", "no", "unknown"]
-_MARKS: Mapping[Verdict, str] = {"yes": " ok ", "no": " NO ", "unknown": "  ? "}
 _SILENT = "no frame"
 _TRIGGERS = "trigger"
 _ENDED_BY_SIGNAL = ("unknown_signal", "unknown signal", "no signal")
-
-
-class Link(msgspec.Struct, frozen=True):
-    """One link of the chain; ``found`` says in words what there is."""
-
-    name: str
-    holds: Verdict
-    found: str = ""
-
-
-class Diagnosis(msgspec.Struct, frozen=True):
-    """The chain of one vehicle."""
-
-    vehicle_id: str
-    links: tuple[Link, ...]
-
-    @property
-    def broken(self) -> Link | None:
-        """The first link that does not hold."""
-        return next((link for link in self.links if link.holds == "no"), None)
+_LATE_MS, _HANGS_MS = 1_000, 8_000
+_START = (
+    "start oodida-agent on it; there, oodida-agent check says whether network, keys and cloud are "
+    "right"
+)
+_DATABASES = (
+    "give its profile the databases of this car and channel; there, oodida-agent check says which "
+    "identifiers nobody knows"
+)
+_HELD_UP = {
+    TaskState.READY: "other tasks hold its worker slots: give this one a higher priority, or wait",
+    TaskState.PAUSED: "make room on the vehicle's disk, or mount it for writing: it goes on then",
+    TaskState.FAILED: "correct what it says and submit it again",
+}
+"""Why a task with a window does not compute, and what to do about it."""
 
 
 def diagnose(
@@ -53,13 +44,15 @@ def diagnose(
 
     ``signals`` are the names that each vehicle has told, where they are known.
     """
-    spec = explanation.job.spec
     return tuple(
         Diagnosis(
             member.vehicle_id,
             tuple(
                 _chain(
-                    spec, member, vehicles.get(member.vehicle_id), signals.get(member.vehicle_id)
+                    explanation,
+                    member,
+                    vehicles.get(member.vehicle_id),
+                    signals.get(member.vehicle_id),
                 )
             ),
         )
@@ -68,16 +61,15 @@ def diagnose(
 
 
 def _chain(
-    spec: Assignment,
+    explanation: Explanation,
     member: MemberInfo,
     vehicle: VehicleInfo | None,
     signals: Collection[str] | None,
 ) -> Iterator[Link]:
-    some = member.results > 0
+    spec, some = explanation.job.spec, member.results > 0
     words = " ".join(member.detail.split())
-    yield Link("online", "yes" if member.online else "no", "" if member.online else words)
-    told = member.state is not None
-    yield Link("assigned", "yes" if told or some else "no", "" if told else "it has not answered")
+    yield _online(words, holds=member.online)
+    yield _assigned(member, some=some)
     yield _accepted(member, words)
     yield _signals_known(spec, signals, words)
     stats: Mapping[str, float] = vehicle.stats if vehicle else {}
@@ -86,16 +78,27 @@ def _chain(
     if spec.trigger is not None:
         yield _condition(words, some=some)
     yield _computed(member, some=some)
-    yield _sent(member, vehicle)
-    shown = f"{member.results} results in the ledger" if some else "no result in the ledger"
-    yield Link("acknowledged", "yes" if some else "no", shown)
+    yield delivery.sent(vehicle, came=some, lost_results=member.lost_results)
+    yield delivery.acknowledged(vehicle, explanation.unkept, member.results)
+
+
+def _online(words: str, *, holds: bool) -> Link:
+    return Link("online", "yes") if holds else Link("online", "no", words, _START)
+
+
+def _assigned(member: MemberInfo, *, some: bool) -> Link:
+    if member.state is not None or some:
+        return Link("assigned", "yes")
+    advice = "if it stays so: the journal of oodida-agent on it says whether it takes orders"
+    return Link("assigned", "no", "it has not answered", advice)
 
 
 def _accepted(member: MemberInfo, words: str) -> Link:
     if member.state is None:
         return Link("accepted", "unknown")
     if member.state is TaskState.REJECTED:
-        return Link("accepted", "no", words)
+        advice = "change the assignment as it says, or ask the owner of the vehicle"
+        return Link("accepted", "no", words, advice)
     if member.state is TaskState.PENDING and not member.results:
         return Link("accepted", "yes", words or "waits for its start")
     return Link("accepted", "yes", str(member.state))
@@ -104,8 +107,9 @@ def _accepted(member: MemberInfo, words: str) -> Link:
 def _signals_known(spec: Assignment, signals: Collection[str] | None, words: str) -> Link:
     trigger = spec.trigger
     wanted = dict.fromkeys((*spec.signals, *(trigger.names if trigger else ())))
+    advice = "oodida signals VEHICLE lists what it knows; a reload gives it other databases"
     if any(reason in words for reason in _ENDED_BY_SIGNAL):
-        return Link("signal known", "no", words)
+        return Link("signal known", "no", words, advice)
     if signals is None:
         return Link("signal known", "unknown", "the vehicle has not told its signals")
     # Message.Signal and measures of quality are known by more names than a vehicle lists.
@@ -114,7 +118,7 @@ def _signals_known(spec: Assignment, signals: Collection[str] | None, words: str
         return Link("signal known", "yes", ", ".join(wanted))
     near = nearest(missing[0], signals)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return Link("signal known", "no", f"{', '.join(missing)}{hint}")
+    return Link("signal known", "no", f"{', '.join(missing)}{hint}", advice)
 
 
 def _frames(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
@@ -123,12 +127,24 @@ def _frames(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
         return Link("frames seen", "yes" if some else "unknown")
     lost = stats.get("frames.dropped", 0)
     found = f"{total:.0f} frames" + (f", {lost:.0f} lost" if lost else "")
+    lag_ms = stats.get("pump.lag_ms", 0.0)
+    if lag_ms > _HANGS_MS:
+        words = f"{found}; for {lag_ms / 1000:.0f} s its agent has taken none in"
+        advice = "it hangs: as a service it is restarted by itself, else restart oodida-agent"
+        return Link("frames seen", "no", words, advice)
     if away:
-        return Link("frames seen", "no", f"{found}; {away:.0f} interfaces are away")
+        return Link(
+            "frames seen", "no", f"{found}; {away:.0f} interfaces are away",
+            "bring them up: systemctl start oodida-can@NAME, or plug them in; it goes on by itself",
+        )  # fmt: skip
     foreign = total == stats.get("frames.unmatched")  # then the next link tells what is wrong
-    if _SILENT in words and not (total and foreign):
-        return Link("frames seen", "no", f"{found}; {words}")
-    return Link("frames seen", "yes" if total else "no", found)
+    silent = _SILENT in words and not (total and foreign)
+    if total and not silent:
+        return Link("frames seen", "yes", found)
+    return Link(
+        "frames seen", "no", f"{found}; {words}" if silent else found,
+        "is the car awake? else wiring, bit rate and channel: candump on the vehicle shows them",
+    )  # fmt: skip
 
 
 def _decoded(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
@@ -138,68 +154,69 @@ def _decoded(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
     share = 1 - unmatched / total
     found = f"{share:.0%} of the frames are in its databases"
     if not share:
-        return Link("decoded", "no", f"{found}: databases of another car or channel?")
+        words = f"{found}: databases of another car or channel?"
+        return Link("decoded", "no", words, _DATABASES)
     return Link("decoded", "yes", f"{found}; {words}" if words else found)
 
 
 def _condition(words: str, *, some: bool) -> Link:
     if some:
         return Link("condition true", "yes")
-    return Link("condition true", "no" if _TRIGGERS in words else "unknown", words)
+    if _TRIGGERS not in words:
+        return Link("condition true", "unknown", words)
+    advice = "nothing, unless it should have been true: then compare it with oodida signals"
+    return Link("condition true", "no", words, advice)
 
 
 def _computed(member: MemberInfo, *, some: bool) -> Link:
     if member.last_failure:
-        return Link("computed", "no", f"last failure: {' '.join(member.last_failure.split())}")
+        failure = " ".join(member.last_failure.split())
+        advice = "correct the code (oodida code try FILE) or its limits; the job goes on with it"
+        return Link("computed", "no", f"last failure: {failure}", advice)
     if some or member.state is TaskState.FINISHED:
         return Link("computed", "yes", f"iteration {member.iteration}")
-    if member.state in (TaskState.READY, TaskState.PAUSED, TaskState.FAILED):
-        return Link("computed", "no", " ".join(member.detail.split()))
+    if member.state in _HELD_UP:
+        return Link("computed", "no", " ".join(member.detail.split()), _HELD_UP[member.state])
     return Link("computed", "unknown", "its first window is not complete")
-
-
-def _sent(member: MemberInfo, vehicle: VehicleInfo | None) -> Link:
-    waiting = vehicle.outbox if vehicle else 0
-    lost = f"; {member.lost_results} lost by a full outbox" if member.lost_results else ""
-    if waiting:
-        holds: Verdict = "yes" if member.online else "no"
-        return Link("sent", holds, f"{waiting} results of all jobs wait in its outbox{lost}")
-    return Link("sent", "yes" if member.results else "unknown", f"its outbox is empty{lost}")
 
 
 def vehicle_links(vehicle: VehicleInfo) -> Diagnosis:
     """Return what is known of a vehicle by itself, without any job."""
     stats = vehicle.stats
-    lag_ms = stats.get("pump.lag_ms", 0.0)
     slots = f"{stats.get('slots.busy', 0):.0f} of {stats.get('slots.total', 0):.0f} slots busy"
-    confined = vehicle.sandbox not in ("", "unconfined")
-    paused = bool(stats.get("tasks.paused"))
     return Diagnosis(
         vehicle.vehicle_id,
         (
-            Link("online", "yes" if vehicle.online else "no"),
+            _online("", holds=vehicle.online),
             _frames(stats, "", some=False),
             _decoded(stats, "", some=False),
-            Link("keeps pace", "yes" if lag_ms < 1000 else "no", f"at most {lag_ms:.0f} ms late"),
-            Link("custom code", "yes" if confined else "no", f"sandbox {vehicle.sandbox or '?'}"),
-            Link("disk", "no" if paused else "yes", "tasks are paused" if paused else ""),
+            _pace(stats.get("pump.lag_ms", 0.0)),
+            _custom_code(vehicle),
+            _disk(paused=bool(stats.get("tasks.paused"))),
             Link("tasks", "yes" if vehicle.tasks else "unknown", f"{len(vehicle.tasks)}, {slots}"),
-            Link("sent", "yes" if not vehicle.outbox else "unknown", f"{vehicle.outbox} wait"),
+            delivery.sent(vehicle, came=True),
+            delivery.acknowledged(vehicle, "", None),
         ),
     )
 
 
-def diagnosis_text(diagnoses: Collection[Diagnosis]) -> str:
-    """Return a line a link, and below each chain its first open link in words."""
-    lines: list[str] = []
-    for diagnosis in diagnoses:
-        lines.append(diagnosis.vehicle_id)
-        for link in diagnosis.links:
-            lines.append(f"  {_MARKS[link.holds]} {link.name:<15} {link.found}".rstrip())
-        broken = diagnosis.broken
-        if broken is not None:
-            lines.append(
-                f"  => it ends at: {broken.name}" + (f" ({broken.found})" * bool(broken.found))
-            )
-        lines.append("")
-    return escaped("\n".join(lines).rstrip(), keep=LINES) or "no vehicle takes part"
+def _pace(lag_ms: float) -> Link:
+    found = f"at most {lag_ms:.0f} ms late"
+    if lag_ms < _LATE_MS:
+        return Link("keeps pace", "yes", found)
+    advice = "give the agent more of the processor, or exclude_ids that nobody needs"
+    return Link("keeps pace", "no", found, advice)
+
+
+def _custom_code(vehicle: VehicleInfo) -> Link:
+    found = f"sandbox {vehicle.sandbox or '?'}"
+    if vehicle.sandbox not in ("", "unconfined"):
+        return Link("custom code", "yes", found)
+    advice = "there, oodida-agent check says which layer is missing and how to get it"
+    return Link("custom code", "no", found, advice)
+
+
+def _disk(*, paused: bool) -> Link:
+    if not paused:
+        return Link("disk", "yes")
+    return Link("disk", "no", "tasks are paused", _HELD_UP[TaskState.PAUSED])

@@ -37,9 +37,11 @@ __all__ = [
     "acknowledged",
     "connected",
     "disconnected",
+    "heard",
     "hello_asked",
     "nudged",
     "poll",
+    "unanswered_ns",
     "wake_ns",
     "welcomed",
 ]
@@ -69,10 +71,11 @@ class LinkState(StrEnum):
 
 
 class Flight(msgspec.Struct, frozen=True):
-    """An entry that was sent: when to send it again, and how often it was."""
+    """An entry that was sent: when to send it again, how often it was, and when first."""
 
     due_ns: int
     tries: int
+    sent_ns: int = 0
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -97,6 +100,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     beat_due_ns: int = 0
     last_beat_ns: int = 0
     flights: Mapping[int, Flight] = {}
+    heard_ns: int = 0
+    """When the cloud last said something of the outbox."""
     pace: Pace = Pace()
     paid_ns: int = 0
     """When all that was sent so far is paid for."""
@@ -165,6 +170,17 @@ def acknowledged(session: Session, seqs: Sequence[int]) -> Session:
     return replace(session, flights=flights)
 
 
+def heard(session: Session, now_ns: int) -> Session:
+    """The cloud has acknowledged an entry, or asked for more of one."""
+    return replace(session, heard_ns=now_ns)
+
+
+def unanswered_ns(session: Session, now_ns: int) -> int:
+    """Return for how long the cloud has said nothing of entries that were sent; 0 without any."""
+    sent = [flight.sent_ns for flight in session.flights.values() if flight.tries]
+    return now_ns - max(min(sent), session.heard_ns) if sent else 0
+
+
 def nudged(session: Session, now_ns: int) -> Session:
     """Let the next heartbeat come soon, since there is news in it; not more often than that."""
     soon = max(now_ns, session.last_beat_ns + NUDGE_NS)
@@ -196,7 +212,8 @@ def poll(
                 commands.append(SendEntry(entry.seq))
                 paid_ns += session.pace.of(entry)
                 wait_ns = min(SEND_AGAIN_NS << min(flight.tries, 10), SEND_AGAIN_MAX_NS)
-                flight = Flight(now_ns + wait_ns, flight.tries + 1)
+                sent_ns = flight.sent_ns if flight.tries else now_ns
+                flight = Flight(now_ns + wait_ns, flight.tries + 1, sent_ns)
         flights[entry.seq] = flight
     return replace(session, flights=flights, paid_ns=paid_ns), tuple(commands)
 

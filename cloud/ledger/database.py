@@ -32,6 +32,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.refusal = ""
+        """What SQLite said of the latest transaction; empty when it is on disk."""
         self._lock_fd = _lock(path)
         try:
             self._connection = _open(path)
@@ -86,11 +88,14 @@ class Database:
 
         Raises: LedgerError; then nothing of the tick is kept.
         """
+        kept = self.dirty
         try:
             self._connection.commit()
         except sqlite3.Error as error:
             self.rollback()
             raise self._failed(error) from error
+        if kept:
+            self.refusal = ""
 
     def rollback(self) -> None:
         """Forget what the tick wrote."""
@@ -105,6 +110,7 @@ class Database:
         os.close(self._lock_fd)
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
+        self.refusal = str(error)
         return failure(self.path, error)
 
 

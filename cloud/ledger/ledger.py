@@ -40,6 +40,11 @@ class Ledger:
         """The file."""
         return self._database.path
 
+    @property
+    def refusal(self) -> str:
+        """Why the disk did not take the latest tick that had something to keep; empty if it did."""
+        return self._database.refusal
+
     def find(self, assignment_id: AssignmentId) -> AssignmentRow | None:
         """Return an assignment, with what this tick added to its counters."""
         counted = self._counted.get(assignment_id)

@@ -83,6 +83,29 @@ NAMED = b"\x82" + DIGEST + b"\xa4size\x07"
 CHUNK = b"\x84\xa4type\xa5chunk" + DIGEST + b"\xa6offset\x00\xa4data\xc4\x07weights"
 
 
+def test_what_doctor_needs_is_left_out_where_there_is_nothing_to_tell() -> None:
+    """So those who do not know these keys, older analysts and clouds, are none the wiser."""
+    info = m.JobInfo(
+        assignment_id="j", analyst="a", spec=SPEC, state=JobState.RUNNING, reason="", created_ns=0,
+        ended_ns=None, vehicles=(), rounds_closed=0, results=0, last_seq=0,
+    )  # fmt: skip
+    car = m.VehicleInfo(
+        vehicle_id="v", online=True, last_seen_ns=1, agent_version="1", model="k", profile="k",
+        tags={}, dbc_hash="d", external_methods=(), accepts_custom=True, sandbox="full", tasks=(),
+        outbox=0, stats={},
+    )  # fmt: skip
+
+    def told(answer: m.Answer) -> bytes:
+        return REPLY.encode(m.Reply(number=1, answer=answer))[-1]
+
+    answer = m.Explanation(job=info, members=(), open_rounds=(), waiting_for=())
+    assert b"unkept" not in told(answer)
+    assert told(replace(answer, unkept="full")).endswith(b"\xa6unkept\xa4full")
+    assert b"delivered_ns" not in told(m.Vehicles(vehicles=(car,)))
+    late = m.Vehicles(vehicles=(replace(car, delivered_ns=7),))
+    assert told(late).endswith(b"\xacdelivered_ns\x07")
+
+
 @pytest.mark.parametrize(
     ("codec", "message", "body"),
     [

@@ -47,6 +47,10 @@ class MessageLink:
         port = self._front.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = f"tcp://127.0.0.1:{port}"
         self.mood = CALM
+        self.largest_up: int | None = None
+        """Bytes of the largest message that gets to the cloud: a tunnel is too narrow for more."""
+        self.deaf = False
+        """Nothing that the cloud says gets to its peers."""
         self.counts: Counter[str] = Counter()
         self._backs: dict[bytes, Any] = {}
         self._later: list[tuple[float, int, Any, list[bytes]]] = []
@@ -65,7 +69,7 @@ class MessageLink:
         self._context.term()
 
     def calm(self) -> None:
-        self.mood = replace(CALM)
+        self.mood, self.largest_up, self.deaf = replace(CALM), None, False
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -97,6 +101,9 @@ class MessageLink:
         if chance() < mood.drop:
             self.counts["dropped"] += 1
             return
+        if self._swallows(socket is not self._front, frames):
+            self.counts["swallowed"] += 1
+            return
         copies = 1 + (chance() < mood.repeat)
         self.counts["repeated"] += copies - 1
         for _ in range(copies):
@@ -106,6 +113,11 @@ class MessageLink:
                 heapq.heappush(self._later, (due, next(self._numbers), socket, frames))
             else:
                 self._send(socket, frames)
+
+    def _swallows(self, upwards: bool, frames: list[bytes]) -> bool:
+        if not upwards:
+            return self.deaf
+        return self.largest_up is not None and sum(map(len, frames)) > self.largest_up
 
     def _send(self, socket: Any, frames: list[bytes]) -> None:
         try:

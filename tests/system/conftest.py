@@ -20,6 +20,7 @@ from agent.signals.offline import run_on_log
 from agent.signals.profile import load_profile
 from hw.config import ReplayConfig, SimulatedConfig, open_source
 from hw.source import SourceEnded
+from tests.system.doctor import Doctor
 from user_lib.contract.frames import FrameBatch
 from user_lib.contract.validation import parse
 from user_lib.contract.window import Window
@@ -224,3 +225,13 @@ def _looped(log: str) -> dict[str, Any]:
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue(f"{request.param}_world")
     return found
+
+
+@pytest.fixture
+def doctor(
+    local: LocalFleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Doctor:
+    """Ask `oodida doctor` of the fleet that the test's module starts as ``local``."""
+    for name, value in local.environ("tester").items():
+        monkeypatch.setenv(name, value)
+    return Doctor(capfd)

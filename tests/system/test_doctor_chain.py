@@ -1,10 +1,8 @@
 """`oodida doctor` on real processes: each link of the chain is broken for real, and named."""
 
-import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import yaml
 
 import dbc
 from hw import write_candump
-from user_lib.cli import main
 from user_lib.contract.frames import FrameBatch
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 
@@ -69,46 +66,14 @@ def fleet(local: LocalFleet) -> Iterator[Any]:
         yield fleet
 
 
-@pytest.fixture
-def doctor(
-    local: LocalFleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[[str], dict[str, list[str]]]:
-    """Ask the command; returns the links of the one vehicle: name -> [verdict, words]."""
-    for name, value in local.environ("tester").items():
-        monkeypatch.setenv(name, value)
-
-    def ask(what: str) -> dict[str, list[str]]:
-        capfd.readouterr()
-        main(["doctor", what, "--json"])
-        said = capfd.readouterr()
-        assert said.out, said.err
-        (told,) = json.loads(said.out)
-        return {link["name"]: [link["holds"], link.get("found", "")] for link in told["links"]}
-
-    return ask
-
-
-def ends_at(links: dict[str, list[str]]) -> str:
-    return next((name for name, (holds, _) in links.items() if holds == "no"), "")
-
-
-def eventually(ask: Callable[[], dict[str, list[str]]], name: str) -> dict[str, list[str]]:
-    """Ask until the chain ends at that link; the vehicle's last words may be some seconds old."""
-    deadline = time.monotonic() + 60
-    while ends_at(links := ask()) != name:
-        assert time.monotonic() < deadline, links
-        time.sleep(0.2)
-    return links
-
-
 def test_a_chain_that_holds_is_ok_to_its_end(fleet: Any, doctor: Any) -> None:
     job = fleet.assign(SPEED, vehicles=["driven-1"])
     job.wait(timeout_s=60)
 
-    links = doctor(job.id)
+    links = doctor.until(job.id, "")
 
-    assert ends_at(links) == ""
-    assert links["acknowledged"] == ["yes", "1 results in the ledger"]
+    assert links["acknowledged"].found == "1 results in the ledger"
+    assert all(link.holds == "yes" for link in links.values())
 
 
 def test_a_vehicle_that_does_not_answer_is_not_assigned(
@@ -117,11 +82,11 @@ def test_a_vehicle_that_does_not_answer_is_not_assigned(
     os.kill(local.pid("driven-1"), signal.SIGSTOP)
     try:
         job = fleet.assign(SPEED, vehicles=["driven-1"])
-        links = doctor(job.id)
+        links = doctor.links(job.id)
     finally:
         os.kill(local.pid("driven-1"), signal.SIGCONT)
 
-    assert ends_at(links) == "assigned"
+    assert doctor.broken(links) == "assigned"
     job.wait(timeout_s=60)
 
 
@@ -140,9 +105,10 @@ def test_the_first_open_link_is_named_with_its_reason(
 ) -> None:
     job = fleet.assign({**SPEED, **spec}, vehicles=[vehicle])
 
-    links = eventually(lambda: doctor(job.id), name)
+    links = doctor.until(job.id, name)
 
-    assert words in links[name][1]
+    assert words in links[name].found
+    assert links[name].advice
     job.cancel()
 
 
@@ -150,9 +116,10 @@ def test_code_that_fails_is_not_computed_and_its_error_is_told(fleet: Any, docto
     fleet.update_code("def custom(xs):\n    return 1 / 0\n")
     job = fleet.assign({**SPEED, "onboard": "custom"}, vehicles=["driven-1"])
 
-    links = eventually(lambda: doctor(job.id), "computed")
+    links = doctor.until(job.id, "computed")
 
-    assert "ZeroDivisionError" in links["computed"][1]
+    assert "ZeroDivisionError" in links["computed"].found
+    assert "oodida code try" in links["computed"].advice
     job.cancel()
 
 
@@ -160,4 +127,18 @@ def test_a_vehicle_that_is_off_is_not_online(local: LocalFleet, fleet: Any, doct
     job = fleet.assign(SPEED, vehicles=["silent-1"])
     local.stop("silent-1")
 
-    eventually(lambda: doctor(job.id), "online")
+    assert "oodida-agent" in doctor.until(job.id, "online")["online"].advice
+
+
+def test_after_the_link_that_is_broken_the_rest_is_one_line(fleet: Any, doctor: Any) -> None:
+    job = fleet.assign({**SPEED, "onboard": "max"}, vehicles=["driven-1"])
+    doctor.until(job.id, "accepted")
+
+    text = doctor.text(job.id)
+
+    lines = text.splitlines()
+    assert [line.split()[1] for line in lines[1:4]] == ["online", "assigned", "accepted"]
+    assert lines[4].split()[:3] == ["then", "signal", "known"]
+    assert lines[5].startswith("  => it ends at: accepted")
+    assert lines[6].startswith("     to do: change the assignment")
+    assert len(lines) == 7

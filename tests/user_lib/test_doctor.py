@@ -13,7 +13,8 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.states import JobState, TaskState
 from user_lib.contract.validation import parse
-from user_lib.doctor import Diagnosis, diagnose, diagnosis_text, vehicle_links
+from user_lib.diagnosis import Diagnosis, diagnosis_text
+from user_lib.doctor import diagnose, vehicle_links
 
 SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}
 STATS = {"frames.total": 1000.0, "frames.unmatched": 250.0}
@@ -85,7 +86,10 @@ def diagnosed(
             {"state": TaskState.READY, "detail": "waits for a worker slot for 9 s"},
             {}, {}, "computed", "worker slot",
         ),
-        ({}, {}, {}, "acknowledged", "no result"),
+        (
+            {}, {}, {"stats": {**STATS, "pump.lag_ms": 12_000.0}},
+            "frames seen", "for 12 s its agent has taken none in",
+        ),
     ],
 )  # fmt: skip
 def test_the_first_open_link_is_named(
@@ -96,7 +100,19 @@ def test_the_first_open_link_is_named(
     assert found.broken is not None
     assert found.broken.name == ends_at
     assert said in found.broken.found
-    assert f"=> it ends at: {ends_at}" in diagnosis_text([found])
+    assert found.broken.advice
+    text = diagnosis_text([found])
+    assert f"=> it ends at: {ends_at}" in text
+    assert f"to do: {found.broken.advice}" in text
+
+
+def test_a_job_that_only_has_to_wait_has_no_open_link() -> None:
+    found = diagnosed({})
+
+    assert found.broken is None
+    assert found.waits_at is not None
+    text = diagnosis_text([found])
+    assert "=> nothing is broken; it waits at: computed (its first window is not complete)" in text
 
 
 def test_a_job_with_results_has_no_open_link() -> None:
@@ -108,7 +124,7 @@ def test_a_job_with_results_has_no_open_link() -> None:
 
 
 def test_results_that_wait_on_a_vehicle_that_is_away_are_told() -> None:
-    found = diagnosed({"online": False, "detail": "offline"}, outbox=12)
+    found = diagnosed({"online": False, "detail": "offline"}, outbox=12, online=False)
 
     sent = next(link for link in found.links if link.name == "sent")
     assert (sent.holds, sent.found) == ("no", "12 results of all jobs wait in its outbox")

@@ -8,7 +8,7 @@ from user_lib.cli.status import FAILED, OK
 from user_lib.contract.errors import ConfigError, Rejected
 
 if TYPE_CHECKING:
-    from user_lib.doctor import Diagnosis
+    from user_lib.diagnosis import Diagnosis
     from user_lib.fleet import Fleet
 
 __all__ = ["add_parser"]
@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Diagnose, and return 1 when a chain is broken."""
-    from user_lib.doctor import diagnosis_text
+    from user_lib.diagnosis import diagnosis_text
 
     with open_fleet(args) as fleet:
         diagnoses = _diagnoses(fleet, args.what)

@@ -64,6 +64,8 @@ class VehicleInfo(Record, frozen=True, kw_only=True):
     tasks: tuple[TaskHeld, ...]
     outbox: int
     stats: dict[str, float]
+    delivered_ns: Nanoseconds = 0
+    """When an entry of its outbox came last, new or repeated; 0: none since the cloud began."""
 
 
 class Vehicles(Message, frozen=True, kw_only=True, tag="vehicles"):
@@ -116,6 +118,8 @@ class Explanation(Message, frozen=True, kw_only=True, tag="explanation"):
     members: tuple[MemberInfo, ...]
     open_rounds: tuple[int, ...]
     waiting_for: tuple[VehicleId, ...]
+    unkept: str = ""
+    """Why the cloud cannot keep what vehicles send, so that it acknowledges nothing."""
 
 
 class CodeState(Record, frozen=True, kw_only=True):
