@@ -10,11 +10,11 @@ import msgspec
 
 from dbc.cache import DatabaseCache, ParsedDatabase
 from dbc.catalog import Catalog
-from dbc.dbcfile import parse_dbc
-from dbc.foreign import FORMATS, parse_foreign
 from dbc.mapping import MappedSignal, parse_mapping
 from dbc.model import DatabaseRef, MessageDef, Repair
-from dbc.statements import decode_text
+from dbc.parsing.dbcfile import parse_dbc
+from dbc.parsing.foreign import FORMATS, parse_foreign
+from dbc.parsing.statements import decode_text
 from user_lib.contract.errors import DatabaseError
 
 __all__ = ["load"]

@@ -79,8 +79,8 @@ def test_every_import_goes_down() -> None:
 @pytest.mark.parametrize(
     ("importer", "path", "imported"),
     [
-        ("dbc.plan", "dbc/plan.py", "hw.batch"),
-        ("hw.replay", "hw/replay.py", "dbc.plan"),
+        ("dbc.decoding.plan", "dbc/decoding/plan.py", "hw.source"),
+        ("hw.replay", "hw/replay.py", "dbc.decoding.plan"),
         ("agent.sandbox.zygote", "agent/sandbox/zygote.py", "user_lib.wire.socket"),
         ("cloud.router", "cloud/router.py", "agent.tasks.table"),
         ("user_lib.fleet", "user_lib/fleet.py", "cloud.router"),

@@ -14,7 +14,7 @@ from agent.signals.series import SeriesReader
 from agent.signals.timeline import Timeline
 from dbc import Catalog, Decoder, MessageDef
 from dbc.model import NO_IDENTIFIER
-from dbc.reassembly import Reassembler
+from dbc.transport.reassembly import Reassembler
 from user_lib.contract.clock import SECOND
 from user_lib.contract.frames import FrameBatch
 

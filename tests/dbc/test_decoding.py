@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbc import Catalog, DatabaseRef, Decoder, load
-from dbc.dbcfile import parse_dbc
 from dbc.model import MessageDef, SignalDef
+from dbc.parsing.dbcfile import parse_dbc
 from user_lib.contract.errors import DatabaseError
 from user_lib.contract.frames import EXTENDED, FD, REMOTE, FrameBatch
 

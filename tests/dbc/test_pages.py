@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbc import Catalog, Decoder
-from dbc.dbcfile import parse_dbc
 from dbc.pages import has_unknown_page
+from dbc.parsing.dbcfile import parse_dbc
 
 TEXT = """VERSION ""
 

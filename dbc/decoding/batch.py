@@ -15,10 +15,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.decode import Absent, decode_node, padded
-from dbc.matrix import all_lanes, build_matrix, fill, width_classes
+from dbc.decoding.decode import Absent, decode_node, padded
+from dbc.decoding.matrix import all_lanes, build_matrix, fill, width_classes
+from dbc.decoding.plan import Lane, Node, compile_node
 from dbc.model import MessageDef
-from dbc.plan import Lane, Node, compile_node
 from user_lib.contract.frames import FrameBatch
 
 __all__ = ["BatchPlan", "Decoded", "DecodedBatch", "Groups"]

@@ -4,10 +4,10 @@ Every repair is named with its line. What the file says about nodes, comments an
 used for decoding and is passed over, but must read as it should.
 """
 
-from dbc.collect import Collector, named_values
-from dbc.layout import repaired_signals
 from dbc.model import MessageDef, Repair, SignalDef
-from dbc.statements import Statement, statements
+from dbc.parsing.collect import Collector, named_values
+from dbc.parsing.layout import repaired_signals
+from dbc.parsing.statements import Statement, statements
 from user_lib.contract.errors import DatabaseError
 
 __all__ = ["parse_dbc"]

@@ -7,15 +7,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.batch import BatchPlan, Decoded, DecodedBatch, Groups
 from dbc.bits import WORD_BITS, raw_integers
 from dbc.catalog import Catalog
-from dbc.decode import Absent, decode_node, padded
+from dbc.decoding.batch import BatchPlan, Decoded, DecodedBatch, Groups
+from dbc.decoding.decode import Absent, decode_node, padded
+from dbc.decoding.plan import Node, compile_node
 from dbc.match import Matcher
 from dbc.model import MessageDef
-from dbc.plan import Node, compile_node
-from dbc.reassembly import Reassembled, Reassembler
-from dbc.transport import TransportStats
+from dbc.transport.protocols import TransportStats
+from dbc.transport.reassembly import Reassembled, Reassembler
 from user_lib.contract.errors import DatabaseError
 from user_lib.contract.frames import ERROR, REMOTE, FrameBatch
 

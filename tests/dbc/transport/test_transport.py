@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dbc import Catalog, Decoder
 from dbc.model import MessageDef, SignalDef
-from dbc.transport import SILENCE_NS, FastPacket, IsoTp, J1939Transport, Transfer
+from dbc.transport.protocols import SILENCE_NS, FastPacket, IsoTp, J1939Transport, Transfer
 from user_lib.contract.frames import EXTENDED, FD, FrameBatch
 
 MS = 1_000_000

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dbc.j1939 import parameter_group
 from dbc.model import MessageDef
-from dbc.transport import FastPacket, IsoTp, J1939Transport, Transfer, TransportStats
+from dbc.transport.protocols import FastPacket, IsoTp, J1939Transport, Transfer, TransportStats
 from user_lib.contract.frames import ERROR, EXTENDED, FD, REMOTE, FrameBatch
 
 __all__ = ["Reassembled", "Reassembler"]

@@ -5,9 +5,9 @@ cantools is imported when such a file is met and not before: a DBC needs nothing
 
 from typing import Any
 
-from dbc.layout import repaired_signals
 from dbc.model import MessageDef, Repair, SignalDef
-from dbc.salvage import lines_of_messages, sound_part
+from dbc.parsing.layout import repaired_signals
+from dbc.parsing.salvage import lines_of_messages, sound_part
 from user_lib.contract.errors import DatabaseError
 
 __all__ = ["FORMATS", "parse_foreign"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc.bits import WORD_BITS, decode_exact, raw_bits, raw_integers, window_words
+from dbc.decoding.plan import Block, Branch, Node
 from dbc.model import SignalDef
-from dbc.plan import Block, Branch, Node
 
 __all__ = ["Absent", "decode_node", "padded"]
 
@@ -143,7 +143,7 @@ def _decode_wide(
 def _scale_block(
     block: Block, words: Sequence[NDArray[np.uint64]], out: NDArray[np.float64]
 ) -> NDArray[np.bool_] | None:
-    """Cut the fields out of their words and turn them into values; `dbc.plan` says how.
+    """Cut the fields out of their words and turn them into values; `dbc.decoding.plan` says how.
 
     Returns where a J1939 signal says that it has no value; None for other messages.
     """

@@ -72,6 +72,11 @@ class _Sessions(dict[_Key, _Session]):
     completed = 0
     dropped = 0
 
+    @property
+    def stats(self) -> TransportStats:
+        """How transfers ended so far."""
+        return TransportStats(self.completed, self.dropped)
+
     def begin(self, key: _Key, session: _Session) -> None:
         """Start a transfer; one that the same sender left unfinished is dropped."""
         self.drop(key)
@@ -107,7 +112,7 @@ class J1939Transport:
     @property
     def stats(self) -> TransportStats:
         """How transfers ended so far."""
-        return TransportStats(self._sessions.completed, self._sessions.dropped)
+        return self._sessions.stats
 
     def control(self, bus: int, can_id: int, payload: bytes, time_ns: int) -> None:
         """Take a TP.CM frame."""
@@ -169,7 +174,7 @@ class IsoTp:
     @property
     def stats(self) -> TransportStats:
         """How transfers ended so far."""
-        return TransportStats(self._sessions.completed, self._sessions.dropped)
+        return self._sessions.stats
 
     def frame(self, key: Hashable, payload: bytes, time_ns: int) -> Transfer | None:
         """Take a frame of a diagnostic id; return the transfer if this was its last.
@@ -222,7 +227,7 @@ class FastPacket:
     @property
     def stats(self) -> TransportStats:
         """How transfers ended so far."""
-        return TransportStats(self._sessions.completed, self._sessions.dropped)
+        return self._sessions.stats
 
     def frame(self, key: Hashable, payload: bytes, time_ns: int) -> Transfer | None:
         """Take a frame of a fast-packet group; return the transfer if this was its last.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.plan import Block, Lane, Node
+from dbc.decoding.plan import Block, Lane, Node
 
 __all__ = ["LaneRow", "Matrix", "all_lanes", "build_matrix", "fill", "width_classes"]
 
@@ -115,7 +115,7 @@ def fill(
     lane_of: NDArray[np.intp],
     length: NDArray[np.integer] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
-    """Cut every field of every row out of its word and scale it; `dbc.plan` says how.
+    """Cut every field of every row out of its word and scale it; `dbc.decoding.plan` says how.
 
     Shapes: words, lane_of, length (m,); values (m, width), NaN beyond a short payload and where a
             J1939 signal has no value; the number of the latter (m,), None without J1939. ``length``

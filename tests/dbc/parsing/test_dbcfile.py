@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbc import Catalog, DatabaseRef, Decoder, load
-from dbc.dbcfile import parse_dbc
-from dbc.statements import decode_text
+from dbc.parsing.dbcfile import parse_dbc
+from dbc.parsing.statements import decode_text
 from user_lib.contract.errors import DatabaseError
 
 HEAD = 'VERSION ""\n\nBS_:\n\nBU_: A\n\n'

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from dbc.model import Repair
-from dbc.statements import Statement
+from dbc.parsing.statements import Statement
 
 __all__ = ["Collector", "Contents", "Fields", "named_values"]
 
