@@ -13,11 +13,15 @@ from pathlib import Path
 
 from agent.sandbox import SandboxUnavailable
 from cloud.app import App
-from cloud.config import load
+from cloud.config import Bounds, load
 from cloud.ledger import LedgerDamaged
 from cloud.ledger.upkeep import back_up, check
 from user_lib.contract.errors import OodidaError
-from user_lib.wire.descriptors import descriptor_shortage, raise_descriptor_limit
+from user_lib.wire.descriptors import (
+    connections_that_fit,
+    descriptor_shortage,
+    raise_descriptor_limit,
+)
 from user_lib.wire.logs import complain, set_up_log
 from user_lib.wire.version import installed_version
 
@@ -45,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_log(config.log_level)
         if options.check_config:
             LOG.info("the configuration is right: %s", config)
+            _tell_room(config.bounds)
             return 0
         if options.check_ledger or options.backup_ledger:
             return _keep_up(config.ledger, options.backup_ledger)
-        if shortage := descriptor_shortage(raise_descriptor_limit(), config.bounds.vehicles):
-            LOG.warning("bounds.vehicles: %s", shortage)
+        _tell_room(config.bounds)
         app = App(config)
     except (OodidaError, SandboxUnavailable) as error:
         complain("oodida-cloud", error)
@@ -67,6 +71,15 @@ def _needs_no_link(options: argparse.Namespace) -> bool:
     """Whether only the ledger is looked at, and no configuration says how to be reached."""
     offline = options.check_ledger or options.backup_ledger is not None
     return offline and options.config is None and options.key is None
+
+
+def _tell_room(bounds: Bounds) -> None:
+    """Take the descriptors that may be had, and say for how many vehicles they are enough."""
+    limit = raise_descriptor_limit()
+    room = connections_that_fit(bounds.connections)
+    LOG.info("room for %d connections, %d vehicles", room, min(room, bounds.vehicles))
+    if shortage := descriptor_shortage(limit, bounds.connections):
+        LOG.warning("bounds.connections: %s", shortage)
 
 
 def _keep_up(ledger: Path, copy: Path | None) -> int:

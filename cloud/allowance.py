@@ -44,6 +44,12 @@ class Allowance:
             self._prune(now_ns)
         return True
 
+    def give_back(self, peer: Hashable, now_ns: int) -> None:
+        """Take back the cost of a message without bytes, as if it had not been."""
+        paid_ns = self._paid_ns.get(peer, now_ns)
+        if paid_ns > now_ns:
+            self._paid_ns[peer] = paid_ns - self._message_ns
+
     def wait_s(self, peer: Hashable, now_ns: int) -> float:
         """Return how long a peer has to wait until it may send again; 0 when it may."""
         ahead_ns = self._paid_ns.get(peer, now_ns) - now_ns

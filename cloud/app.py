@@ -20,7 +20,9 @@ from cloud.offboard import Workers
 from cloud.router import Router
 from cloud.service import Service
 from cloud.telemetry import Snapshot, render
+from cloud.usher import Usher
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.wire.descriptors import connections_that_fit
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import load_keys
 from user_lib.wire.metrics import MetricsServer
@@ -75,14 +77,20 @@ class App:
         on_close(self._workers.close)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         on_close(context.term)
-        self._doorman = None if keyring is None else Doorman(context, keyring, self._clock)
-        if self._doorman is not None:
+        self._doorman = None
+        if keyring is not None:
+            pace = config.bounds.handshakes_per_key
+            self._doorman = Doorman(context, keyring, self._clock, pace)
             on_close(self._doorman.close)
+        room = connections_that_fit(config.bounds.connections)
+        self._usher = Usher(self._auth, config.bounds, self._clock, room)
+        on_close(self._usher.close)
         self._router = Router(
             context,
             config.bind,
             keys,
             config.bounds,
+            self._usher,
             wake_fds=(self._workers.wake_fd, self._stop_fd),
         )
         on_close(self._router.close)
@@ -221,8 +229,11 @@ class App:
         """Return what the metrics are rendered from, in another thread."""
         online, known = self._service.vehicles
         pulls, waiting = self._service.contents.under_way
+        newcomers, connections = self._usher.connections
         return Snapshot(
-            messages=dict(self._router.counts),
+            messages={**self._router.counts, **self._usher.counts},
+            newcomers=newcomers,
+            connections=connections,
             complaints=self._complaints(),
             refusals=dict(self._service.refusals),
             vehicles_online=online,
@@ -240,13 +251,13 @@ class App:
 
     def _complaints(self) -> dict[str, int]:
         """Return what was complained of, at the door too."""
-        counts = dict(self._service.complaints.counts)
+        counts = {**self._service.complaints.counts, **self._usher.complaints.counts}
         if self._doorman is not None:
             counts.update(self._doorman.complaints.counts)
         return counts
 
     def _log_counts(self) -> None:
-        counts = {**self._router.counts, **self._complaints()}
+        counts = {**self._router.counts, **self._usher.counts, **self._complaints()}
         LOG.info("counts: %s", ", ".join(f"{k}={v}" for k, v in sorted(counts.items())))
 
     @contextmanager

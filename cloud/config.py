@@ -16,6 +16,7 @@ __all__ = [
     "Config",
     "ContentsConfig",
     "OffboardConfig",
+    "Pace",
     "Rate",
     "check",
     "load",
@@ -45,6 +46,19 @@ class Rate(_Part, frozen=True, kw_only=True):
     """So many seconds' worth may come at once."""
 
 
+class Pace(_Part, frozen=True, kw_only=True):
+    """How often something may happen in the long run, and how often at once."""
+
+    per_s: Positive
+    at_once: Count
+
+    @property
+    def rate(self) -> Rate:
+        """The same as a rate of messages without bytes."""
+        burst_s = self.at_once / self.per_s
+        return Rate(messages_per_s=self.per_s, mb_per_s=1e6, burst_s=burst_s)
+
+
 class Bounds(_Part, frozen=True, kw_only=True):
     """What one peer, one analyst and all of them together may take."""
 
@@ -63,6 +77,19 @@ class Bounds(_Part, frozen=True, kw_only=True):
     """What one vehicle may send; it is told and paces itself, also when it was away for days."""
     analyst_rate: Rate = Rate(messages_per_s=200, mb_per_s=8)
     """What everybody else may ask."""
+    connections: Count = 24_000
+    """All together; fewer where this process may not have the descriptors for them."""
+    connections_per_vehicle: Count = 4
+    """Of one key; when there is one more, the oldest is hung up on."""
+    connections_per_analyst: Count = 256
+    """The same for everybody else."""
+    newcomers_per_address: Pace = Pace(per_s=100, at_once=10_000)
+    """Connections that have said nothing yet. Who says something no longer counts, so that a fleet
+    behind one address comes back as fast as it can."""
+    handshakes_per_key: Pace = Pace(per_s=20, at_once=400)
+    """Connections of an enrolled key; beyond it they are told to come later."""
+    silent_s: Positive = 30.0
+    """How long a connection may be there without a first message."""
 
 
 class ContentsConfig(_Part, frozen=True, kw_only=True):
@@ -144,9 +171,15 @@ def _joined(
 
 
 def check(config: Config) -> None:
-    """Refuse an address that is none, and a link that nothing protects.
+    """Refuse an address that is none, bounds that contradict, and a link that nothing protects.
 
     Raises: ConfigError, with the way out.
     """
     check_endpoint(config.bind)
+    bounds = config.bounds
+    if bounds.connections < bounds.vehicles:
+        raise ConfigError(
+            f"bounds.connections: {bounds.connections} are fewer than bounds.vehicles "
+            f"({bounds.vehicles}), and each vehicle needs one; leave some for analysts too"
+        )
     check_trust(config.bind, keyed=config.keys is not None, insecure=config.insecure, what="bind")

@@ -11,7 +11,9 @@ from contextlib import suppress
 
 import zmq
 
+from cloud.allowance import Allowance
 from cloud.complaints import Complaints
+from cloud.config import Pace
 from user_lib.contract.clock import Clock
 from user_lib.wire.keyring import Keyring
 
@@ -22,6 +24,8 @@ LOG = logging.getLogger(__name__)
 ENDPOINT = "inproc://zeromq.zap.01"
 DOMAIN = b"oodida"
 _VERSION = b"1.0"
+LATER = b"300"
+"""A peer that is told so tries again by itself; after 400 it would have to be told to."""
 _REQUEST_FRAMES = 7
 """Version, request id, domain, address, identity, mechanism, and for CURVE one credential."""
 STOP_S = 5.0
@@ -31,13 +35,18 @@ class Doorman:
     """Answers until closed; a known key becomes the connection's User-Id, in hex."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", keyring: Keyring, clock: Clock
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        keyring: Keyring,
+        clock: Clock,
+        pace: Pace,
     ) -> None:
         self.complaints = Complaints(clock)
         """Of the thread; others only read the counts."""
         self.turned_away = (0, "")
         """How many connections were refused for their key, and which was the last."""
-        self._keyring = keyring
+        self._keyring, self._clock = keyring, clock
+        self._handshakes = Allowance(pace.rate)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._socket: zmq.Socket[bytes] = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -77,9 +86,13 @@ class Doorman:
         key = self._key_of(request)
         if key is None:
             return [_VERSION, number, b"400", b"a CURVE key is needed", b"", b""]
-        if self._knows(key):
-            return [_VERSION, number, b"200", b"OK", key.encode(), b""]
         address = request[3].decode(errors="replace")
+        if self._knows(key):
+            if self._handshakes.take(key, 0, self._clock.monotonic_ns()):
+                return [_VERSION, number, b"200", b"OK", key.encode(), b""]
+            words = "from %s: the link key %s connects too often (bounds.handshakes_per_key)"
+            self.complaints.add("too many handshakes", words, address, key)
+            return [_VERSION, number, LATER, b"later", b"", b""]
         self.turned_away = (self.turned_away[0] + 1, f"link key {key} from {address[:64]}")
         self.complaints.add(
             "unknown key",

@@ -12,11 +12,13 @@ from cloud.backlog import LARGE_BYTES, Backlog
 from cloud.config import Bounds
 from cloud.connections import Connections
 from cloud.doorman import DOMAIN
+from cloud.usher import Usher
 from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES, direction
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
 from user_lib.wire.socket import send_frames
+from user_lib.wire.tcp import hang_up
 
 __all__ = ["Fate", "Router"]
 
@@ -48,11 +50,12 @@ class Router:
         bind: str,
         keys: Keys | None,
         bounds: Bounds,
+        usher: Usher,
         *,
         wake_fds: Sequence[int] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._connections = Connections()
+        self._connections, self._usher = Connections(), usher
         self._backlog = Backlog(
             peer_bytes=int(bounds.queued_mb_per_peer * 1e6),
             total_bytes=int(bounds.queued_mb * 1e6),
@@ -62,6 +65,7 @@ class Router:
         self._socket = _socket(context, bounds.messages_per_peer)
         if keys is not None:
             _secure(self._socket, keys)
+        usher.watch(self._socket)
         try:
             self._socket.bind(bind)
         except zmq.ZMQError as error:
@@ -89,6 +93,7 @@ class Router:
                 return
             peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
             fd = int(first[zmq.SRCFD])
+            self._usher.met(fd, peer.key)
             frames, size = self._rest(fd)
             self._connections.took(fd, size)
             self.counts["received"] += 1
@@ -104,7 +109,7 @@ class Router:
             count += 1
             if count <= MAX_FRAMES:
                 frames.append(frame)
-        if count > MAX_FRAMES and self._connections.hang_up(fd):
+        if count > MAX_FRAMES and hang_up(fd):
             self.counts["cut.frames"] += 1
         return frames, size
 
@@ -153,6 +158,7 @@ class Router:
     def close(self) -> None:
         """Close the socket; what was not sent yet is dropped."""
         with suppress(zmq.ZMQError):
+            self._socket.disable_monitor()
             self._socket.close(linger=0)
 
 

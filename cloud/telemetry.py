@@ -18,6 +18,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     refusals: Mapping[str, int] = {}
     vehicles_online: int = 0
     vehicles_known: int = 0
+    newcomers: int = 0
+    """Connections that have said nothing yet; the others are ``connections``."""
+    connections: int = 0
     assignments: int = 0
     """Those that run or are scheduled."""
     requests_waiting: int = 0
@@ -48,8 +51,14 @@ def _samples(now: Snapshot) -> Iterator[Sample]:
         said = "Connections and requests that were refused, by reason"
         yield Sample("oodida_cloud_refused_total", count, said, {"reason": reason}, "counter")
     offline = now.vehicles_known - now.vehicles_online
-    for state, count in (("online", now.vehicles_online), ("offline", offline)):
-        yield Sample("oodida_cloud_vehicles", count, "Vehicles by their link", {"state": state})
+    silent = "Connections: those that have said nothing yet, and the others"
+    for name, said, state, count in (
+        ("vehicles", "Vehicles by their link", "online", now.vehicles_online),
+        ("vehicles", "Vehicles by their link", "offline", offline),
+        ("connections", silent, "newcomer", now.newcomers),
+        ("connections", silent, "known", now.connections),
+    ):
+        yield Sample(f"oodida_cloud_{name}", count, said, {"state": state})
     gauges = (
         ("assignments_live", now.assignments, "Assignments that run or are scheduled"),
         ("requests_waiting", now.requests_waiting, "Requests of analysts that wait for news"),

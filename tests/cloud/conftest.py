@@ -1,6 +1,7 @@
 """The real cloud as a process, and scripted vehicles and analysts that speak to it."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -63,8 +64,8 @@ T = TypeVar("T")
 class CloudProcess:
     """One oodida-cloud on a port of its own; `restart` keeps port and ledger."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, descriptors: int = 0, **settings: Any) -> None:
+        self.folder, self.descriptors = folder, descriptors
         self.ledger = folder / "cloud.db"
         self.log = folder / "cloud.log"
         self.config = folder / "cloud.yaml"
@@ -84,11 +85,15 @@ class CloudProcess:
                 cwd=ROOT,
                 stderr=log,
                 pass_fds=[ready_w],
+                preexec_fn=self._limit if self.descriptors else None,
             )
         os.close(ready_w)
         with os.fdopen(ready_r) as pipe:
             self.endpoint = pipe.readline().strip()
         assert self.endpoint, self.log.read_text()
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def kill(self) -> None:
         assert self.process is not None

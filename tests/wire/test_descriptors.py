@@ -13,11 +13,28 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))
 print(raise_descriptor_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
+FITTING = """
+import resource
+from user_lib.wire.descriptors import connections_that_fit
+resource.setrlimit(resource.RLIMIT_NOFILE, (MOST, MOST))
+print(connections_that_fit(24_000))
+"""
+
 
 def test_a_process_takes_as_many_as_it_may() -> None:
     run = subprocess.run([sys.executable, "-c", RAISED], capture_output=True, text=True, check=True)
 
     assert run.stdout.split() == ["512"] * 3
+
+
+def test_some_descriptors_are_left_to_what_is_no_connection() -> None:
+    told = []
+    for limit in (100, 1024, 4096):
+        code = FITTING.replace("MOST", str(limit))
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        told.append(int(run.stdout))
+
+    assert told == [50, 512, 3584]
 
 
 def test_a_limit_that_is_too_low_is_told_with_the_way_out() -> None:
