@@ -132,4 +132,13 @@ def test_check_config_starts_nothing(tmp_path: Path) -> None:
     done = run("--insecure", "--check-config", "--ledger", str(tmp_path / "never.db"))
 
     assert done.returncode == 0
+    assert re.search(r"room for \d+ connections, \d+ vehicles", done.stderr)
     assert not (tmp_path / "never.db").exists()
+
+
+def test_fewer_connections_than_vehicles_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.yaml"
+    path.write_text("bounds: {vehicles: 100, connections: 50}\ninsecure: true\n")
+
+    with pytest.raises(ConfigError, match=r"bounds.connections: 50 are fewer.*\(100\)"):
+        load(path)
