@@ -11,6 +11,7 @@ from user_lib.wire.config import load_config
 from user_lib.wire.socket import check_endpoint, check_trust
 
 __all__ = [
+    "HANDSHAKES_PER_KEY",
     "Bounds",
     "CloudKeys",
     "Config",
@@ -59,6 +60,9 @@ class Pace(_Part, frozen=True, kw_only=True):
         return Rate(messages_per_s=self.per_s, mb_per_s=1e6, burst_s=burst_s)
 
 
+HANDSHAKES_PER_KEY = Pace(per_s=20, at_once=400)
+
+
 class Bounds(_Part, frozen=True, kw_only=True):
     """What one peer, one analyst and all of them together may take."""
 
@@ -86,7 +90,7 @@ class Bounds(_Part, frozen=True, kw_only=True):
     newcomers_per_address: Pace = Pace(per_s=100, at_once=10_000)
     """Connections that have said nothing yet. Who says something no longer counts, so that a fleet
     behind one address comes back as fast as it can."""
-    handshakes_per_key: Pace = Pace(per_s=20, at_once=400)
+    handshakes_per_key: Pace = HANDSHAKES_PER_KEY
     """Connections of an enrolled key; beyond it they are told to come later."""
     silent_s: Positive = 30.0
     """How long a connection may be there without a first message."""

@@ -9,7 +9,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from user_lib.wire.tcp import hang_up, received_bytes
 
@@ -29,7 +28,9 @@ class Connections:
         self._taken: Counter[int] = Counter()
         self._base: dict[int, tuple[int, int]] = {}
         """By descriptor: which socket, and what it owed when it was first looked at."""
-        self._calm_bytes = resident_bytes()
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        """Kept open, since there may be no descriptor left when memory is short."""
+        self._calm_bytes = self._resident_bytes()
 
     def took(self, fd: int, size: int) -> None:
         """Note that a message of so many bytes came by a connection."""
@@ -37,13 +38,21 @@ class Connections:
 
     def look(self) -> int:
         """If this process has grown, cut whose messages never end; return how many those are."""
-        resident = resident_bytes()
+        resident = self._resident_bytes()
         if resident - self._calm_bytes < GROWN_BYTES:
             self._calm_bytes = min(self._calm_bytes, resident)
             return 0
         self._calm_bytes = resident
         overdue = list(self._overdue())
         return sum(hang_up(fd) for fd in overdue)
+
+    def close(self) -> None:
+        """Let go of the kernel's word."""
+        os.close(self._statm)
+
+    def _resident_bytes(self) -> int:
+        """Return how much memory this process has in use."""
+        return int(os.pread(self._statm, 200, 0).split()[1]) * _PAGE_BYTES
 
     def _overdue(self) -> Iterator[int]:
         known, self._base = self._base, {}
@@ -55,11 +64,6 @@ class Connections:
             self._base[fd] = before
             if owed - before[1] > OVERDUE_BYTES:
                 yield fd
-
-
-def resident_bytes() -> int:
-    """Return how much memory this process has in use."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
 def _tcp_connections() -> Iterator[tuple[int, int, int]]:

@@ -13,7 +13,7 @@ import zmq
 
 from cloud.allowance import Allowance
 from cloud.complaints import Complaints
-from cloud.config import Pace
+from cloud.config import HANDSHAKES_PER_KEY, Pace
 from user_lib.contract.clock import Clock
 from user_lib.wire.keyring import Keyring
 
@@ -39,7 +39,7 @@ class Doorman:
         context: "zmq.Context[zmq.Socket[bytes]]",
         keyring: Keyring,
         clock: Clock,
-        pace: Pace,
+        pace: Pace = HANDSHAKES_PER_KEY,
     ) -> None:
         self.complaints = Complaints(clock)
         """Of the thread; others only read the counts."""

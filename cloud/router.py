@@ -39,7 +39,8 @@ class Router:
     """Owns the socket.
 
     With ``keys`` only connections are taken that the doorman of the same ``context`` lets in, and
-    each message's peer has the key that ZeroMQ verified; None is the insecure mode.
+    each message's peer has the key that ZeroMQ verified; None is the insecure mode. Without an
+    ``usher`` connections are not bounded.
 
     Raises: ConfigError, when the address cannot be bound.
     """
@@ -50,7 +51,7 @@ class Router:
         bind: str,
         keys: Keys | None,
         bounds: Bounds,
-        usher: Usher,
+        usher: Usher | None = None,
         *,
         wake_fds: Sequence[int] = (),
     ) -> None:
@@ -65,7 +66,8 @@ class Router:
         self._socket = _socket(context, bounds.messages_per_peer)
         if keys is not None:
             _secure(self._socket, keys)
-        usher.watch(self._socket)
+        if usher is not None:
+            usher.watch(self._socket)
         try:
             self._socket.bind(bind)
         except zmq.ZMQError as error:
@@ -93,7 +95,8 @@ class Router:
                 return
             peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
             fd = int(first[zmq.SRCFD])
-            self._usher.met(fd, peer.key)
+            if self._usher is not None:
+                self._usher.met(fd, peer.key)
             frames, size = self._rest(fd)
             self._connections.took(fd, size)
             self.counts["received"] += 1
@@ -159,7 +162,9 @@ class Router:
         """Close the socket; what was not sent yet is dropped."""
         with suppress(zmq.ZMQError):
             self._socket.disable_monitor()
+        with suppress(zmq.ZMQError):
             self._socket.close(linger=0)
+        self._connections.close()
 
 
 def _secure(socket: "zmq.Socket[bytes]", keys: Keys) -> None:

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from cloud.app import App
-from cloud.config import CloudKeys, Config, Pace
+from cloud.config import CloudKeys, Config
 from cloud.doorman import ENDPOINT, Doorman
 from user_lib.contract.clock import SystemClock
 from user_lib.demo.local_keys import LocalKeys
@@ -28,7 +28,7 @@ GOOD = [b"1.0", b"7", b"oodida", b"10.0.0.9", b"", b"CURVE", KEY]
 def ask(tmp_path: Path) -> Iterator[Any]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     enrol(ADA, tmp_path)
-    doorman = Doorman(context, Keyring(tmp_path), SystemClock(), Pace(per_s=1e6, at_once=1000))
+    doorman = Doorman(context, Keyring(tmp_path), SystemClock())
     asker = context.socket(zmq.REQ)
     asker.connect(ENDPOINT)
 

@@ -34,7 +34,7 @@ def test_some_descriptors_are_left_to_what_is_no_connection() -> None:
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         told.append(int(run.stdout))
 
-    assert told == [50, 512, 3584]
+    assert told == [50, 512, 3072]
 
 
 def test_a_limit_that_is_too_low_is_told_with_the_way_out() -> None:

@@ -4,7 +4,7 @@ import resource
 
 __all__ = ["RESERVE", "connections_that_fit", "descriptor_shortage", "raise_descriptor_limit"]
 
-RESERVE = 512
+RESERVE = 1024
 """For everything that is no connection."""
 RESERVED_SHARE = 8
 """At least one of so many is for connections that are not known of yet, or on their way out."""

@@ -24,6 +24,10 @@ class LinkEvent(msgspec.Struct, frozen=True):
 
 def events(monitor: "zmq.Socket[bytes]") -> Iterator[LinkEvent]:
     """Yield the events that have come, without waiting."""
-    while monitor.poll(0):
-        told = monitor.recv_multipart(zmq.NOBLOCK)[0]  # the frame after it is the peer's address
+    while True:
+        try:
+            told = monitor.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        monitor.recv(zmq.NOBLOCK)  # the address of this end
         yield LinkEvent(*_LAYOUT.unpack(told))
