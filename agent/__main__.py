@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ log = logging.getLogger("agent")
 
 DEFAULT_CLOUD = "tcp://127.0.0.1:5570"
 OK, DAMAGED, BAD_CONFIG = 0, 1, 2
+NARROW_COLUMNS = 80
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,9 +103,21 @@ def _run(agent: Agent) -> None:
         agent.close()
 
 
+class _Help(argparse.HelpFormatter):
+    """As wide as the terminal; argparse would load `shutil`, bz2 and lzma to know it, each time."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size().columns
+        except OSError:  # not a terminal
+            columns = NARROW_COLUMNS
+        super().__init__(prog, width=columns - 2)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="oodida-agent",
+        formatter_class=_Help,
         description="Run analytics of the fleet's analysts on this vehicle.",
         epilog="oodida-agent check says what is right and wrong with this vehicle, with the fixes",
     )

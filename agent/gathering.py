@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from agent.signals.hub import SignalHub, Subscription
-from agent.signals.names import Direct, SignalNames, leaves_of
+from agent.signals.names import Derived, Direct, SignalNames, leaves_of
 from agent.signals.quality import Measure, names_of_measure
 from agent.signals.subscription import Delivery, SourceOver, SubscriptionFailed, WindowReady
 from agent.tasks.ports import Arrived, News, RanDry
 from agent.tasks.task import DataOver
-from dbc import MessageDef
+from dbc import Catalog, MessageDef
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import OodidaError
 
@@ -54,7 +54,7 @@ def aliases_of(names: SignalNames) -> Aliases:
     A derived signal stands for all that it is computed of. What is measured of a message's frames
     stands for every signal in them: it tells when they were sent, or reads them.
     """
-    by_column = _by_column(names)
+    special = _special_names(names)
 
     def aliases(name: str) -> tuple[frozenset[str], ...]:
         found: list[frozenset[str]] = []
@@ -67,7 +67,9 @@ def aliases_of(names: SignalNames) -> Aliases:
             else:
                 columns = (part.column,)
                 own |= _by_source(message, part)
-            found += (frozenset(own | by_column.get((part.message, c), set())) for c in columns)
+            for c in columns:
+                usual = _usual_names(names.catalog, part.message, c)
+                found.append(frozenset(own | special.get((part.message, c), usual)))
         return tuple(found)
 
     return aliases
@@ -84,17 +86,25 @@ def _news(token: int, delivery: Delivery) -> News:
             return RanDry(token, DataOver("signals", words, by_itself=False))
 
 
-def _by_column(names: SignalNames) -> dict[tuple[int, int], set[str]]:
-    """Return the names of every column: by VSS path, and by message and signal."""
-    found: dict[tuple[int, int], set[str]] = {}
-    for info in names.describe():
-        signal = names.resolve(info.name)
-        if not isinstance(signal, Direct):
-            continue
-        message = names.catalog.messages[signal.message]
-        plain = f"{message.name}.{message.signals[signal.column].name}"
-        spelled = {info.name, plain, f"{message.channel}:{plain}"}
-        found.setdefault((signal.message, signal.column), set()).update(spelled)
+def _usual_names(catalog: Catalog, index: int, column: int) -> set[str]:
+    message = catalog.messages[index]
+    plain = f"{message.name}.{message.signals[column].name}"
+    return {plain, f"{message.channel}:{plain}"}
+
+
+def _special_names(names: SignalNames) -> dict[tuple[int, int], set[str]]:
+    """Return the names of those columns that have others than the usual ones, such as VSS paths.
+
+    One that cannot be asked for, since a derived signal took its name, has none.
+    """
+    catalog, found = names.catalog, dict[tuple[int, int], set[str]]()
+    for info in catalog.signals():
+        ref = catalog.resolve(info.name)
+        place, usual = (ref.message, ref.column), _usual_names(catalog, ref.message, ref.column)
+        if isinstance(names.resolve(info.name), Derived):
+            found.setdefault(place, set())
+        elif info.name not in usual:
+            found.setdefault(place, set()).update(usual, {info.name})
     return found
 
 

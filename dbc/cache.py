@@ -5,7 +5,6 @@ never has to be made invalid. One that cannot be read or written costs only the 
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dbc.model import MessageDef, Repair
+from user_lib.contract.digest import sha256_of
 
 __all__ = ["DatabaseCache", "ParsedDatabase"]
 
@@ -63,8 +63,8 @@ class DatabaseCache:
                 partial.unlink(missing_ok=True)
 
     def _path(self, content: bytes, name: str) -> Path:
-        digest = hashlib.sha256(_reader_hash() + name.encode() + b"\0" + content)
-        return self._folder / f"{digest.hexdigest()}{_SUFFIX}"
+        digest = sha256_of((_reader_hash(), name.encode(), b"\0", content))
+        return self._folder / f"{digest.hex()}{_SUFFIX}"
 
     def _make_room(self) -> None:
         entries = sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
@@ -76,4 +76,4 @@ class DatabaseCache:
 def _reader_hash() -> bytes:
     """Return the hash of this package's code, which decides what a file is read as."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+    return sha256_of(path.read_bytes() for path in sources)

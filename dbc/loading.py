@@ -1,6 +1,5 @@
 """Load databases and a mapping from files into one catalog, repairing what is damaged."""
 
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,9 +11,7 @@ from dbc.cache import DatabaseCache, ParsedDatabase
 from dbc.catalog import Catalog
 from dbc.mapping import MappedSignal, parse_mapping
 from dbc.model import DatabaseRef, MessageDef, Repair
-from dbc.parsing.dbcfile import parse_dbc
-from dbc.parsing.foreign import FORMATS, parse_foreign
-from dbc.parsing.statements import decode_text
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import DatabaseError
 
 __all__ = ["load"]
@@ -53,7 +50,7 @@ def load(
             msgspec.structs.replace(m, channel=ref.channel, j1939=ref.j1939)
             for m in parsed.messages
         ]
-        digests.append(f"{_sha256(content)} {ref.channel!r} {ref.j1939}")
+        digests.append(f"{sha256(content).hex()} {ref.channel!r} {ref.j1939}")
     mapped: tuple[MappedSignal, ...] = ()
     if mapping is not None:
         content = _read(mapping)
@@ -61,11 +58,11 @@ def load(
         mapped = parsed_mapping.signals
         repairs += parsed_mapping.repairs
         _tell_of_commands(mapping, parsed_mapping.to_bus)
-        digests.append(f"{_sha256(content)} mapping")
+        digests.append(f"{sha256(content).hex()} mapping")
     distinct, repeated = _distinct(messages)
     repairs += repeated
     catalog = Catalog(
-        messages=distinct, hash=_sha256("\n".join(sorted(digests)).encode()), mapping=mapped
+        messages=distinct, hash=sha256("\n".join(sorted(digests)).encode()).hex(), mapping=mapped
     )
     if mapping is not None:
         repairs += _unknown_values(catalog, mapping.name)
@@ -108,6 +105,11 @@ def _parsed(content: bytes, path: Path, kept: DatabaseCache | None) -> ParsedDat
 
 
 def _parse(content: bytes, path: Path) -> tuple[tuple[MessageDef, ...], tuple[Repair, ...]]:
+    # A database that is cached needs no reader: an agent's second start is without.
+    from dbc.parsing.dbcfile import parse_dbc
+    from dbc.parsing.foreign import FORMATS, parse_foreign
+    from dbc.parsing.statements import decode_text
+
     kind = path.suffix.casefold().lstrip(".")
     text = decode_text(content)
     if kind in FORMATS:
@@ -156,7 +158,3 @@ def _report(repairs: Sequence[Repair], *, strict: bool, logged: bool) -> None:
         raise DatabaseError(f"the databases need {len(repairs)} repairs:\n{shown}{rest}")
     if logged:
         _log.warning("databases loaded with %d repairs:\n%s%s", len(repairs), shown, rest)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

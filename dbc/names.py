@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 
 __all__ = ["NameIndex"]
 
@@ -19,6 +18,8 @@ class NameIndex:
 
     def nearest(self, name: str, *, most: int = 3) -> tuple[str, ...]:
         """Return the known names closest to ``name``, best first; empty when none is close."""
+        from difflib import SequenceMatcher  # at the first miss, as the index
+
         if self._by_trigram is None:
             self._by_trigram = {}
             for index, known in enumerate(self._names):

@@ -1,6 +1,5 @@
 """Mistakes in the rules that no single key shows, and rules that do nothing on this vehicle."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,6 +8,7 @@ import msgspec
 from agent.policy.rights import matches
 from agent.policy.rules import Policy
 from user_lib.contract.assignment import ONBOARD_METHODS
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import ConfigError, nearest
 
 __all__ = ["check_rules", "digest", "idle_patterns"]
@@ -45,7 +45,7 @@ def check_rules(policy: Policy, where: str) -> None:
 
 def digest(policy: Policy) -> str:
     """Name the rules: sha256 of all that they say, in hex."""
-    return hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()
+    return sha256(msgspec.json.encode(policy, order="sorted")).hex()
 
 
 def idle_patterns(

@@ -6,11 +6,13 @@ connection is the control socket; when it closes, the zygote ends. Elsewhere the
 """
 
 import socket
-import subprocess
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import subprocess  # a vehicle that has the service starts none, and loads nothing for it
 
 __all__ = ["Launched", "connect", "execute"]
 
@@ -62,6 +64,8 @@ class _Child:
         return self._process.pid
 
     def end(self) -> None:
+        import subprocess
+
         self.control.close()
         try:
             self._process.wait(END_TIMEOUT_S)
@@ -109,6 +113,8 @@ def _parent(python: str, control_fd: int, made: "Future[subprocess.Popen[bytes]]
     The kernel takes the thread that forks for the parent, and the one that wants a zygote may end
     long before this process does.
     """
+    import subprocess
+
     try:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
             [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT), fd=control_fd)],

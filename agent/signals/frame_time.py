@@ -23,8 +23,9 @@ __all__ = ["Bitrate", "FrameTimes"]
 
 _EXPECTED_STUFFING = 1 / 12
 _CLASSIC_BYTES = 8
-_KINDS = _LENGTHS = 1 << 8
-"""A frame's kind is the byte of its flags; its length is a byte, too."""
+_KIND = EXTENDED | REMOTE | ERROR | FD | BRS
+"""The flags that say how long a frame takes: the lowest five bits, so they number its kind."""
+_KINDS, _LENGTHS = _KIND + 1, 1 << 8
 
 
 class Bitrate(msgspec.Struct, frozen=True):
@@ -85,23 +86,18 @@ class FrameTimes:
     @staticmethod
     def cells(flags: NDArray[np.uint8], length: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Return the place in the tables of each frame; (n,)."""
-        cells: NDArray[np.uint16] = flags.astype(np.uint16) << np.uint16(8) | length
+        kind = (flags & np.uint8(_KIND)).astype(np.uint16)
+        cells: NDArray[np.uint16] = kind << np.uint16(8) | length
         return cells
 
 
 @cache
 def _table(rate: Bitrate, *, worst: bool) -> NDArray[np.float64]:
-    relevant = EXTENDED | REMOTE | FD | BRS
-    by_kind: dict[int, NDArray[np.float64]] = {}
     table = np.zeros((_KINDS, _LENGTHS))
-    for flags in range(_KINDS):
-        if flags & ERROR:
-            continue
-        kind = flags & relevant
-        if kind not in by_kind:
+    counted = np.minimum(np.arange(_LENGTHS), MAX_PAYLOAD)
+    for kind in range(_KINDS):
+        if not kind & ERROR:
             seconds = [_seconds(_bits(kind, n), rate, worst=worst) for n in range(MAX_PAYLOAD + 1)]
-            longest = np.minimum(np.arange(_LENGTHS), MAX_PAYLOAD)
-            by_kind[kind] = np.rint(np.array(seconds) * SECOND)[longest]
-        table[flags] = by_kind[kind]
+            table[kind] = np.rint(np.array(seconds) * SECOND)[counted]
     table.flags.writeable = False
     return table.reshape(-1)

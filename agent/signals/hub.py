@@ -1,6 +1,5 @@
 """The vehicle's signals, for every thread of the agent: one pump thread owns all that moves."""
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from dbc import Catalog
 from hw.source import Source
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.contract.digest import sha256
 from user_lib.contract.messages import SignalInfo
 
 __all__ = ["SignalHub", "Subscription"]
@@ -367,4 +367,4 @@ def _hash(catalog: Catalog, profile: Profile) -> str:
     if not parts:
         return catalog.hash
     more = b"".join(msgspec.json.encode(part, order="sorted") for part in parts)
-    return hashlib.sha256(catalog.hash.encode() + more).hexdigest()
+    return sha256(catalog.hash.encode() + more).hex()

@@ -5,7 +5,6 @@ is assumed; so the reckoning gets better while a task runs, and is made again th
 """
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from agent.signals.history import History
 from agent.signals.names import lead_of
@@ -58,9 +57,9 @@ def check_room(recording: Recording, plan: Plan) -> None:
         return
     part = _largest_part(recording, plan)
     if plan.count is not None:
-        path, would_fit = "window.samples", f"{int(plan.count * part)} samples"
+        path, would_fit = "window.samples", f"{plan.count * part // 1000} samples"
     else:
-        path, would_fit = "window", f"{(plan.duration_ns or 0) / SECOND * float(part):.1f} s"
+        path, would_fit = "window", f"{(plan.duration_ns or 0) / SECOND * part / 1000:.1f} s"
     if part == 0:
         would_fit = "nothing"
     raise WindowTooLarge(
@@ -100,8 +99,8 @@ def _samples_expected(recording: Recording, plan: Plan) -> int:
     return sum(rows[lead_of(signal).message] - SLICE_FRAMES for signal in plan.signals)
 
 
-def _largest_part(recording: Recording, plan: Plan) -> Fraction:
-    """Return the largest part of the window, in 1/1000, that would fit."""
+def _largest_part(recording: Recording, plan: Plan) -> int:
+    """Return the largest part of the window that would fit, in thousandths of it."""
     low, high = 0, 1000
     while high - low > 1:
         middle = (low + high) // 2
@@ -109,7 +108,7 @@ def _largest_part(recording: Recording, plan: Plan) -> Fraction:
             low = middle
         else:
             high = middle
-    return Fraction(low, 1000)
+    return low
 
 
 def _megabytes(history: History, rows: Mapping[int, int]) -> float:

@@ -19,7 +19,7 @@ from dbc import Catalog, load
 from hw import read_log
 from hw.simulated.car import model_databases, simulate
 from user_lib.contract.clock import MS, SECOND
-from user_lib.contract.frames import BRS, ERROR, EXTENDED, FD, REMOTE, FrameBatch
+from user_lib.contract.frames import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, TX, FrameBatch
 from user_lib.contract.validation import parse
 
 HUNDRED_MS = 100 * MS
@@ -130,6 +130,8 @@ def test_each_interval_is_what_a_plain_account_says_however_the_stream_is_cut(
         (0, 0, 47, 8),
         (EXTENDED, 8, 131, 29),
         (REMOTE, 8, 47, 8),
+        (TX, 8, 111, 24),
+        (TX | ESI | EXTENDED, 8, 131, 29),
     ],
 )
 def test_a_classic_frame_takes_at_most_the_bits_that_the_standard_gives_it(
@@ -140,6 +142,14 @@ def test_a_classic_frame_takes_at_most_the_bits_that_the_standard_gives_it(
 
     assert times.worst_ns[cell].tolist() == [1000 * (plain_bits + stuffed_bits)]
     assert plain_bits < times.expected_ns[cell][0] / 1000 < plain_bits + stuffed_bits
+
+
+def test_what_an_error_frame_destroyed_takes_no_time_whatever_else_its_flags_say() -> None:
+    times = FrameTimes(Bitrate())
+    flags = np.array([ERROR, ERROR | EXTENDED, ERROR | FD | BRS | TX], np.uint8)
+    cells = times.cells(flags, np.array([8, 8, 64], np.uint8))
+
+    assert times.expected_ns[cells].tolist() == times.worst_ns[cells].tolist() == [0, 0, 0]
 
 
 def test_a_frame_of_can_fd_is_faster_with_a_bit_rate_switch() -> None:

@@ -1,11 +1,11 @@
 """What others may know of an identity: its name, its role and its two public keys."""
 
 import datetime as dt
-import hashlib
 from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
+from user_lib.contract.digest import sha256
 from user_lib.contract.ids import UserId
 
 __all__ = ["ROLES", "Card", "PublicKey", "Role"]
@@ -48,4 +48,4 @@ class Card(
     @property
     def fingerprint(self) -> str:
         """A short name of the two keys, to compare by eye."""
-        return hashlib.sha256(bytes.fromhex(self.curve + self.sign)).hexdigest()[:16]
+        return sha256(bytes.fromhex(self.curve + self.sign)).hex()[:16]

@@ -5,11 +5,11 @@ vehicle; what code can actually do is decided by the sandbox it runs in.
 """
 
 import ast
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 from user_lib.contract.assignment import Json
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import CodeError, nearest
 
 __all__ = ["ALLOWED_IMPORTS", "ENTRY_POINT", "MAX_SOURCE_BYTES", "Result", "check", "version_of"]
@@ -36,7 +36,7 @@ class Result:
 
 def version_of(source: str) -> str:
     """Return the name of a code version: sha256 of its source in UTF-8, in hex."""
-    return hashlib.sha256(source.encode()).hexdigest()
+    return sha256(source.encode()).hex()
 
 
 def check(source: str, *, allowed: frozenset[str] = ALLOWED_IMPORTS) -> None:

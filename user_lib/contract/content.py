@@ -5,11 +5,11 @@ few at a time, and believes the bytes when their hash is the name. A message tha
 the name, and with it every byte.
 """
 
-import hashlib
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import ProtocolError
 
 __all__ = [
@@ -54,7 +54,7 @@ class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def content_of(data: bytes) -> Content:
     """Return the name of some bytes."""
-    return Content(hashlib.sha256(data).hexdigest(), len(data))
+    return Content(sha256(data).hex(), len(data))
 
 
 def chunk_size(content: Content, offset: int) -> int:

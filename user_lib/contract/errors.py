@@ -20,7 +20,6 @@
 """
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 __all__ = [
     "AssignmentError",
@@ -44,6 +43,8 @@ __all__ = [
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
     """Return the known names closest to ``name``, best first; empty when none is close."""
+    from difflib import get_close_matches  # seldom needed, and a vehicle's memory is small
+
     by_folded = {k.casefold(): k for k in known}
     close = get_close_matches(name.casefold(), list(by_folded), n=most, cutoff=0.6)
     return tuple(by_folded[c] for c in close)

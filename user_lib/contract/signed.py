@@ -8,13 +8,13 @@ but lets it see that it is among them (`audience`). A `SlotOrder` is the whole c
 whoever has it knows which version each vehicle is to run, and cannot mix it with another.
 """
 
-import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
 
 from user_lib.contract.assignment import Assignment
+from user_lib.contract.digest import sha256
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
 
 __all__ = [
@@ -40,7 +40,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """Names the content: sha256 of the body, in hex."""
-        return hashlib.sha256(self.body).hexdigest()
+        return sha256(self.body).hex()
 
 
 class AssignmentOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,9 +110,9 @@ def audience_of(token: str, vehicles: Iterable[VehicleId]) -> bytes:
 
 def assignment_id_of(analyst: UserId, token: str) -> AssignmentId:
     """Return the one id that an order can have: so it cannot be given twice under two."""
-    digest = hashlib.sha256(f"{analyst}\0{token}".encode()).hexdigest()
+    digest = sha256(f"{analyst}\0{token}".encode()).hex()
     return f"job-{digest[:16]}"
 
 
 def _mark(token: str, vehicle_id: VehicleId) -> bytes:
-    return hashlib.sha256(f"{token}\0{vehicle_id}".encode()).digest()[:MARK_BYTES]
+    return sha256(f"{token}\0{vehicle_id}".encode())[:MARK_BYTES]

@@ -6,11 +6,11 @@ write the files can also write them anew as a whole: who fears that notes the ne
 """
 
 import datetime as dt
-import hashlib
 
 import msgspec
 
 from user_lib.contract.clock import SECOND
+from user_lib.contract.digest import sha256
 
 __all__ = ["EVENTS", "GENESIS", "Entry", "Line", "Mark", "line_of", "parse_line", "stamp"]
 
@@ -108,4 +108,4 @@ def parse_line(line: bytes) -> Line | None:
 
 
 def _hash(chain: str, body: bytes) -> str:
-    return hashlib.sha256(chain.encode() + body).hexdigest()
+    return sha256(chain.encode() + body).hex()

@@ -4,11 +4,11 @@ A chunk is a row, so it is on disk with the transaction that its owner commits a
 cut-off transfer has brought is a prefix of whole chunks.
 """
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 from user_lib.contract.content import CHUNK_BYTES, Content, chunk_size
+from user_lib.contract.digest import sha256_of
 
 __all__ = ["SCHEMA", "ContentRows", "Sql"]
 
@@ -97,10 +97,8 @@ class ContentRows:
 
     def seal(self, content: Content) -> bool:
         """Verify what is here; what is not the content is thrown away, and False."""
-        verified = hashlib.sha256()
-        for (data,) in self._chunks(content.digest):
-            verified.update(data)
-        if verified.hexdigest() != content.digest:
+        here = sha256_of(data for (data,) in self._chunks(content.digest))
+        if here.hex() != content.digest:
             self.remove([content.digest])
             return False
         self._sql.write("UPDATE contents SET whole = 1 WHERE digest = ?", (content.digest,))

@@ -5,7 +5,6 @@ read from files only: never from an argument, the environment or a message. A se
 others could read is refused, since nobody knows who has.
 """
 
-import hmac
 import os
 import stat
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ import yaml
 import zmq
 import zmq.utils.z85 as z85
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from user_lib.contract.card import Card, PublicKey, Role
 from user_lib.contract.errors import ConfigError
@@ -70,7 +71,9 @@ class Keys:
 
         For simulated vehicles: whoever has this one secret has all of theirs.
         """
-        made = hmac.digest(self._sign_secret, f"oodida derive 1\n{name}".encode(), "sha512")
+        derivation = HMAC(self._sign_secret, SHA512())
+        derivation.update(f"oodida derive 1\n{name}".encode())
+        made = derivation.finalize()
         return _keys_of(name, self.card.role, made[:32], made[32:])
 
     def secrets(self) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ The router's end is the cloud's own. Options here are the ones whose defaults lo
 """
 
 import contextlib
-import secrets
+import random
 from collections.abc import Sequence
 
 import zmq
@@ -75,8 +75,8 @@ def dealer(
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, SEND_HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HIGH_WATER)
-    spread_ms = secrets.randbelow(RECONNECT_SPREAD_MS)
-    most_spread_ms = secrets.randbelow(RECONNECT_MAX_SPREAD_MS)
+    spread_ms = random.randrange(RECONNECT_SPREAD_MS)  # noqa: S311 - no secret
+    most_spread_ms = random.randrange(RECONNECT_MAX_SPREAD_MS)  # noqa: S311 - no secret
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS + spread_ms)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS + most_spread_ms)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

@@ -11,7 +11,6 @@ import mmap
 import os
 import site
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias
 
@@ -78,8 +77,8 @@ class Confinement(msgspec.Struct, frozen=True):
 @functools.cache
 def interpreter_paths() -> tuple[str, ...]:
     """Return where this interpreter and its libraries lie; asked first while all files are seen."""
-    paths = {sys.prefix, sys.base_prefix, sys.base_exec_prefix, *site.getsitepackages()}
-    paths |= {sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib")}
+    library = os.path.dirname(os.__file__)  # `sysconfig` would load 2,000 settings to say the same
+    paths = {sys.prefix, sys.base_prefix, sys.base_exec_prefix, library, *site.getsitepackages()}
     return tuple(sorted(os.path.realpath(p) for p in paths) + sorted(paths))
 
 

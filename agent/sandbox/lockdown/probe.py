@@ -6,7 +6,6 @@ prints the layers as JSON; `check` runs it so, because the agent has threads and
 
 import os
 import resource
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +48,8 @@ def check(python: str = sys.executable) -> tuple[Layer, ...]:
 
     Raises: OSError or subprocess.SubprocessError, when not even the probe can be run.
     """
+    import subprocess  # an engineer's question, which an agent that runs does not ask
+
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [python, "-I", "-B", "-c", PROGRAM.format(root=str(ROOT))],
         env={"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
