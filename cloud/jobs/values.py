@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.sandbox import Outcome
-from cloud.criterion import names_of, until_met
+from cloud.jobs.criterion import names_of, until_met
 from cloud.ledger.contents import Contents
 from cloud.offboard import Done, GroupValue, Work, explain
 from cloud.rounds import Answer

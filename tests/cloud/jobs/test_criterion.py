@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud.criterion import MAX_NAMES, names_of, until_met
+from cloud.jobs.criterion import MAX_NAMES, names_of, until_met
 from user_lib.contract.errors import ExpressionError
 
 
