@@ -223,11 +223,15 @@ def test_a_refused_job_leaves_the_file_as_it_was(cloud: Any, tmp_path: Path) -> 
     assert out.read_text() == "of yesterday\n"
 
 
-def test_events_go_into_a_pipe(cloud: Any, spec: Path) -> None:
-    done = oodida("results", "job-1", "--out", "/dev/stdout", cloud=cloud.endpoint)
+def test_events_go_into_a_pipe_that_is_opened_once(cloud: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        done = oodida("results", "job-1", "--out", pipe, cloud=cloud.endpoint)
+        lines, _ = reader.communicate(timeout=20)
 
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert [json.loads(line)["seq"] for line in lines.splitlines()] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_spec_can_be_checked_without_a_cloud(spec: Path) -> None:
