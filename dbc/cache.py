@@ -75,5 +75,5 @@ class DatabaseCache:
 @cache
 def _reader_hash() -> bytes:
     """Return the hash of this package's code, which decides what a file is read as."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     return sha256_of(path.read_bytes() for path in sources)

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,26 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     after = load([DatabaseRef(database)], cache=cache)
 
     assert after == load([DatabaseRef(database)]) != before
+
+
+@pytest.mark.parametrize("module", ["dbc/model.py", "dbc/parsing/dbcfile.py"])
+def test_what_another_version_of_the_reader_read_is_read_anew(module: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dbc", tmp_path / "dbc")
+    cache = tmp_path / "cache"
+    program = (
+        "import sys; from pathlib import Path; from dbc import DatabaseRef, load;"
+        "load([DatabaseRef(Path(sys.argv[1]))], cache=Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", program, str(OURS[0]), str(cache)]
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    entries = []
+    for comment in ("", "# better\n"):
+        with (tmp_path / module).open("a") as source:
+            source.write(comment)
+        subprocess.run(command, env=environ, cwd=tmp_path, check=True)
+        entries.append(len(list(cache.iterdir())))
+
+    assert entries == [1, 2]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01"])
