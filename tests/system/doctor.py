@@ -6,7 +6,7 @@ import time
 import pytest
 
 from user_lib.cli import main
-from user_lib.diagnosis import Link
+from user_lib.doctor.diagnosis import Link
 
 __all__ = ["Doctor"]
 

@@ -8,7 +8,7 @@ from user_lib.cli.status import FAILED, OK
 from user_lib.contract.errors import ConfigError, Rejected
 
 if TYPE_CHECKING:
-    from user_lib.diagnosis import Diagnosis
+    from user_lib.doctor.diagnosis import Diagnosis
     from user_lib.fleet import Fleet
 
 __all__ = ["add_parser"]
@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Diagnose, and return 1 when a chain is broken."""
-    from user_lib.diagnosis import diagnosis_text
+    from user_lib.doctor.diagnosis import diagnosis_text
 
     with open_fleet(args) as fleet:
         diagnoses = _diagnoses(fleet, args.what)
@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _diagnoses(fleet: "Fleet", what: str) -> "tuple[Diagnosis, ...]":
-    from user_lib.doctor import diagnose, vehicle_links
+    from user_lib.doctor.chain import diagnose, vehicle_links
 
     vehicles = {info.vehicle_id: info for info in fleet.vehicles()}
     if what in vehicles:

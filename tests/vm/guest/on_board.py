@@ -118,7 +118,7 @@ def interfaces(fleet: Any, stays: Any) -> dict[str, Any]:
     def away() -> int:
         return int(machine.stats(fleet).get("source.disconnected", 0))
 
-    from user_lib.doctor import vehicle_links
+    from user_lib.doctor.chain import vehicle_links
 
     seen: dict[str, Any] = {}
     sh("ip link set vcan0 down")

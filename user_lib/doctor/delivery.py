@@ -7,7 +7,7 @@ the cloud tells when an entry last came, new or repeated, and why it cannot keep
 
 from user_lib.contract.clock import SECOND
 from user_lib.contract.messages import VehicleInfo
-from user_lib.diagnosis import Link
+from user_lib.doctor.diagnosis import Link
 
 __all__ = ["acknowledged", "sent"]
 

@@ -13,8 +13,8 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.states import JobState, TaskState
 from user_lib.contract.validation import parse
-from user_lib.diagnosis import Diagnosis, diagnosis_text
-from user_lib.doctor import diagnose, vehicle_links
+from user_lib.doctor.chain import diagnose, vehicle_links
+from user_lib.doctor.diagnosis import Diagnosis, diagnosis_text
 
 SPEC = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"samples": 10}}
 STATS = {"frames.total": 1000.0, "frames.unmatched": 250.0}

@@ -6,12 +6,12 @@ vehicle with its counters, and the signals that the vehicle has told.
 
 from collections.abc import Collection, Iterator, Mapping
 
-from user_lib import delivery
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import nearest
 from user_lib.contract.messages import Explanation, MemberInfo, VehicleInfo
 from user_lib.contract.states import TaskState
-from user_lib.diagnosis import Diagnosis, Link
+from user_lib.doctor import delivery
+from user_lib.doctor.diagnosis import Diagnosis, Link
 
 __all__ = ["diagnose", "vehicle_links"]
 

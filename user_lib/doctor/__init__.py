@@ -1,0 +1,1 @@
+"""Why there is no data, link by link: the engine of ``oodida doctor``."""
