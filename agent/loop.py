@@ -290,6 +290,7 @@ class MainLoop:
             "link.connects": dealer.connects,
             "link.malformed": dealer.malformed,
             "link.refused": dealer.refused,
+            "link.endless": dealer.endless,
             "link.unsent": dealer.unsent,
             "loop.errors": self.errors,
         }

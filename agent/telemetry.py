@@ -78,6 +78,7 @@ METERS: tuple[Meter, ...] = (
     Meter("content.pulls", "content_pulls", "Contents that are being pulled", "gauge"),
     Meter("link.connects", "link_connects_total", "Connections to the cloud"),
     Meter("link.malformed", "link_malformed_total", "Messages that made no sense"),
+    Meter("link.endless", "link_endless_total", "Connections with a message without an end"),
     Meter("link.unsent", "link_unsent_total", "Messages that found no connection"),
     Meter("loop.errors", "loop_errors_total", "Faults of the main loop"),
 )

@@ -19,6 +19,7 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
 from user_lib.wire.socket import send_frames
 from user_lib.wire.tcp import hang_up
+from user_lib.wire.unfinished import FRAME_OVERHEAD_BYTES
 
 __all__ = ["Fate", "Router"]
 
@@ -30,8 +31,6 @@ HANDSHAKE_MS = 10_000
 begins anew, and all that was done for it was in vain."""
 MAX_FRAMES = 4
 """Two make a message; who sends more is hung up on, and the rest thrown away as it is read."""
-FRAME_OVERHEAD_BYTES = 42
-"""What CURVE and ZMTP add to a frame on its way."""
 LOOK_NS = 1 * SECOND
 
 

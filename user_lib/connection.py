@@ -26,6 +26,7 @@ from user_lib.contract.messages import Answer, Ask, Rejection, Request
 from user_lib.settings import Settings
 from user_lib.wire.monitor import LinkEvent, events
 from user_lib.wire.socket import HANDSHAKE_EVENTS, dealer, refusal
+from user_lib.wire.unfinished import MOST_UNFINISHED_BYTES, Unfinished
 
 __all__ = ["Connection"]
 
@@ -35,6 +36,8 @@ ATTEMPT_S = 2.0
 """How long one socket is given before the question is asked again over a fresh one."""
 SHAKE_MS = 50
 """How often a handshake under way is looked at."""
+LOOK_MS = 250
+"""How often it is looked whether what comes is a message without an end."""
 REFUSED_NS = 1 * SECOND
 """How long a refused connection is tried again before that is an error."""
 TOO_FAST_NS = 500 * MS
@@ -54,6 +57,7 @@ class Connection:
         self._socket: zmq.Socket[bytes] | None = None
         self._lost: zmq.Socket[bytes] | None = None
         """Tells when the connection of ``_socket`` is lost or refused."""
+        self._unfinished = Unfinished()
         self._refused = ""
         """Why the cloud broke off the last handshake; empty once one succeeded."""
         self._number = 0
@@ -150,7 +154,10 @@ class Connection:
         return over
 
     def _changes(self) -> Iterator[LinkEvent]:
-        return iter(()) if self._lost is None else events(self._lost)
+        for event in () if self._lost is None else events(self._lost):
+            if event.kind == zmq.EVENT_CONNECTED:
+                self._unfinished.opened(event.value)
+            yield event
 
     def _receive(self, until_ns: int) -> Answer | None:
         """Wait for the answer to the current number; older ones are of questions given up.
@@ -161,18 +168,26 @@ class Connection:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._lost, zmq.POLLIN)
         while self._socket is not None and self._now_ns() < until_ns:
-            ready = dict(poller.poll(self._left_ms(until_ns)))
+            ready = dict(poller.poll(min(self._left_ms(until_ns), LOOK_MS)))
             if self._socket in ready:
-                reply = REPLY.decode(self._socket.recv_multipart(zmq.NOBLOCK))
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                self._unfinished.took(frames)
+                reply = REPLY.decode(frames)
                 if reply.number == self._number:
                     return reply.answer
             elif ready and self._is_lost():
                 return None
+            elif self._unfinished.is_endless():
+                self._drop_socket()
+                raise LinkError(
+                    f"{self.settings.cloud} sent more than {MOST_UNFINISHED_BYTES // 2**20} MB and "
+                    "no whole message: is that a cloud, and still your own?"
+                )
         return None
 
     def _open_socket(self) -> zmq.Socket[bytes]:
         settings = self.settings
-        watch = zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
+        watch = zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._socket = dealer(context, settings.cloud, settings.keys, watch=watch)
         self._lost = self._socket.get_monitor_socket()
@@ -184,6 +199,7 @@ class Connection:
             self._lost.close(linger=0)
             self._socket.close(linger=0)
         self._socket = self._lost = None
+        self._unfinished.closed()
 
     def __del__(self) -> None:
         self._drop_socket()

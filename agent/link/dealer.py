@@ -25,6 +25,7 @@ from user_lib.wire.socket import (
     refusal,
     send_frames,
 )
+from user_lib.wire.unfinished import MOST_UNFINISHED_BYTES, Unfinished
 
 __all__ = ["Change", "Dealer", "Incoming"]
 
@@ -32,7 +33,9 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGES_AT_ONCE = 256
 MALFORMED_LOGGED = 10
-WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
+WATCHED = (
+    zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_EVENTS
+)
 AGAIN_NS = 1 * SECOND
 AGAIN_MAX_NS = 30 * SECOND
 """How long to wait before a refused connection is tried again: twice as long each time."""
@@ -72,7 +75,8 @@ class Dealer:
         self._monitor = self._socket.get_monitor_socket() if monitored else None
         # Without a monitor nobody tells of a connection that is there already.
         self._missed = not monitored and bool(self._socket.poll(0, zmq.POLLOUT))
-        self.malformed = self.refused = 0
+        self._unfinished = Unfinished()
+        self.malformed = self.refused = self.endless = 0
         self._refusals = 0
         """In a row; they make the waits longer, and only some of them are told of."""
         self._again_ns: int | None = None
@@ -93,7 +97,9 @@ class Dealer:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
+                yield from self._cut_endless()
                 return
+            self._unfinished.took(frames)
             try:
                 message = TO_VEHICLE.decode(frames)
             except ProtocolError as error:
@@ -127,11 +133,14 @@ class Dealer:
             self.connects += 1
             yield Change.CONNECTED
         for event in () if self._monitor is None else events(self._monitor):
-            if event.kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if event.kind == zmq.EVENT_CONNECTED:
+                self._unfinished.opened(event.value)
+            elif event.kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connects += 1
                 self._refusals = 0
                 yield Change.CONNECTED
             elif event.kind == zmq.EVENT_DISCONNECTED:
+                self._unfinished.closed()
                 yield Change.DISCONNECTED
             elif event.kind & HANDSHAKE_EVENTS:
                 self._refuse(event)
@@ -144,8 +153,30 @@ class Dealer:
         if self._refusals & (self._refusals - 1) == 0:  # 1, 2, 4, 8 … in a row
             log.error("refused (%d times): %s", self._refusals, refusal(event, self._keys))
         if event.kind != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            wait_ns = min(AGAIN_NS << min(self._refusals - 1, 10), AGAIN_MAX_NS)
-            self._again_ns = self._clock.monotonic_ns() + wait_ns
+            self._come_again(self._refusals)
+
+    def _cut_endless(self) -> Iterator[Change]:
+        """Give up a connection by which more came than a message may have.
+
+        The next one waits: who does that, does it again.
+        """
+        if not self._unfinished.is_endless():
+            return
+        self.endless += 1
+        log.error(
+            "the cloud sent more than %d MB and no whole message: the connection is given up "
+            "(%d times by now)",
+            MOST_UNFINISHED_BYTES // 2**20,
+            self.endless,
+        )
+        self._unfinished.closed()
+        self._socket.disconnect(self._endpoint)
+        self._come_again(self.endless)
+        yield Change.DISCONNECTED
+
+    def _come_again(self, times: int) -> None:
+        wait_ns = min(AGAIN_NS << min(times - 1, 10), AGAIN_MAX_NS)
+        self._again_ns = self._clock.monotonic_ns() + wait_ns
 
     def _try_again(self) -> None:
         if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:

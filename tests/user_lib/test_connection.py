@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.wire.endless import EndlessServer
 from user_lib.connection import Connection
 from user_lib.contract.errors import (
     AssignmentError,
@@ -128,6 +129,20 @@ def test_threads_that_share_a_connection_each_get_their_own_answer(scripted: Any
             thread.join()
 
     assert sorted(found) == list(range(1, 81))
+
+
+def test_an_answer_without_an_end_is_a_link_error_and_bounded() -> None:
+    hostile = EndlessServer()
+    try:
+        with (
+            connection(f"tcp://127.0.0.1:{hostile.port}", timeout_s=20) as line,
+            pytest.raises(LinkError, match="no whole message: is that a cloud"),
+        ):
+            line.ask(Ping(), Pong)
+    finally:
+        hostile.close()
+
+    assert hostile.sent_mb[0] < hostile.most_mb
 
 
 def test_a_closed_connection_says_so() -> None:
