@@ -6,38 +6,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from agent.signals.doorbell import Doorbell
-from agent.signals.frame_time import Bitrate
+from agent.signals.feeds import Feeds
 from agent.signals.intake import Intake, Turn
 from agent.signals.names import SignalNames
+from agent.signals.pace import Pace
 from agent.signals.patience import Patience
 from agent.signals.plan import plan_of
 from agent.signals.profile import Profile
 from agent.signals.recording import Recording
 from agent.signals.room import check_room
-from agent.signals.subscription import Delivery, Feed, SourceOver, SubscriptionFailed, WindowReady
-from agent.signals.triggers import TriggerCounts
+from agent.signals.subscription import Delivery, Feed
 from dbc import Catalog
 from hw.source import Source
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
-from user_lib.contract.digest import sha256
 from user_lib.contract.messages import SignalInfo
 
 __all__ = ["SignalHub", "Subscription"]
 
 _log = logging.getLogger(__name__)
 
-_REVIEW_NS = 1 * SECOND
-"""How often the room that subscriptions need is reckoned again."""
 _SILENT_NS = 2 * SECOND
 _STANDS_NS = 8 * SECOND
 """A turn takes less, that of a driver that tries to open its interface too: whoever needs longer
 stands still, and is late by that."""
 _CLOSE_S = 5.0
-_LAG_DECAY = 0.99
 
 
 class Subscription:
@@ -79,25 +73,19 @@ class SignalHub:
     ) -> None:
         catalog = profile.load_catalog()
         self._clock = clock or SystemClock()
-        self._tick_ns = round(tick_ms * MS)
         self._intake = Intake(sources)
         self._history_mb = history_mb
         self._recording = self._new_recording(catalog, profile)
-        self.catalog_hash = _hash(catalog, profile)
+        self.catalog_hash = profile.hash_of(catalog)
         self._lock = threading.Lock()
-        self._feeds: list[Feed] = []
         self._doorbell, self._stop = Doorbell(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._unheard = True
-        self._heard_ns = self._reviewed_ns = self._clock.monotonic_ns()
+        self._heard_ns = self._clock.monotonic_ns()
+        self._feeds = Feeds(self._heard_ns)
         self._patience = Patience(self._intake, self._heard_ns)
-        self._lag_ms = 0.0
-        self.pumped_ns = self._heard_ns
-        """When the pump began its latest tick, by the monotonic clock."""
-        self._busy_ns = 0
-        self._failed_subscriptions = self._errors = 0
-        self._past_triggers = TriggerCounts()
-        """Those of subscriptions that have ended."""
+        self._pace = Pace(round(tick_ms * MS), self._heard_ns)
+        self._errors = 0
 
     def _new_recording(self, catalog: Catalog, profile: Profile) -> Recording:
         self._warn_of_other_channels(profile)
@@ -118,14 +106,12 @@ class SignalHub:
         Raises: ConfigError, DatabaseError; then nothing has changed.
         """
         catalog = profile.load_catalog()
-        fresh_hash = _hash(catalog, profile)
+        fresh_hash = profile.hash_of(catalog)
         if fresh_hash == self.catalog_hash:
             return False
         fresh = self._new_recording(catalog, profile)
         with self._lock:
-            for feed in self._feeds:
-                feed.closed = True
-            self._remove_closed()
+            self._feeds.drop_all()
             self._recording, self.catalog_hash = fresh, fresh_hash
             self._patience.reconsider()
         return True
@@ -188,7 +174,7 @@ class SignalHub:
         plan = plan_of(assignment, self._recording.names)
         with self._lock:
             feed = Feed(self._recording, plan, deliver)
-            self._feeds.append(feed)
+            self._feeds.add(feed)
         return Subscription(self, feed)
 
     def ask(self, feed: Feed) -> None:
@@ -205,8 +191,7 @@ class SignalHub:
     def drop(self, feed: Feed) -> None:
         """Forget a subscription; see `Subscription.cancel`."""
         with self._lock:
-            feed.closed = True
-            self._remove_closed()
+            self._feeds.drop(feed)
 
     def progress_of(self, feed: Feed) -> str:
         """Say what a subscription waits for; see `Subscription.progress`."""
@@ -222,21 +207,19 @@ class SignalHub:
         with self._lock:
             found = self._recording.stats()
             found |= self._intake.stats()
-            found["subscriptions"] = len(self._feeds)
-            found["subscriptions.failed"] = self._failed_subscriptions
-            triggers = sum((feed.triggers for feed in self._feeds), self._past_triggers)
-            found["triggers.fired"] = triggers.fired
-            found["triggers.merged"] = triggers.merged
-            found["triggers.missed"] = triggers.missed
-            found["pump.lag_ms"] = max(self._lag_ms, self._standing_ms())
-            found["pump.busy_s"] = self._busy_ns / SECOND
-            found["pump.errors"] = self._errors
+            found |= self._feeds.stats()
+            found["pump.lag_ms"] = max(self._pace.lag_ms, self._standing_ms())
+            found["pump.busy_s"] = self._pace.busy_ns / SECOND
+            found["pump.errors"] = self._errors + self._feeds.errors
         return found
 
     @property
     def slowest(self) -> Turn:
         """Of the pump and the threads that fetch for it, whose latest turn is the longest ago."""
-        return min((Turn("the pump", self.pumped_ns), *self._intake.turns()), key=_by_time)
+        return min(
+            (Turn("the pump", self._pace.began_ns), *self._intake.turns()),
+            key=lambda turn: turn.at_ns,
+        )
 
     def _standing_ms(self) -> float:
         if not self._thread.is_alive():
@@ -248,22 +231,18 @@ class SignalHub:
 
     def _run(self) -> None:
         _tell_name(self._thread.name)
-        next_ns = self._clock.monotonic_ns()
+        self._pace.restart(self._clock.monotonic_ns())
         while not self._stop.is_set():
-            self.pumped_ns = self._clock.monotonic_ns()
+            self._pace.begin(self._clock.monotonic_ns())
             try:
                 busy = self._tick()
             except Exception:  # noqa: BLE001 - the top of the loop: logged and counted
                 self._errors += 1
                 busy = False
                 _log.exception("a tick of the pump failed; it goes on with the next")
-            now_ns = self._clock.monotonic_ns()
-            self._busy_ns += now_ns - self.pumped_ns
-            next_ns += self._tick_ns
-            self._lag_ms = max(self._lag_ms * _LAG_DECAY, (now_ns - next_ns) / MS, 0.0)
-            next_ns = max(next_ns, now_ns)
-            if not busy and self._doorbell.rung_within((next_ns - now_ns) / SECOND):
-                next_ns = self._clock.monotonic_ns()
+            rest_ns = self._pace.end(self._clock.monotonic_ns())
+            if not busy and self._doorbell.rung_within(rest_ns / SECOND):
+                self._pace.restart(self._clock.monotonic_ns())
 
     def _tick(self) -> bool:
         """Read, take in, deliver; return whether there is more to read at once."""
@@ -277,16 +256,15 @@ class SignalHub:
             if dropped:
                 self._recording.note_dropped(dropped)
             for _ in self._recording.add_in_slices(batch):
-                self._look(deliveries)
+                deliveries += self._feeds.look(self._over_for)
             if self._intake.over:
                 self._recording.finish()
             if self._intake.over or not len(batch):
-                self._look(deliveries)
-            self._review()
-            self._remove_closed()
-            self._patience.begin(self.pumped_ns)
+                deliveries += self._feeds.look(self._over_for)
+            self._feeds.tidy(self._clock.monotonic_ns())
+            self._patience.begin(self._pace.began_ns)
         for feed, delivery in deliveries:
-            self._deliver(feed, delivery)
+            self._feeds.deliver(feed, delivery)
         return len(batch) > 0 and not self._intake.live
 
     def _hear(self) -> None:
@@ -303,16 +281,7 @@ class SignalHub:
         if self._unheard or not self._intake.hold():
             return False
         with self._lock:
-            return self._patience.lasts(self._feeds, self._recording, self.pumped_ns)
-
-    def _look(self, deliveries: list[tuple[Feed, Delivery]]) -> None:
-        for feed in self._feeds:
-            if feed.closed:
-                continue
-            delivery = feed.look(self._over_for(feed))
-            if delivery is not None:
-                self._failed_subscriptions += isinstance(delivery, SubscriptionFailed)
-                deliveries.append((feed, delivery))
+            return self._patience.lasts(self._feeds, self._recording, self._pace.began_ns)
 
     def _over_for(self, feed: Feed) -> str | None:
         """Say why a feed can get no more windows, if its sources have ended."""
@@ -326,45 +295,8 @@ class SignalHub:
             return f"the source of channel {channel!r} has ended"
         return None
 
-    def _deliver(self, feed: Feed, delivery: Delivery) -> None:
-        if feed.closed and isinstance(delivery, WindowReady | SourceOver):
-            return
-        try:
-            feed.deliver(delivery)
-        except Exception:  # noqa: BLE001 - ends this subscription only: logged and counted
-            self._errors += 1
-            feed.closed = True
-            _log.exception("the receiver of %s failed; its subscription ends", feed.plan.lead.name)
-
-    def _review(self) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._reviewed_ns >= _REVIEW_NS:
-            self._reviewed_ns = now_ns
-            for feed in self._feeds:
-                feed.make_room()
-
-    def _remove_closed(self) -> None:
-        for feed in [feed for feed in self._feeds if feed.closed]:
-            feed.release()
-            self._feeds.remove(feed)
-            self._past_triggers += feed.triggers
-
-
-def _by_time(turn: Turn) -> int:
-    return turn.at_ns
-
 
 def _tell_name(name: str) -> None:
     """Let ``top -H`` and a debugger show this thread by its name, as Python 3.14 does by itself."""
     with suppress(OSError):
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name)
-
-
-def _hash(catalog: Catalog, profile: Profile) -> str:
-    """Return the catalog's hash, or one that covers derived signals and bit rates as well."""
-    rates = {name: rate for name, rate in profile.bitrates.items() if rate != Bitrate()}
-    parts = [part for part in (profile.derived, rates) if part]
-    if not parts:
-        return catalog.hash
-    more = b"".join(msgspec.json.encode(part, order="sorted") for part in parts)
-    return sha256(catalog.hash.encode() + more).hex()

@@ -32,6 +32,7 @@ from agent.signals.frame_time import Bitrate
 from agent.signals.names import Derivation
 from dbc import Catalog, DatabaseRef, load
 from hw.config import CanConfig, ReplayConfig, SimulatedConfig, SourceConfig
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import ConfigError, nearest
 from user_lib.wire.config import load_config
 
@@ -103,6 +104,15 @@ class Profile:
         Raises: DatabaseError, naming file, line and cause.
         """
         return load(self.databases, mapping=self.mapping, cache=self.cache)
+
+    def hash_of(self, catalog: Catalog) -> str:
+        """Return the catalog's hash, or one that covers derived signals and bit rates as well."""
+        rates = {name: rate for name, rate in self.bitrates.items() if rate != Bitrate()}
+        parts = [part for part in (self.derived, rates) if part]
+        if not parts:
+            return catalog.hash
+        more = b"".join(msgspec.json.encode(part, order="sorted") for part in parts)
+        return sha256(catalog.hash.encode() + more).hex()
 
 
 def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profile:
