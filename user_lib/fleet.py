@@ -41,6 +41,7 @@ from user_lib.contract.messages import (
     Vehicles,
 )
 from user_lib.contract.signed import assignment_id_of
+from user_lib.contract.states import JobState
 from user_lib.job import Job
 from user_lib.methods import MethodInfo, method_table
 from user_lib.settings import Given, KeyPaths, load_settings
@@ -174,10 +175,11 @@ class Fleet:
         ask = Submit(spec=assignment, token=token)
         if link is not None:
             ask = sign_submit(assignment, token, link.own, self._clock.unix_ns())
-        submitted = self._connection.ask(ask, Submitted).assignment_id
-        if link is not None and submitted != assignment_id_of(self.user, token):
-            raise ProtocolError(f"the cloud answered with another assignment: {submitted}")
-        return self.job(submitted)
+        submitted = self._connection.ask(ask, Submitted)
+        name = submitted.assignment_id
+        if link is not None and name != assignment_id_of(self.user, token):
+            raise ProtocolError(f"the cloud answered with another assignment: {name}")
+        return self._job(_new(self.user, assignment, submitted, self._clock.unix_ns()))
 
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return one's own jobs, newest first."""
@@ -257,6 +259,26 @@ class Fleet:
 
     def __repr__(self) -> str:
         return f"<Fleet at {self.cloud} as {self.user}>"
+
+
+def _new(user: str, spec: Assignment, submitted: Submitted, now_ns: int) -> JobInfo:
+    """Return what is known of a new assignment without asking again.
+
+    An account of ten thousand vehicles would hold up the cloud just when they begin to answer.
+    """
+    return JobInfo(
+        assignment_id=submitted.assignment_id,
+        analyst=user,
+        spec=spec,
+        state=JobState.SCHEDULED,
+        reason="",
+        created_ns=now_ns,
+        ended_ns=None,
+        vehicles=submitted.vehicles,
+        rounds_closed=0,
+        results=0,
+        last_seq=0,
+    )
 
 
 def _unix_ns(moment: dt.datetime) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from cloud.context import Context
 from cloud.jobs import members
 from cloud.jobs.job import Job, withdrawal
-from cloud.jobs.restore import restore
+from cloud.jobs.restore import begin, restore
 from cloud.jobs.stream import Stream
 from cloud.ledger import AssignmentRow, LedgerError
 from cloud.offboard import Done, explain
@@ -56,7 +56,11 @@ class Jobs:
             ledger.contents.refer(row.row, row.spec.onboard_content, "params")
         if row.spec.offboard_content is not None:
             ledger.contents.refer(row.row, row.spec.offboard_content, "offboard_params")
-        self._begin(row)
+        job = begin(self._context, row, vehicles)
+        online = [v for v in job.members if self._context.registry.is_online(v)]
+        if online:
+            self._context.mail.to_vehicles(online, members.assign(job, online[0]))
+        self._begin(job, spoken=set())
 
     def cancel(self, job: Job, signed: Signed | None) -> None:
         """End an assignment, as its analyst has signed."""
@@ -162,7 +166,9 @@ class Jobs:
     def _resume(self, row: AssignmentRow) -> None:
         """Take up an assignment that the ledger has; one at which that fails ends, alone."""
         try:
-            self._begin(row)
+            known = self._context.ledger.assignments.members(row.row)
+            spoken = {m.vehicle_id for m in known if m.state is not None}
+            self._begin(restore(self._context, row, known), spoken)
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
@@ -181,19 +187,16 @@ class Jobs:
         self._context.ledger.assignments.ended(row)
         Stream(self._context, row).job(row.reason, row.detail)
 
-    def _begin(self, row: AssignmentRow) -> None:
-        job = restore(self._context, row)
-        self._live[row.assignment_id] = job
-        known = self._context.ledger.assignments.members(row.row)
-        self._spoken[row.assignment_id] = {m.vehicle_id for m in known if m.state is not None}
+    def _begin(self, job: Job, spoken: set[VehicleId]) -> None:
+        """Hold a handler; after a restart, each heartbeat tells what its vehicle is missing."""
+        assignment_id = job.row.assignment_id
+        self._live[assignment_id] = job
+        self._spoken[assignment_id] = spoken
         registry = self._context.registry
         for vehicle in job.members:
-            self._by_vehicle[vehicle][row.assignment_id] = job
-        online = [v for v in job.members if registry.is_online(v)]
-        if online and not row.last_seq:  # after a restart, each heartbeat tells what is missing
-            self._context.mail.to_vehicles(online, members.assign(job, online[0]))
-        for vehicle in online:
-            job.apply(Online(vehicle))
+            self._by_vehicle[vehicle][assignment_id] = job
+            if registry.is_online(vehicle):
+                job.apply(Online(vehicle))
         job.resume()
         self._settle(job)
 

@@ -47,6 +47,15 @@ def test_an_assignment_is_given_by_keys_a_mapping_or_a_file(
     assert len({a.token for a in cloud.asks(Submit)}) == 3
 
 
+def test_submitting_takes_one_question(fleet: Any, cloud: Any, make: Any) -> None:
+    before = len(cloud.asked)
+
+    job = fleet.assign(make.spec)
+
+    assert [type(request.ask) for request in cloud.asked[before:]] == [Submit]
+    assert (job.id, job.vehicles, job.spec.iterations) == ("job-1", ("compact-1", "wagon-1"), 3)
+
+
 def test_a_mistake_is_refused_before_anything_is_sent(fleet: Any, cloud: Any, make: Any) -> None:
     with pytest.raises(AssignmentError, match=r"onboard: no method 'meen'; did you mean mean"):
         fleet.assign(make.spec, onboard="meen")
