@@ -22,6 +22,7 @@ from user_lib.wire.socket import (
     HEARTBEAT_MS,
     connect_again,
     dealer,
+    receive_frames,
     refusal,
     send_frames,
 )
@@ -94,9 +95,8 @@ class Dealer:
         self._try_again()
         yield from self._changes()
         for _ in range(MAX_MESSAGES_AT_ONCE):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = receive_frames(self._socket)
+            if frames is None:
                 yield from self._cut_endless()
                 return
             self._unfinished.took(frames)

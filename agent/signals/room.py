@@ -53,7 +53,7 @@ def check_room(recording: Recording, plan: Plan) -> None:
     history = recording.history
     needed = rows_needed(recording, plan)
     if history.fits(needed):
-        check_size(recording, _samples_expected(recording, plan))
+        check_size(recording, _samples_expected(plan, needed))
         return
     part = _largest_part(recording, plan)
     if plan.count is not None:
@@ -92,10 +92,9 @@ def most_samples(recording: Recording) -> int:
     return WINDOW_PART * history.total_pages * history.page_bytes // _SAMPLE_BYTES
 
 
-def _samples_expected(recording: Recording, plan: Plan) -> int:
+def _samples_expected(plan: Plan, rows: Mapping[int, int]) -> int:
     if plan.rate_hz is not None:
         return int((plan.duration_ns or 0) / SECOND * plan.rate_hz) * len(plan.signals)
-    rows = rows_needed(recording, plan)
     return sum(rows[lead_of(signal).message] - SLICE_FRAMES for signal in plan.signals)
 
 

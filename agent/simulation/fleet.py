@@ -1,5 +1,6 @@
 """The loop that many light vehicles share, and as many processes as their descriptors need."""
 
+import gc
 import heapq
 import itertools
 import logging
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTORS_A_VEHICLE = 3
 STARTS_A_ROUND = 50
+COLLECTED_AFTER = (20_000, 20, 1000)
+"""Objects made, and collections of the younger ones, before garbage is looked for."""
 LONGEST_WAIT_S = 0.05
 SILENCE_NS = 10 * SECOND
 """Without any connection for so long, somebody has to be told: the vehicles have no monitors."""
@@ -137,6 +140,8 @@ class _Fleet:
     def _start_some(self) -> None:
         """Bring a few more vehicles on, so that the first ones need not wait for the last."""
         first = len(self._vehicles)
+        if first == len(self._names):
+            return
         for name in self._names[first : first + STARTS_A_ROUND]:
             vehicle = LightVehicle(name, self._shared)
             self._by_fd[vehicle.dealer.fd] = len(self._vehicles)
@@ -144,6 +149,10 @@ class _Fleet:
             self._vehicles.append(vehicle)
             self._due_ns.append(0)
             self._turn(len(self._vehicles) - 1)
+        if len(self._vehicles) == len(self._names):
+            # One vehicle's garbage is not looked for in the memory of all the others.
+            gc.freeze()
+            gc.set_threshold(*COLLECTED_AFTER)
 
     def _ready(self) -> set[int]:
         """Return the vehicles that have something to do, waiting a little for one."""

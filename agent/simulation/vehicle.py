@@ -43,6 +43,7 @@ HEARTBEAT_MS = 30_000
 SAMPLES = 100
 DEFAULT_PERIOD_S = 1.0
 TURNS_AT_ONCE = 8
+_EVENTS, _IN, _OUT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
 REST_NS = 5 * SECOND
 """Tasks are looked at this often at least: start times and durations are as coarse."""
 STORE_MB = 32.0
@@ -92,6 +93,8 @@ class LightDealer(Dealer):
             heartbeat_ms=HEARTBEAT_MS,
         )
         self._up = False
+        self._events: int | None = None
+        """What the socket said last, until it is used; asking it is a system call."""
 
     @property
     def fd(self) -> int:
@@ -101,11 +104,15 @@ class LightDealer(Dealer):
     @property
     def has_news(self) -> bool:
         """Whether a message waits, or the connection has come or gone."""
-        events = int(self._socket.getsockopt(zmq.EVENTS))
-        return bool(events & zmq.POLLIN) or bool(events & zmq.POLLOUT) is not self._up
+        events = self._events = self._ask()
+        return bool(events & _IN) or bool(events & _OUT) is not self._up
+
+    def _ask(self) -> int:
+        return int(self._socket.getsockopt(_EVENTS))
 
     def _changes(self) -> Iterator[Change]:
-        up = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
+        events, self._events = self._events, None
+        up = bool((self._ask() if events is None else events) & _OUT)
         if up is not self._up:
             self._up = up
             self.connects += up

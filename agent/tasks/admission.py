@@ -7,7 +7,7 @@ from agent.sandbox import check_params
 from agent.tasks.ports import Signals
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError, UnknownSignal, WindowTooLarge, nearest
-from user_lib.contract.validation import parse
+from user_lib.contract.validation import check
 
 __all__ = ["refusal_for"]
 
@@ -25,7 +25,7 @@ def refusal_for(
 ) -> Refusal | None:
     """Return why the vehicle does not take an assignment, None when it does."""
     try:
-        parse(spec)
+        check(spec)
         if spec.onboard_content is None:  # else the sandbox says what is wrong with them
             check_params("onboard", spec.onboard, spec.onboard_params)
         _check_external(spec, external)

@@ -1,6 +1,7 @@
 """Results with their receipts, and the message that tells the end of a task."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,10 +14,12 @@ from user_lib.contract.messages import Result, TaskEnded
 from user_lib.contract.signing import Signer, sign_item
 from user_lib.contract.window import Window
 
-__all__ = ["Identity", "Run", "SizeCap", "end_of", "result_of"]
+__all__ = ["Identity", "Receipted", "Run", "SizeCap", "end_of", "result_of"]
 
 ENVELOPE_BYTES = 4096
 """Room for what a result travels in."""
+SIGNATURE_BYTES = len(msgspec.msgpack.encode({"signature": bytes(64)})) - 1
+"""What a signature adds to a message."""
 OWN_CAP = "contents.largest_mb and half of outbox_mb on this vehicle"
 CLOUDS_CAP = "contents.largest_mb of the cloud"
 DETAIL_CHARS = 16_000
@@ -66,7 +69,16 @@ class Run:
     """Of the databases by which the window was decoded; they may have been changed since."""
 
 
-def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> tuple[Result, bytes]:
+class Receipted(NamedTuple):
+    """A result as it is kept and sent, the content that it names, and how much that is in all."""
+
+    result: Result
+    body: bytes
+    size: int
+    """Bytes of both, encoded."""
+
+
+def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Receipted:
     """Return an iteration's result with its receipt, and the bytes of the content that it names.
 
     A value that is too large even for that becomes a failure that says so.
@@ -101,15 +113,18 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> tuple
         max_rss_mb=outcome.max_rss_mb,
         created_ns=now.unix_ns,
     )
-    result, body = _parted(result, identity.cap)
-    return (result if identity.signer is None else sign_item(result, identity.signer)), body
-
-
-def _parted(result: Result, cap: SizeCap) -> tuple[Result, bytes]:
-    """Take a large value out of a result, so that it travels as content."""
     size = len(msgspec.msgpack.encode(result))
-    if size <= INLINE_BYTES:
-        return result, b""
+    body = b""
+    if size > INLINE_BYTES:
+        result, body = _parted(result, size, identity.cap)
+        size = len(msgspec.msgpack.encode(result)) + len(body)
+    if identity.signer is None:
+        return Receipted(result, body, size)
+    return Receipted(sign_item(result, identity.signer), body, size + SIGNATURE_BYTES)
+
+
+def _parted(result: Result, size: int, cap: SizeCap) -> tuple[Result, bytes]:
+    """Take a large value out of a result, so that it travels as content."""
     body = pack(ResultBody(result.value, result.partial))
     rest = msgspec.structs.replace(result, value=None, partial=None)
     if len(body) <= INLINE_BYTES // 2:  # the words are what is large

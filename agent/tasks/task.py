@@ -100,8 +100,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def inputs(self) -> tuple[Content, ...]:
         """The contents without which the present iteration cannot run."""
-        found = (self.spec.onboard_content, self.opened.payload if self.opened else None)
-        return tuple(content for content in found if content is not None)
+        given, opened = self.spec.onboard_content, self.opened
+        fed = None if opened is None else opened.payload
+        if given is None:
+            return () if fed is None else (fed,)
+        return (given,) if fed is None else (given, fed)
 
     @property
     def wanted(self) -> tuple[Content, ...]:

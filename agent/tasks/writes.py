@@ -11,7 +11,7 @@ from agent.store import EndTask, Enqueue, Note, Retract, SavePosition, SaveSlot,
 from agent.tasks.code import CodeSlot
 from agent.tasks.live import Cause, Live, Surroundings, refused
 from agent.tasks.ports import Finished
-from agent.tasks.receipt import Run, end_of, result_of
+from agent.tasks.receipt import Receipted, Run, end_of, result_of
 from agent.tasks.task import Command, Commit, Now, Refused, Task
 from user_lib.contract.messages import Result
 
@@ -52,7 +52,7 @@ def writes_of(
             leaving = live.task.leaving
             if leaving is not None and leaving.rule:  # forbidden while it was being computed
                 outcome = refused(leaving.reason, leaving.detail)
-            result, body = _allowed(around, run, outcome, now)
+            result, body, _ = _allowed(around, run, outcome, now)
             writes.append(Enqueue(result, priority, body))
             writes += _held_back(live, cause, result, now)
         if commit.ended:
@@ -76,22 +76,20 @@ def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write
     return [Note(entry)]
 
 
-def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> tuple[Result, bytes]:
+def _allowed(around: Surroundings, run: Run, outcome: Outcome, now: Now) -> Receipted:
     """Return an iteration's result, charged; one beyond a budget becomes a refusal that says so."""
     analyst, assignment_id = run.task.analyst, run.task.assignment_id
-    result, body = result_of(around.identity, run, outcome, now)
-    size = len(msgspec.msgpack.encode(result)) + len(body)
+    made = result_of(around.identity, run, outcome, now)
     by_code = outcome.status != "refused"  # else the words are the agent's own, and short
-    refusal = around.allowance.withhold(analyst, size) if by_code else None
+    refusal = around.allowance.withhold(analyst, made.size) if by_code else None
     if refusal is not None:
         withheld = refused(refusal.reason, refusal.detail)
         if not outcome.ok:
             withheld = msgspec.structs.replace(outcome, detail=refusal.detail, prints="")
             run = replace(run, task=_without_words(run.task))
-        result, body = result_of(around.identity, run, withheld, now)
-        size = len(msgspec.msgpack.encode(result))
-    around.allowance.charge(analyst, assignment_id, size)
-    return result, body
+        made = result_of(around.identity, run, withheld, now)
+    around.allowance.charge(analyst, assignment_id, made.size)
+    return made
 
 
 def _without_words(task: Task) -> Task:

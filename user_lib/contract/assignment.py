@@ -1,6 +1,7 @@
 """The assignment grammar: what an analyst submits, key by key; `contract.validation` checks it."""
 
 import datetime as dt
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -99,7 +100,7 @@ class Limits(_Part, frozen=True):
     wall_s: Positive = 10.0
 
 
-class Assignment(_Part, frozen=True, kw_only=True):
+class Assignment(_Part, frozen=True, kw_only=True, dict=True):
     """What to compute, on which vehicles and signals, how often, and how to aggregate it."""
 
     signals: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_SIGNALS)]
@@ -150,12 +151,12 @@ class Assignment(_Part, frozen=True, kw_only=True):
         """The number of iterations; None for ``forever``."""
         return None if self.iterations == "forever" else int(self.iterations)
 
-    @property
+    @cached_property
     def start_unix_ns(self) -> int | None:
         """When to start, ns since the Unix epoch; None for ``now``."""
         return None if self.start == "now" else _parse_time(self.start)
 
-    @property
+    @cached_property
     def not_after_unix_ns(self) -> int | None:
         """When it may no longer begin, ns since the Unix epoch; None for never."""
         return None if self.not_after is None else _parse_time(self.not_after, "not_after")

@@ -79,7 +79,7 @@ def sign_item(item: Item, signer: Signer) -> Item:
     It is brought into the form that the other ends decode it to (an integer in a field of floats
     becomes one), so that encoding it again gives the signed bytes.
     """
-    item = cast(Item, _DECODERS[type(item)].decode(_ENCODER.encode(item)))
+    item = _decoded(item)
     signature = signer(_framed(_ITEMS[type(item)], _body_of(item)))
     return msgspec.structs.replace(item, signature=signature)
 
@@ -97,9 +97,24 @@ def verify_item(item: Result | TaskEnded | Losses, cards: Iterable[Card]) -> Car
     return _verify(kind, _body_of(item), item.signature, cards)
 
 
+def _decoded(item: Item) -> Item:
+    """Return an item as it is once it was encoded and decoded.
+
+    What a method gave back is of no type that would change it, and may be long: it stays as it is.
+    """
+    if not isinstance(item, Result):
+        return _round_trip(item)
+    rest = _round_trip(msgspec.structs.replace(item, value=None, partial=None))
+    return msgspec.structs.replace(rest, value=item.value, partial=item.partial)
+
+
+def _round_trip(item: Item) -> Item:
+    return cast(Item, _DECODERS[type(item)].decode(_ENCODER.encode(item)))
+
+
 def _body_of(item: Result | TaskEnded | Losses) -> bytes:
     if isinstance(item, Result):
-        item = msgspec.structs.replace(item, late=False)
+        return _ENCODER.encode(msgspec.structs.replace(item, late=False, signature=b""))
     return _ENCODER.encode(msgspec.structs.replace(item, signature=b""))
 
 

@@ -2,7 +2,8 @@
 
 `parse` turns a mapping (from Python, YAML or JSON) into a frozen `Assignment` or raises an
 `AssignmentError` that names the key, what it holds, what is allowed and the nearest valid name.
-The analyst's side, the cloud and the vehicle all call it; none trusts the others to have done so.
+The analyst's side, the cloud and the vehicle all check; none trusts the others to have done so. The
+vehicle calls `check`, which is what is left of that once an assignment was decoded.
 """
 
 import datetime as dt
@@ -28,7 +29,7 @@ from user_lib.contract.expectations import in_words
 from user_lib.contract.expressions import parse_condition
 from user_lib.contract.ids import is_name
 
-__all__ = ["parse"]
+__all__ = ["check", "parse"]
 
 MAX_PARAMS_BYTES = 256 * 1024
 """Larger ones travel as content."""
@@ -54,7 +55,16 @@ def parse(
     except msgspec.ValidationError as error:
         path, words = in_words(str(error), spec)
         raise AssignmentError(words, path=path) from None
-    for check in (
+    check(assignment, params_bytes=params_bytes)
+    return assignment
+
+
+def check(assignment: Assignment, *, params_bytes: int = MAX_PARAMS_BYTES) -> None:
+    """Check what the types of the grammar do not say; what was decoded has those types already.
+
+    Raises: AssignmentError, as `parse`.
+    """
+    for part in (
         _check_texts,
         _check_method,
         _check_signals,
@@ -62,10 +72,9 @@ def parse(
         _check_flow,
         _check_expressions,
     ):
-        check(assignment)
+        part(assignment)
     _check_params(assignment, "onboard_params", "onboard_content", params_bytes)
     _check_params(assignment, "offboard_params", "offboard_content", params_bytes)
-    return assignment
 
 
 _PARTS: Mapping[str, type[msgspec.Struct]] = {

@@ -5,7 +5,7 @@ So a line that was changed, removed or put in shows, and so does all that follow
 write the files can also write them anew as a whole: who fears that notes the newest hash elsewhere.
 """
 
-import datetime as dt
+import time
 
 import msgspec
 
@@ -82,8 +82,9 @@ def stamp(unix_ns: int) -> str:
     '2027-01-15T08:00:00.250Z'
     """
     seconds, rest_ns = divmod(unix_ns, SECOND)
-    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    date = f"{year:04d}-{month:02d}-{day:02d}"
+    return f"{date}T{hour:02d}:{minute:02d}:{second:02d}.{rest_ns // 1_000_000:03d}Z"
 
 
 def line_of(entry: Entry, chain: str) -> tuple[bytes, str]:

@@ -21,6 +21,7 @@ __all__ = [
     "connect_again",
     "dealer",
     "is_loopback",
+    "receive_frames",
     "refusal",
     "send_frames",
 ]
@@ -104,6 +105,19 @@ def send_frames(socket: "zmq.Socket[bytes]", frames: Sequence[bytes]) -> None:
     for frame in first:
         socket.send(frame, _MORE)
     socket.send(last, _NOWAIT)
+
+
+def receive_frames(socket: "zmq.Socket[bytes]") -> list[bytes] | None:
+    """Return the next message without waiting, None when there is none; as `send_frames`, fast."""
+    try:
+        frame = socket.recv(_NOWAIT, copy=False)
+    except zmq.Again:
+        return None
+    frames = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(_NOWAIT, copy=False)
+        frames.append(frame.bytes)
+    return frames
 
 
 def connect_again(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
