@@ -12,6 +12,7 @@ __all__ = ["CODE_WAIT_S", "to_grant", "to_start", "verdict_on"]
 
 CODE_WAIT_S = 30
 """How long a task waits for code that was announced but has not arrived."""
+TICK = Tick()
 NOT_THE_CODES_FAULT = frozenset({"sandbox", "params"})
 
 
@@ -19,7 +20,7 @@ def to_start(live: Live, slot: CodeSlot | None, now: Now) -> Tick | CodeMissing 
     """Return what a tick is to a task: time, the end of its code, or nothing while code is due."""
     task = live.task
     if not _looks_for_code(task) or not is_due(task, now):
-        return Tick()
+        return TICK
     match resolve(slot, task.pinned):
         case Gone(detail):
             return CodeMissing(detail)
@@ -27,7 +28,7 @@ def to_start(live: Live, slot: CodeSlot | None, now: Now) -> Tick | CodeMissing 
             return _await(live, detail, now)
         case _:
             live.waits_for, live.waits_since_ns = "", None
-            return Tick()
+            return TICK
 
 
 def to_grant(live: Live, slot: CodeSlot | None, now: Now) -> Granted | CodeMissing | None:

@@ -15,6 +15,11 @@ __all__ = ["Database", "LedgerDamaged", "LedgerError", "failure", "read_only"]
 CHECKED_UP_TO_BYTES = 512 * 1024 * 1024
 """A larger ledger is not read through at every start; its pages are checked as they are used."""
 
+CACHE_KB = 32 * 1024
+"""SQLite's own 2 MB hold the index of some ten thousand results; beyond that each costs reads."""
+CHECKPOINT_PAGES = 8192
+"""A page that many results changed is moved from the journal once for all of them, at 32 MB."""
+
 
 class LedgerError(OodidaError):
     """The operator: the ledger cannot be opened, or its disk does not take what must be kept."""
@@ -195,6 +200,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute("PRAGMA busy_timeout = 5000")
     if version < VERSION:
         migrate(connection, version)
