@@ -11,6 +11,7 @@ from user_lib.code.slots import CodeOverview, CodeUpdate
 from user_lib.code.source import Code, source_of
 from user_lib.connection import Connection
 from user_lib.contents import give, outsourced
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
 from user_lib.contract.errors import (
     ProtocolError,

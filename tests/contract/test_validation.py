@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError, ExpressionError
-from user_lib.contract.validation import parse
+from user_lib.contract.validation import check, parse
 
 GRAMMAR = """
 name: harsh-braking
@@ -49,34 +49,34 @@ def test_the_documented_grammar_parses() -> None:
     assert assignment.limits.memory_mb == 256
 
 
-@pytest.mark.parametrize(
-    ("change", "path", "says"),
-    [
-        ({"onboard": "maen"}, "onboard", "mean"),
-        ({"offboard": "fedavgg"}, "offboard", "fedavg"),
-        ({"window": {"sample": 3}}, "window.sample", "samples"),
-        ({"window": {}}, "window", "neither"),
-        ({"window": {"samples": 3, "seconds": 1}}, "window", "both"),
-        ({"window": {"seconds": 60, "every": 10}}, "window.every", "overlapping"),
-        ({"window": {"samples": 0}}, "window.samples", ">= 1"),
-        ({"window": {"before_s": 5}}, "window", "when"),
-        ({"iteration": 3}, "iteration", "iterations"),
-        ({"vehicles": []}, "vehicles", "all"),
-        ({"vehicles": {}}, "vehicles", "fraction"),
-        ({"vehicles": {"where": "model ="}}, "vehicles.where", "parse"),
-        ({"signals": []}, "signals", "at least one"),
-        ({"signals": ["a", "a"]}, "signals", "twice"),
-        ({"when": "Vehicle.Speed + 1"}, "when", "condition"),
-        ({"when": "Vehicle.Speed > 1", "feedback": True}, "feedback", "rounds"),
-        ({"when": "Vehicle.Speed > 1", "until": "loss < 1"}, "until", "rounds"),
-        ({"start": "tomorrow"}, "start", "2026"),
-        ({"start": "2026-05-01T08:00:00"}, "start", "time zone"),
-        ({"priority": 11}, "priority", "found 11"),
-        ({"quorum": 0}, "quorum", "found 0"),
-        ({"feedback": "yes"}, "feedback", "'yes'"),
-        ({"onboard_params": {"x": "a" * 300_000}}, "onboard_params", "bytes"),
-    ],
-)
+MISTAKES: list[tuple[dict[str, Any], str, str]] = [
+    ({"onboard": "maen"}, "onboard", "mean"),
+    ({"offboard": "fedavgg"}, "offboard", "fedavg"),
+    ({"window": {"sample": 3}}, "window.sample", "samples"),
+    ({"window": {}}, "window", "neither"),
+    ({"window": {"samples": 3, "seconds": 1}}, "window", "both"),
+    ({"window": {"seconds": 60, "every": 10}}, "window.every", "overlapping"),
+    ({"window": {"samples": 0}}, "window.samples", ">= 1"),
+    ({"window": {"before_s": 5}}, "window", "when"),
+    ({"iteration": 3}, "iteration", "iterations"),
+    ({"vehicles": []}, "vehicles", "all"),
+    ({"vehicles": {}}, "vehicles", "fraction"),
+    ({"vehicles": {"where": "model ="}}, "vehicles.where", "parse"),
+    ({"signals": []}, "signals", "at least one"),
+    ({"signals": ["a", "a"]}, "signals", "twice"),
+    ({"when": "Vehicle.Speed + 1"}, "when", "condition"),
+    ({"when": "Vehicle.Speed > 1", "feedback": True}, "feedback", "rounds"),
+    ({"when": "Vehicle.Speed > 1", "until": "loss < 1"}, "until", "rounds"),
+    ({"start": "tomorrow"}, "start", "2026"),
+    ({"start": "2026-05-01T08:00:00"}, "start", "time zone"),
+    ({"priority": 11}, "priority", "found 11"),
+    ({"quorum": 0}, "quorum", "found 0"),
+    ({"feedback": "yes"}, "feedback", "'yes'"),
+    ({"onboard_params": {"x": "a" * 300_000}}, "onboard_params", "bytes"),
+]
+
+
+@pytest.mark.parametrize(("change", "path", "says"), MISTAKES)
 def test_a_mistake_is_named_with_its_path(change: dict[str, Any], path: str, says: str) -> None:
     with pytest.raises(AssignmentError) as caught:
         parse({**MINIMAL, **change})
@@ -264,3 +264,29 @@ def test_an_end_that_cannot_be_is_refused_by_its_key(changes: dict[str, str], wo
         parse({**plain, **changes})
 
     assert caught.value.path == "not_after"
+
+
+@pytest.mark.parametrize("change", [change for change, _, _ in MISTAKES])
+def test_what_was_decoded_is_refused_in_the_same_words(change: dict[str, Any]) -> None:
+    body = msgspec.msgpack.encode({**MINIMAL, **change})
+    try:
+        decoded = msgspec.msgpack.decode(body, type=Assignment)
+    except msgspec.ValidationError:
+        return  # its types refuse it already
+
+    with pytest.raises(AssignmentError) as checked:
+        check(decoded)
+    with pytest.raises(AssignmentError) as parsed:
+        parse({**MINIMAL, **change})
+
+    assert (checked.value.path, str(checked.value)) == (parsed.value.path, str(parsed.value))
+
+
+def test_a_copy_with_another_start_begins_at_that() -> None:
+    early = parse({**MINIMAL, "start": "2026-05-01T08:00:00Z"})
+    early_ns = early.start_unix_ns
+    assert early_ns is not None
+
+    late = msgspec.structs.replace(early, start="2026-05-01T08:00:01Z")
+
+    assert late.start_unix_ns == early_ns + 10**9
