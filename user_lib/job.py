@@ -28,11 +28,11 @@ from user_lib.explain import explain_text
 from user_lib.job_file import write_events
 from user_lib.progress import Progress
 from user_lib.results import Round, VehicleResult
-from user_lib.signatures import Signatures
 from user_lib.signed_orders import sign_cancel
 from user_lib.tables import Column, Table
 from user_lib.vehicle_cards import VehicleCards
-from user_lib.verification import Verification
+from user_lib.verification.chain import Verification
+from user_lib.verification.signatures import Signatures
 
 __all__ = ["Job", "JobFailed", "job_table"]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
-from user_lib.completeness import names
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.content import megabytes
 from user_lib.contract.errors import ProtocolError, Rejected
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Group, Result, RoundClosed
+from user_lib.verification.completeness import names
 
 __all__ = ["Aggregates"]
 

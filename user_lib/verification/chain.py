@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.sandbox import can_recompute
-from user_lib.aggregates import Aggregates
-from user_lib.completeness import Completeness
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
@@ -38,7 +36,9 @@ from user_lib.contract.signed import SlotOrder, assignment_id_of
 from user_lib.contract.signing import open_assignment, open_slot, verify_item
 from user_lib.contract.states import JOB_ENDS
 from user_lib.vehicle_cards import VehicleCards
-from user_lib.vehicle_words import is_vehicles_word, tells
+from user_lib.verification.aggregates import Aggregates
+from user_lib.verification.completeness import Completeness
+from user_lib.verification.vehicle_words import is_vehicles_word, tells
 from user_lib.wire.keys import Keys
 
 __all__ = ["Verification", "verify"]

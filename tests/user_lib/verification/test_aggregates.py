@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from user_lib.aggregates import Aggregates
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.messages import Group
 from user_lib.contract.validation import parse
+from user_lib.verification.aggregates import Aggregates
 
 OLD, NEW = "a" * 64, "b" * 64
 VERSIONS = {"compact-1": NEW, "wagon-1": NEW, "wagon-2": OLD}

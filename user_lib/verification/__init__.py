@@ -1,0 +1,1 @@
+"""What came back, verified without trusting the cloud: signatures, completeness, aggregates."""
