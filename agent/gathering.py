@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from agent.signals.hub import SignalHub, Subscription
 from agent.signals.names import Derived, Direct, SignalNames, leaves_of
-from agent.signals.quality import Measure, names_of_measure
+from agent.signals.quality.measures import Measure, names_of_measure
 from agent.signals.subscription import Delivery, SourceOver, SubscriptionFailed, WindowReady
 from agent.tasks.ports import Arrived, News, RanDry
 from agent.tasks.task import DataOver

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.signals.history.rows import Rows
 from agent.signals.names import Derived, Leaf, Signal, leaves_of
 from agent.signals.plan import Condition
 from agent.signals.recording import Recording
-from agent.signals.rows import Rows
 
 __all__ = ["EdgeDetector"]
 

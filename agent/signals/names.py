@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from agent.signals.quality import Measure, QualityNames
+from agent.signals.quality.measures import Measure, QualityNames
 from dbc import Catalog, Transform
 from user_lib.contract.errors import AssignmentError, ConfigError, UnknownSignal, nearest
 from user_lib.contract.expressions import Expression, parse_arithmetic

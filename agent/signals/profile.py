@@ -28,8 +28,8 @@ from typing import Annotated
 
 import msgspec
 
-from agent.signals.frame_time import Bitrate
 from agent.signals.names import Derivation
+from agent.signals.quality.frame_time import Bitrate
 from dbc import Catalog, DatabaseRef, load
 from hw.config import CanConfig, ReplayConfig, SimulatedConfig, SourceConfig
 from user_lib.contract.digest import sha256

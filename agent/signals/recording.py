@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.bus_load import BusMeter, with_buses
-from agent.signals.frame_time import Bitrate
-from agent.signals.history import History
+from agent.signals.history.payloads import History
 from agent.signals.names import Derivation, SignalNames
+from agent.signals.quality.bus_load import BusMeter, with_buses
+from agent.signals.quality.frame_time import Bitrate
 from agent.signals.series import SeriesReader
 from agent.signals.timeline import Timeline
 from dbc import Catalog, Decoder, MessageDef

@@ -6,7 +6,7 @@ is assumed; so the reckoning gets better while a task runs, and is made again th
 
 from collections.abc import Mapping
 
-from agent.signals.history import History
+from agent.signals.history.payloads import History
 from agent.signals.names import lead_of
 from agent.signals.plan import Plan
 from agent.signals.recording import SLICE_FRAMES, Recording

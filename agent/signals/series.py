@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.history import History
-from agent.signals.measuring import LOOK_BACK_ROWS, Measurer
+from agent.signals.history.payloads import History
+from agent.signals.history.rows import Rows
 from agent.signals.names import Derived, Direct, Leaf, Signal, lead_of
-from agent.signals.rows import Rows
+from agent.signals.quality.measuring import LOOK_BACK_ROWS, Measurer
 from dbc import Decoder
 
 __all__ = ["Samples", "SeriesReader"]

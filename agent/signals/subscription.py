@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.signals.cursors import open_cursor
-from agent.signals.history import Reservation
+from agent.signals.history.payloads import Reservation
 from agent.signals.outlook import ANYTHING, Want
 from agent.signals.plan import Plan
 from agent.signals.recording import Recording

@@ -15,9 +15,9 @@ from agent.signals import (
     WindowReady,
     run_on_log,
 )
-from agent.signals.frame_time import Bitrate
 from agent.signals.intake import Intake
 from agent.signals.names import Derivation
+from agent.signals.quality.frame_time import Bitrate
 from hw import ReplayConfig, SimulatedConfig, SourceEnded, SourceStats, open_source, write_candump
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import MS, SECOND

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from agent.signals import load_profile
-from agent.signals.frame_time import Bitrate
+from agent.signals.quality.frame_time import Bitrate
 from hw import CanConfig, ReplayConfig, SimulatedConfig
 from user_lib.contract.errors import ConfigError
 

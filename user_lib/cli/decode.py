@@ -11,7 +11,7 @@ from user_lib.progress import Progress
 from user_lib.tables import render_text
 
 if TYPE_CHECKING:
-    from agent.signals.frame_time import Bitrate
+    from agent.signals.quality.frame_time import Bitrate
     from user_lib.decode.summary import DecodeSummary, MessageSummary
 
 __all__ = ["add_parser", "database", "run"]
@@ -100,7 +100,7 @@ def database(text: str) -> tuple[str | None, Path]:
 
 def _bitrate(text: str) -> "tuple[str, Bitrate]":
     """Read ``[CHANNEL=]BITS[/DATA]``."""
-    from agent.signals.frame_time import Bitrate
+    from agent.signals.quality.frame_time import Bitrate
 
     read = re.fullmatch(r"(?:(.*)=)?([1-9]\d{0,9})(?:/([1-9]\d{0,9}))?", text)
     if read is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.frame_time import Bitrate, FrameTimes
+from agent.signals.quality.frame_time import Bitrate, FrameTimes
 from user_lib.contract.clock import SECOND
 from user_lib.contract.frames import ERROR, FrameBatch
 from user_lib.decode.summary import BusSummary

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from agent.signals.frame_time import Bitrate
+from agent.signals.quality.frame_time import Bitrate
 from dbc import DatabaseRef, Decoder, load
 from hw import read_log
 from user_lib.decode.bus_load import BusLoads

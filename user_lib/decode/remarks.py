@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.signals.frame_time import Bitrate
+from agent.signals.quality.frame_time import Bitrate
 from dbc import DatabaseRef, DecodeStats
 from user_lib.contract.frames import ERROR, EXTENDED, FrameBatch
 

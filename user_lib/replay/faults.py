@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from agent.signals.frame_time import Bitrate, FrameTimes
+from agent.signals.quality.frame_time import Bitrate, FrameTimes
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.frames import EXTENDED, FrameBatch
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.signals.frame_time import Bitrate
+from agent.signals.quality.frame_time import Bitrate
 from user_lib.cli import main
 from user_lib.contract.frames import ERROR, EXTENDED, FrameBatch
 from user_lib.decode.bus_load import BusLoads

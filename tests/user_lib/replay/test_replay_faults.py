@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.signals.frame_time import Bitrate, FrameTimes
+from agent.signals.quality.frame_time import Bitrate, FrameTimes
 from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.frames import FrameBatch
 from user_lib.replay.faults import FILLER_ID, busy, gaps, stale_counters, with_faults

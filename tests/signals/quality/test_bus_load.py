@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.signals import load_profile, run_on_log
 from agent.signals.cursors import open_cursor
-from agent.signals.frame_time import Bitrate, FrameTimes
 from agent.signals.plan import plan_of
+from agent.signals.quality.frame_time import Bitrate, FrameTimes
 from agent.signals.recording import Recording
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from dbc import Catalog, load
@@ -204,7 +204,7 @@ def test_a_bus_can_be_asked_for_and_triggers_like_any_signal() -> None:
 
 
 def test_bus_load_of_a_recorded_drive_is_close_to_what_its_bits_say(shared_data: Path) -> None:
-    profile = load_profile("tesla", [Path(__file__).resolve().parents[1] / "profiles"])
+    profile = load_profile("tesla", [Path(__file__).resolve().parents[2] / "profiles"])
     log = read_log(shared_data / "logs" / "tesla_m3_drive.candump.log")
     batch = FrameBatch.concatenate(list(log))
     spec = parse({"signals": ["@bus.vcan0.load"], "onboard": "mean", "window": {"samples": 20}})

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.signals.history import FLOOR_PAGES, History
+from agent.signals.history.payloads import FLOOR_PAGES, History
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch
 

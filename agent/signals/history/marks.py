@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.rows import Rows
+from agent.signals.history.rows import Rows
 
 __all__ = ["Marks"]
 

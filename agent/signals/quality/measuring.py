@@ -1,13 +1,13 @@
-"""Measure the frames of a message: gaps, counters, checksums; see `agent.signals.quality`."""
+"""Measure the frames of a message: gaps, counters, checksums; see `measures`."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.history import History
-from agent.signals.quality import Measure
-from agent.signals.rows import Rows
+from agent.signals.history.payloads import History
+from agent.signals.history.rows import Rows
+from agent.signals.quality.measures import Measure
 from dbc import Decoder
 from dbc.guards import checksum_columns, counter_columns, is_miscounted, is_wrong_checksum
 from user_lib.contract.clock import MS

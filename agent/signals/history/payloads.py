@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.marks import Marks
-from agent.signals.ring import Page, Ring
-from agent.signals.rows import Rows, row_bytes
+from agent.signals.history.marks import Marks
+from agent.signals.history.ring import Page, Ring
+from agent.signals.history.rows import Rows, row_bytes
 from agent.signals.timeline import rising
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.frames import FrameBatch

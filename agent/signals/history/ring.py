@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.marks import Marks
-from agent.signals.rows import Rows, row_bytes
+from agent.signals.history.marks import Marks
+from agent.signals.history.rows import Rows, row_bytes
 
 __all__ = ["Page", "Ring"]
 

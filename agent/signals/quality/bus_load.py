@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.signals.frame_time import Bitrate, FrameTimes
-from agent.signals.history import History
-from agent.signals.rows import Rows
+from agent.signals.history.payloads import History
+from agent.signals.history.rows import Rows
+from agent.signals.quality.frame_time import Bitrate, FrameTimes
 from agent.signals.timeline import LATENESS_NS, SLEEP_NS
 from dbc import Catalog, MessageDef, SignalDef
 from dbc.model import NO_IDENTIFIER

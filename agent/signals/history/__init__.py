@@ -1,0 +1,1 @@
+"""What every message had in its frames, as far back as a fixed amount of memory reaches."""

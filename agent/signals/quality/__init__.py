@@ -1,0 +1,1 @@
+"""Quality as data: what can be said of frames and buses as such, as signals."""
