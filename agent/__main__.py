@@ -28,14 +28,15 @@ __all__ = ["main"]
 log = logging.getLogger("agent")
 
 DEFAULT_CLOUD = "tcp://127.0.0.1:5570"
-OK, DAMAGED, BAD_CONFIG = 0, 1, 2
+OK, DAMAGED, BAD_CONFIG, NO_SANDBOX = 0, 1, 2, 3
 NARROW_COLUMNS = 80
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent until SIGINT or SIGTERM; return 0, or 2 when it cannot run as configured.
 
-    1 says that its state was found damaged: started again, it puts that aside and begins anew.
+    1 says that its state was found damaged: started again, it puts that aside and begins anew. 3
+    says that its sandbox did not come up, on a busy machine perhaps in time: start it again.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["check"]:
@@ -52,9 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(_summary(config))
             return OK
         agent = Agent(config, reread=lambda: _config(given))
-    except (OodidaError, SandboxUnavailable) as error:
+    except OodidaError as error:
         complain("oodida-agent", error)
         return BAD_CONFIG
+    except SandboxUnavailable as error:
+        complain("oodida-agent", error)
+        return NO_SANDBOX
     faulthandler.enable()  # the watchdog aborts what hangs: the log then holds where it hung
     try:
         _run(agent)
@@ -119,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="oodida-agent",
         formatter_class=_Help,
         description="Run analytics of the fleet's analysts on this vehicle.",
-        epilog="oodida-agent check says what is right and wrong with this vehicle, with the fixes",
+        epilog="oodida-agent check says what is right and wrong with this vehicle, with the fixes. "
+        "Exit codes: 0 ended as asked, 1 damaged state, 2 wrong configuration, 3 no sandbox; after "
+        "1 and 3, start it again",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the agent's configuration, YAML"

@@ -451,3 +451,13 @@ def test_the_shipped_example_configuration_holds(tmp_path: Path) -> None:
 
     assert run.returncode == 0, run.stderr
     assert "compact" in run.stdout
+
+
+def test_a_sandbox_that_does_not_come_up_has_an_exit_code_of_its_own(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent(sandbox_socket=str(tmp_path / "nobody"))
+
+    assert agent.process.wait(60) == 3
+    assert "the sandbox's zygote" in agent.log
+    assert "Traceback" not in agent.log

@@ -14,6 +14,8 @@ __all__ = ["POWER_CUT", "ROOT", "VMLAB", "Boot", "boot"]
 ROOT = Path(__file__).resolve().parents[2]
 VMLAB = ROOT.parent / "shared" / "vm" / "vmlab"
 POWER_CUT = 137
+SHOWN = 30_000
+"""Characters of what it said in its despair: the states of its units, and their logs."""
 MARGIN_S = 240
 """For the laboratory itself: building its image takes a minute or two."""
 
@@ -41,7 +43,7 @@ class Boot:
 
     def __str__(self) -> str:
         told = [x for x in self.lines if not x.startswith(("COMMITTED ", "EVENT "))]
-        return "\n".join([f"the guest ended with {self.code}", *told[-60:], self.errors[-2000:]])
+        return "\n".join([f"the guest ended with {self.code}", *told[-60:], self.errors[-SHOWN:]])
 
 
 def boot(job: Path, command: str, *options: str, timeout_s: float = 600) -> Boot:

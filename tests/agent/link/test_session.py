@@ -10,9 +10,11 @@ from agent.link.session import (
     acknowledged,
     connected,
     disconnected,
+    heard,
     hello_asked,
     nudged,
     poll,
+    unanswered_ns,
     wake_ns,
     welcomed,
 )
@@ -80,6 +82,28 @@ def test_an_entry_is_sent_again_with_back_off_until_it_is_acknowledged() -> None
 
     assert sent == [0, 5, 15, *range(35, 200, 20)]
     assert not acknowledged(session, [7]).flights
+
+
+def test_a_cloud_that_answers_nothing_is_silent_since_the_first_sending() -> None:
+    session = up()
+    assert unanswered_ns(session, 5 * S) == 0
+    for second in range(5, 60):
+        session, _ = poll(session, [Entry(1, 1), Entry(2, 1)], second * S)
+
+    assert unanswered_ns(session, 60 * S) == 55 * S
+    session = heard(acknowledged(session, [1]), 60 * S)
+    assert unanswered_ns(session, 62 * S) == 2 * S
+    assert unanswered_ns(heard(acknowledged(session, [2]), 62 * S), 70 * S) == 0
+
+
+def test_an_entry_that_waits_for_its_turn_is_not_unanswered() -> None:
+    session = welcomed(connected(Session(), 0), welcome(6.0, mb_per_s=0.001), 0)
+    session, commands = poll(session, [Entry(1, 9_000), Entry(2, 9_000)], S)
+    assert commands.count(SendEntry(2)) == 0
+
+    session = heard(acknowledged(session, [1]), 2 * S)
+
+    assert unanswered_ns(session, 9 * S) == 0
 
 
 def test_a_welcome_makes_everything_due_at_once() -> None:

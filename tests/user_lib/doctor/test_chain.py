@@ -130,6 +130,26 @@ def test_results_that_wait_on_a_vehicle_that_is_away_are_told() -> None:
     assert (sent.holds, sent.found) == ("no", "12 results of all jobs wait in its outbox")
 
 
+@pytest.mark.parametrize(
+    ("silent_s", "delivered_s", "broken"),
+    [
+        (30.0, 0, "sent"),  # nothing since the cloud began
+        (30.0, 60, "sent"),  # nothing since 40 s: longer than the silence
+        (30.0, 90, "acknowledged"),
+        (5.0, 60, ""),  # it was sent once, and may be under way
+    ],
+)
+def test_who_gets_no_answer_is_told_by_when_the_cloud_last_got_something(
+    silent_s: float, delivered_s: int, broken: str
+) -> None:
+    found = diagnosed(
+        {"results": 7}, outbox=5, last_seen_ns=100 * 10**9, delivered_ns=delivered_s * 10**9,
+        stats={**STATS, "outbox.unanswered_s": silent_s},
+    )  # fmt: skip
+
+    assert (found.broken.name if found.broken else "") == broken
+
+
 def test_a_vehicle_by_itself_tells_what_ails_it() -> None:
     found = vehicle_links(car(sandbox="unconfined", stats={**STATS, "pump.lag_ms": 5000.0}))
 

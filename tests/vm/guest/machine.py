@@ -72,10 +72,24 @@ def until(what: str, happened: Callable[[], Any], patience_s: float = PATIENCE_S
     while not (value := happened()):
         if time.monotonic() > deadline:
             say(f"waited in vain: {what}")
-            tail = sh("journalctl --no-pager -n 80 -u 'oodida*' -u car")
-            raise SystemExit(f"waited in vain: {what}\n{tail}")
+            raise SystemExit(f"waited in vain: {what}\n{how_things_are()}")
         time.sleep(POLL_S)
     return value
+
+
+def how_things_are() -> str:
+    """Return what the units' states and logs say, for whoever has to find out why."""
+    states = "-p Id,ActiveState,SubState,Result,ExecMainStatus,NRestarts,InvocationID"
+    return "\n".join(
+        (
+            sh(
+                f"systemctl --no-pager show {states} oodida-agent oodida-cloud oodida-agent-recover"
+            ),
+            sh("systemctl --no-pager list-jobs; ls -l /opt/oodida /var/lib/oodida 2>&1 || true"),
+            sh("journalctl --no-pager -b -p warning -n 40"),
+            sh("journalctl --no-pager -b -n 120 -u 'oodida*' -u car"),
+        )
+    )
 
 
 def shown(name: str, of: str = "oodida-agent") -> str:
