@@ -11,7 +11,7 @@ from agent.inbox import Inbox
 from agent.link import session as link
 from agent.link.dealer import Change, Dealer, Incoming
 from agent.orders import Orders
-from agent.store import Acknowledge, StateDamaged, StateUnwritable, Store
+from agent.store import Acknowledge, Entry, StateDamaged, StateUnwritable, Store
 from agent.tasks.ports import News
 from agent.tasks.receipt import SizeCap
 from agent.tasks.task import Now
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT_MS = 250
 """Tasks are looked at this often at least: it is the resolution of start times and durations."""
+FORGET_AGAIN_NS = 1 * SECOND
 UNANSWERED_LOGGED = 4
 """Greetings without an answer before it is logged."""
 
@@ -83,6 +84,9 @@ class MainLoop:
         self._contents = about.contents
         self._session = link.Session()
         self._acknowledged: list[int] = []
+        """What the cloud has and the outbox does not know yet."""
+        self._forget_ns = 0
+        """When to try again to tell it, if its disk did not take that."""
         self._told = -1
         self._stopping = False
         self.errors = 0
@@ -140,7 +144,8 @@ class MainLoop:
             self._orders.trust_changed(now)
         self._take_contents(now)
         self._table.tick(now)
-        self._forget_acknowledged()
+        self._orders.tick(now)
+        self._forget_acknowledged(now)
         self._speak(now)
 
     # --- hearing ---------------------------------------------------------------------------------
@@ -207,9 +212,7 @@ class MainLoop:
         if self._told != self._table.changes:
             self._told = self._table.changes
             self._session = link.nudged(self._session, now.monotonic_ns)
-        self._session, commands = link.poll(
-            self._session, self._store.deliverable(), now.monotonic_ns
-        )
+        self._session, commands = link.poll(self._session, self._to_send(), now.monotonic_ns)
         self._report()
         if self._session.state is link.LinkState.UP:
             for fetch in self._contents.due(now.monotonic_ns):
@@ -295,11 +298,25 @@ class MainLoop:
             "loop.errors": self.errors,
         }
 
-    def _forget_acknowledged(self) -> None:
-        if not self._acknowledged:
+    def _forget_acknowledged(self, now: Now) -> None:
+        """Take out of the outbox what the cloud has; what the disk does not take is not sent on."""
+        if not self._acknowledged or now.monotonic_ns < self._forget_ns:
             return
-        seqs, self._acknowledged = tuple(self._acknowledged), []
         try:
-            self._store.apply([Acknowledge(seqs)])
+            self._store.apply([Acknowledge(tuple(self._acknowledged))])
         except StateUnwritable as error:
-            log.warning("acknowledged entries stay and are sent again: %s", error)
+            if not self._forget_ns:
+                log.warning("acknowledged entries stay in the outbox: %s", error)
+            self._forget_ns = now.monotonic_ns + FORGET_AGAIN_NS
+            sent = {entry.seq for entry in self._store.deliverable()}
+            self._acknowledged = list(sent.intersection(self._acknowledged))
+        else:
+            self._acknowledged, self._forget_ns = [], 0
+
+    def _to_send(self) -> list[Entry]:
+        """Return what may be on its way and is not known to have arrived."""
+        entries = self._store.deliverable()
+        if not self._acknowledged:
+            return entries
+        arrived = frozenset(self._acknowledged)
+        return [entry for entry in entries if entry.seq not in arrived]

@@ -1,12 +1,13 @@
 """What the cloud asks of the vehicle: assignments, code, rounds. Every order may be repeated."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from agent import notes
 from agent.policy import Held, Policy, Refusal, changes, check_code, digest
-from agent.store import EndTask, Kept, Note, Retract, SaveSlot, SaveTask, Store, Tell
+from agent.retraction import Retraction, untrusted
+from agent.store import EndTask, Kept, Note, Origin, SaveSlot, SaveTask, Store, Tell
 from agent.strangers import Strangers
 from agent.tasks.admission import refusal_for
 from agent.tasks.code import CodeSlot, arm
@@ -15,12 +16,12 @@ from agent.tasks.modules import Modules
 from agent.tasks.ports import Signals
 from agent.tasks.receipt import Identity, SizeCap
 from agent.tasks.table import Table
-from agent.tasks.task import DataOver, Now, Position, RoundBegan, RoundsPassed, Withdrawn
+from agent.tasks.task import Now, Position, RoundBegan, RoundsPassed, Withdrawn
 from agent.trust import Trust, Untrusted
 from user_lib.contract.assignment import ONBOARD_METHODS, Assignment
 from user_lib.contract.content import megabytes
 from user_lib.contract.errors import CodeError
-from user_lib.contract.ids import AssignmentId, UserId
+from user_lib.contract.ids import UserId
 from user_lib.contract.messages import Assign, CodeReport, Feedback, SetCode, TaskEnded, Withdraw
 from user_lib.contract.states import TaskState
 
@@ -56,6 +57,7 @@ class Orders:
         """Orders that were not carried out, whatever forbade them."""
         self._cards = rules.trust.cards
         self.table, self.modules = table, modules
+        self._retraction = Retraction(store, table)
 
     def note(self, event: str, detail: str, now: Now) -> None:
         """Put the rules in force in the audit log."""
@@ -68,10 +70,9 @@ class Orders:
         version = self._identity.agent_version
         words = f"agent {version} trusts {trusts or 'nobody'}"
         self.note("started", words if self.trust.keyed else f"agent {version}, INSECURE", now)
+        self._judge([Origin(k.assignment_id, k.analyst, k.spec) for k in self._store.tasks], now)
         for kept in self._store.tasks:
-            refusal = self._resumed(kept)
-            self._keep_here(kept.assignment_id, kept.analyst, refusal, now)
-            self.table.add(kept, refusal, now)
+            self.table.add(kept, self._resumed(kept), now)
         self.table.flush(now)
         if len(self.table):
             log.info("took up %d tasks where they were", len(self.table))
@@ -84,12 +85,12 @@ class Orders:
         for words in changed or ("unchanged",):
             log.info("policy: %s", words)
         self._identity = replace(self._identity, dbc_hash=dbc_hash)
+        self._judge(self._held(), now)
         analysts = dict(self.table.analysts())
         for assignment_id, spec in self.table.specs.items():
             refusal = self._refusal(analysts[assignment_id], spec, Held())
             if refusal is not None:
                 log.warning("task %s ends: %s: %s", assignment_id, refusal.reason, refusal.detail)
-                self._keep_here(assignment_id, analysts[assignment_id], refusal, now)
                 over = over_by(refusal)
                 self.table.give(assignment_id, over, now)
         self.table.renew(rules.policy, dbc_hash, now)
@@ -175,25 +176,20 @@ class Orders:
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
 
     def _resumed(self, kept: Kept) -> Refusal | None:
-        if not self.trust.trusts(kept.analyst):
-            words = f"the owner of this vehicle no longer trusts {kept.analyst}"
-            return Refusal(reason="untrusted", detail=words)
-        return self._refusal(kept.analyst, kept.spec, Held())
+        return untrusted(self.trust, kept.analyst) or self._refusal(kept.analyst, kept.spec, Held())
 
-    def _keep_here(
-        self, assignment_id: AssignmentId, analyst: UserId, refusal: Refusal | None, now: Now
-    ) -> None:
-        """Let no result leave that waits in the outbox and that a rule forbids as of now."""
-        if refusal is None or not refusal.rule:
-            return
-        self.table.flush(now)
-        unsent = self._store.unsent(assignment_id)
-        if not unsent:
-            return
-        entry = notes.retracted(assignment_id, analyst, refusal, unsent, now.unix_ns)
-        rule = f"rule {refusal.rule}"
-        if self.table.write([Note(entry), Retract(assignment_id, rule)], now):
-            log.warning("task %s: %s keeps %d results here", assignment_id, rule, unsent)
+    def _held(self) -> list[Origin]:
+        specs = self.table.specs
+        return [Origin(name, analyst, specs[name]) for name, analyst in self.table.analysts()]
+
+    def _judge(self, held: Iterable[Origin], now: Now) -> None:
+        """Let no result leave that waits in the outbox and may not leave as of now."""
+        rules, origins = self._rules, (*held, *self._store.origins())
+        self._retraction.judge(origins, rules.policy, self.trust, rules.signals, now)
+
+    def tick(self, now: Now) -> None:
+        """Do again what the disk did not take."""
+        self._retraction.again(now)
 
     def _check_code(self, analyst: UserId, source: str) -> None:
         if self._rules.barred:
@@ -236,12 +232,12 @@ class Orders:
         changes = notes.trusted(before, self._cards, now.unix_ns)
         if changes:
             self.table.write([Note(entry) for entry in changes], now)
+        self._judge(self._held(), now)
         for assignment_id, analyst in self.table.analysts():
-            if not self.trust.trusts(analyst):
-                words = f"the owner of this vehicle no longer trusts {analyst}"
-                log.warning("task %s: ends: %s", assignment_id, words)
-                over = DataOver("untrusted", words, by_itself=False)
-                self.table.give(assignment_id, over, now)
+            refusal = untrusted(self.trust, analyst)
+            if refusal is not None:
+                log.warning("task %s: ends: %s", assignment_id, refusal.detail)
+                self.table.give(assignment_id, over_by(refusal), now)
 
     def _refuse_untrusted(self, order: Assign, error: Untrusted, now: Now) -> None:
         """Tell of an order that nobody trusted signed, a bounded number of times.

@@ -13,7 +13,7 @@ from agent.policy.budgets import Account
 from agent.policy.changes import changes
 from agent.policy.checking import check_rules, digest, idle_patterns
 from agent.policy.rights import Analyst, Right
-from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule
+from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule, kept_by
 from agent.policy.samples import held_back
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "digest",
     "held_back",
     "idle_patterns",
+    "kept_by",
     "rights_of",
     "trigger_names",
 ]

@@ -11,7 +11,7 @@ import msgspec
 from agent.sandbox.lockdown.confinement import Level
 from user_lib.contract.assignment import Limits
 
-__all__ = ["AnalystRule", "Budget", "May", "Policy", "Refusal", "SignalRule"]
+__all__ = ["AnalystRule", "Budget", "May", "Policy", "Refusal", "SignalRule", "kept_by"]
 
 May: TypeAlias = Literal["nothing", "aggregates", "raw"]
 """How a signal may leave: not at all, within an aggregate over many samples, or as it is."""
@@ -32,6 +32,17 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     near: tuple[str, ...] = ()
     rule: str = ""
     """The owner's rule that says so; empty when it is none of the owner's."""
+
+
+def kept_by(reason: str, rule: str) -> str:
+    """Name what keeps results on the vehicle when a task may no longer run; empty when nothing.
+
+    A task also ends for what is not the owner's will, such as a signal that is no longer there:
+    what it had computed may leave.
+    """
+    if rule:
+        return f"rule {rule}"
+    return reason if reason == "untrusted" else ""
 
 
 class _Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

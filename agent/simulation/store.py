@@ -20,6 +20,7 @@ from agent.store import (
     Entry,
     Kept,
     Note,
+    Origin,
     Retract,
     SaveAccount,
     SavePosition,
@@ -103,13 +104,21 @@ class LightStore(Store):
         """Return an entry's item; None when it is no longer there."""
         return self._outbox.get(seq)
 
-    def unsent(self, assignment_id: AssignmentId) -> int:
-        """Return how many results of a task a rule could still keep here."""
+    def forbidden(self, write: Retract) -> int:
+        """Return how many results a rule would keep here."""
         return sum(
-            isinstance(item, Result) and item.assignment_id == assignment_id
-            for seq, item in self._outbox.items()
-            if seq > self._sent_seq
+            isinstance(item, Result)
+            and item.assignment_id == write.assignment_id
+            and write.forbids(item, {})
+            for item in self._outbox.values()
         )
+
+    def origins(self) -> tuple[Origin, ...]:
+        """Return none: a simulated vehicle's rules do not change."""
+        return ()
+
+    def bar(self, assignments: Iterable[AssignmentId]) -> None:
+        """Memory can always be written, so nothing waits for that."""
 
     def owes(self, digest: str) -> bool:
         """Whether an entry of the outbox names a content."""
@@ -177,7 +186,7 @@ class LightStore(Store):
     def _keep_here(self, write: Retract) -> None:
         for seq, item in tuple(self._outbox.items()):
             mine = isinstance(item, Result) and item.assignment_id == write.assignment_id
-            if isinstance(item, Result) and mine and seq > self._sent_seq:
+            if isinstance(item, Result) and mine and write.forbids(item, {}):
                 self._lose(seq, item, write.reason, self._sent_seq)
                 self.retracted_results += 1
 
@@ -190,6 +199,9 @@ class LightStore(Store):
             self._outbox[at] = replace(before, iterations=runs)
             del self._outbox[seq]
             return
+        if seq <= through_seq:  # it may have been sent: an acknowledgement is of the result
+            del self._outbox[seq]
+            self._last_seq = seq = self._last_seq + 1
         self._records[result.assignment_id, reason] = seq
         self._outbox[seq] = Losses(
             assignment_id=result.assignment_id,

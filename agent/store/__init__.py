@@ -1,7 +1,7 @@
 """What a vehicle must not lose, in one SQLite file: tasks, code slots, the outbox, the epoch."""
 
 from agent.store.database import StateDamaged, StateUnwritable
-from agent.store.store import Entry, Kept, Store
+from agent.store.store import Entry, Kept, Origin, Store
 from agent.store.writes import (
     Acknowledge,
     EndTask,
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "Kept",
     "Note",
+    "Origin",
     "Retract",
     "SaveAccount",
     "SavePosition",

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FILE = "state.db"
 LOCK = "lock"
 MEMORY = ":memory:"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE tasks (
@@ -35,7 +35,11 @@ CREATE TABLE ended (number INTEGER PRIMARY KEY, assignment_id TEXT NOT NULL UNIQ
 CREATE TABLE code (analyst TEXT PRIMARY KEY, slot BLOB NOT NULL);
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, assignment_id TEXT NOT NULL, kind INTEGER NOT NULL,
-    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL, digest TEXT
+    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL, digest TEXT,
+    measured BLOB
+);
+CREATE TABLE origins (
+    assignment_id TEXT PRIMARY KEY, analyst TEXT NOT NULL, spec BLOB NOT NULL
 );
 CREATE INDEX outbox_order ON outbox (kind, priority, seq, size);
 CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
@@ -52,10 +56,18 @@ FROM_VERSION_2 = """
 ALTER TABLE outbox ADD COLUMN digest TEXT;
 CREATE INDEX outbox_contents ON outbox (digest) WHERE digest IS NOT NULL;
 """
+FROM_VERSION_3 = """
+ALTER TABLE outbox ADD COLUMN measured BLOB;
+CREATE TABLE origins (
+    assignment_id TEXT PRIMARY KEY, analyst TEXT NOT NULL, spec BLOB NOT NULL
+);
+"""
+"""What that version left of tasks that had ended is sent: whose it is, nobody knows any more."""
 STEPS = (
     SCHEMA + content_rows.SCHEMA,
-    FROM_VERSION_1 + FROM_VERSION_2 + content_rows.SCHEMA,
-    FROM_VERSION_2 + content_rows.SCHEMA,
+    FROM_VERSION_1 + FROM_VERSION_2 + content_rows.SCHEMA + FROM_VERSION_3,
+    FROM_VERSION_2 + content_rows.SCHEMA + FROM_VERSION_3,
+    FROM_VERSION_3,
 )
 """By the version found, 0 for an empty file: what leads to `SCHEMA_VERSION`."""
 BUSY_TIMEOUT_MS = 2_000

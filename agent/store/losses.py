@@ -2,8 +2,11 @@
 
 A full outbox drops what matters least; a rule of the owner's, what it forbids to leave.
 
-A result that may be on its way is never dropped, and a record that may be on its way is never
-changed: so an iteration that was committed reaches the cloud as a result or in a record, once.
+A full outbox never drops a result that may be on its way, and a record that may be on its way is
+never changed: so an iteration that was committed reaches the cloud as a result or in a record,
+once. A rule drops what was sent as well, as long as nobody acknowledged it; the record stands at
+another place then, since an acknowledgement of the result may still come. If the cloud has that
+result, it counts, and the cloud leaves the iteration out of the record.
 """
 
 import sqlite3
@@ -11,11 +14,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agent.store.writes import Kind, decode
+from agent.store.writes import Kind, Retract, decode
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Losses, Result
 
-__all__ = ["FULL", "drop_excess", "retract", "with_iteration"]
+__all__ = ["FULL", "drop_excess", "forbidden", "retract", "with_iteration"]
 
 FULL = "outbox_full"
 MAX_RUNS = 1000
@@ -40,20 +43,30 @@ def drop_excess(connection: sqlite3.Connection, excess_bytes: int, through_seq: 
     return dropped
 
 
-def retract(
-    connection: sqlite3.Connection, assignment_id: AssignmentId, reason: str, sent_seq: int
-) -> int:
-    """Drop all results of an assignment that were not sent, for this reason; return how many.
+def retract(connection: sqlite3.Connection, write: Retract, sent_seq: int) -> int:
+    """Drop the results that a rule forbids; return how many.
 
-    Entries up to ``sent_seq`` were sent, or may have been, and stay.
+    Entries up to ``sent_seq`` were sent, or may have been.
     """
-    rows = connection.execute(
-        "SELECT seq FROM outbox WHERE kind = ? AND assignment_id = ? AND seq > ? ORDER BY seq",
-        (Kind.RESULT, assignment_id, sent_seq),
+    found = forbidden(connection, write)
+    for seq in found:
+        _replace(connection, seq, sent_seq, write.reason)
+    return len(found)
+
+
+def forbidden(connection: sqlite3.Connection, write: Retract) -> list[int]:
+    """Return where the results are that a rule forbids."""
+    rows: Iterable[tuple[int, bytes, bytes | None]] = connection.execute(
+        "SELECT seq, item, measured FROM outbox WHERE kind = ? AND assignment_id = ? ORDER BY seq",
+        (Kind.RESULT, write.assignment_id),
     ).fetchall()
-    for (seq,) in rows:
-        _replace(connection, seq, sent_seq, reason)
-    return len(rows)
+    return [
+        seq
+        for seq, item, measured in rows
+        if write.forbids(
+            decode(item, Result), {} if measured is None else decode(measured, dict[str, int])
+        )
+    ]
 
 
 def with_iteration(
@@ -86,11 +99,25 @@ def _replace(connection: sqlite3.Connection, seq: int, through_seq: int, reason:
             iterations=((result.iteration, result.iteration),),
             reason=reason,
         )
-        return _put(connection, seq, record)
+        return _put(connection, _unsent_place(connection, seq, through_seq), record)
     at, before, size = found
     connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
     iterations = with_iteration(before.iterations, result.iteration)
     return _put(connection, at, msgspec.structs.replace(before, iterations=iterations)) - size
+
+
+def _unsent_place(connection: sqlite3.Connection, seq: int, through_seq: int) -> int:
+    """Return an entry's place; a new one, if it may have been sent from where it is."""
+    if seq > through_seq:
+        return seq
+    connection.execute(
+        "INSERT INTO outbox (assignment_id, kind, priority, size, item)"
+        " SELECT assignment_id, kind, priority, 0, item FROM outbox WHERE seq = ?",
+        (seq,),
+    )
+    (new,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+    connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+    return int(new)
 
 
 def _open_record(
@@ -112,7 +139,8 @@ def _open_record(
 def _put(connection: sqlite3.Connection, seq: int, record: Losses) -> int:
     item = msgspec.msgpack.encode(record)
     connection.execute(
-        "UPDATE outbox SET kind = ?, item = ?, size = ?, digest = NULL WHERE seq = ?",
+        "UPDATE outbox SET kind = ?, item = ?, size = ?, digest = NULL, measured = NULL"
+        " WHERE seq = ?",
         (Kind.LOSSES, item, len(item), seq),
     )
     return len(item)

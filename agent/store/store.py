@@ -5,7 +5,7 @@ bytes at once; `deliverable` returns exactly these. They may have reached the cl
 are never dropped. Of the others, when the limit is reached, results go: lowest priority first, then
 oldest first (`agent.store.losses`). A record of the losses takes their place, which is delivered as
 results are and never dropped: so an iteration that was committed is delivered, or told as lost,
-once. A rule that forbids a task drops all of its results but those that really were sent.
+once. A rule that forbids a task drops all of its results, those that were sent included.
 """
 
 import logging
@@ -18,7 +18,7 @@ import msgspec
 
 from agent.policy import Account
 from agent.store.database import Database, StateDamaged, StateUnwritable
-from agent.store.losses import drop_excess, retract
+from agent.store.losses import drop_excess, forbidden, retract
 from agent.store.writes import ITEM, Enqueue, Note, Retract, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
@@ -35,6 +35,7 @@ __all__ = [
     "MAX_IN_FLIGHT",
     "Entry",
     "Kept",
+    "Origin",
     "Store",
 ]
 
@@ -53,6 +54,14 @@ class Kept(msgspec.Struct, frozen=True):
     analyst: str
     spec: Assignment
     position: Position
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What a task was that has ended, and of which results wait to be sent."""
+
+    assignment_id: AssignmentId
+    analyst: str
+    spec: Assignment
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -79,6 +88,7 @@ class Store:
         self.contents = ContentRows(self._database)
         """What results name, and what tasks were given by name; written by `apply` and below."""
         self.dropped_results = self.retracted_results = 0
+        self._barred: frozenset[AssignmentId] = frozenset()
         self._deliverable: list[Entry] | None = None
         """What `deliverable` returns, read anew after each write."""
         try:
@@ -154,7 +164,7 @@ class Store:
             with self._database.transaction() as connection:
                 for write in writes:
                     if isinstance(write, Retract):
-                        retracted += self._retract(connection, write)
+                        retracted += retract(connection, write, self._sent_seq)
                         entries, size = self._counted()
                         continue
                     growth = write_to(connection, write)
@@ -180,9 +190,6 @@ class Store:
         if dropped:
             self._recount()
             self._tell_of_loss(dropped)
-
-    def _retract(self, connection: sqlite3.Connection, write: Retract) -> int:
-        return retract(connection, write.assignment_id, write.reason, self._sent_seq)
 
     def _note(self, entries: Sequence[AuditEntry]) -> None:
         if self._audit is None or not entries:
@@ -233,8 +240,12 @@ class Store:
         return self._deliverable
 
     def _read_deliverable(self) -> list[Entry]:
-        rows = self._rows(_DELIVERABLE, (MAX_IN_FLIGHT,))
-        return _within([Entry(seq, size) for seq, size in rows], self._limit_bytes // 2)
+        if self._barred:
+            rows = [r for r in self._rows(_DELIVERABLE, (-1,)) if r[2] not in self._barred]
+        else:
+            rows = self._rows(_DELIVERABLE, (MAX_IN_FLIGHT,))
+        entries = [Entry(seq, size) for seq, size, _ in rows[:MAX_IN_FLIGHT]]
+        return _within(entries, self._limit_bytes // 2)
 
     def load(self, seq: int) -> Result | Losses | TaskEnded | None:
         """Return an entry's item; None when it is no longer there."""
@@ -243,20 +254,34 @@ class Store:
         return item
 
     def sending(self, seq: int) -> None:
-        """Take it that an entry is on its way from now on: no rule can call it back."""
+        """Take it that an entry is on its way from now on."""
         self._sent_seq = max(self._sent_seq, seq)
 
-    def unsent(self, assignment_id: AssignmentId) -> int:
-        """Return how many results of a task a rule could still keep here."""
-        query = "SELECT COUNT(*) FROM outbox WHERE kind = 0 AND assignment_id = ? AND seq > ?"
-        number: int = self._rows(query, (assignment_id, self._sent_seq))[0][0]
-        return number
+    def forbidden(self, write: Retract) -> int:
+        """Return how many results a rule would keep here."""
+        return len(forbidden(self._database.connection, write))
+
+    def origins(self) -> tuple[Origin, ...]:
+        """Return the tasks that have ended and of which results wait to be sent.
+
+        Those that ended under an agent which kept no account of it are not among them.
+        """
+        rows = self._rows(
+            "SELECT * FROM origins WHERE assignment_id IN"
+            " (SELECT assignment_id FROM outbox WHERE kind = 0) ORDER BY rowid"
+        )
+        return tuple(Origin(row[0], row[1], decode(row[2], Assignment)) for row in rows)
+
+    def bar(self, assignments: Iterable[AssignmentId]) -> None:
+        """Send nothing of these, of all others again."""
+        self._barred, self._deliverable = frozenset(assignments), None
 
     # --- contents --------------------------------------------------------------------------------
 
     def owes(self, digest: str) -> bool:
-        """Whether an entry of the outbox names a content."""
-        return bool(self._rows("SELECT 1 FROM outbox WHERE digest = ?", (digest,)))
+        """Whether an entry of the outbox that may be sent names a content."""
+        rows = self._rows("SELECT assignment_id FROM outbox WHERE digest = ?", (digest,))
+        return any(assignment_id not in self._barred for (assignment_id,) in rows)
 
     def receive(self, content: Content, chunks: Iterable[Chunk]) -> bool:
         """Keep the next chunks of a content, on disk when this returns; False if it is damaged.
@@ -301,7 +326,7 @@ def _plain(text: str, kind: type[T]) -> T:
 
 
 _DELIVERABLE = """
-SELECT seq, size FROM outbox AS entry WHERE NOT (kind = 1 AND EXISTS (
+SELECT seq, size, assignment_id FROM outbox AS entry WHERE NOT (kind = 1 AND EXISTS (
     SELECT 1 FROM outbox WHERE digest IS NOT NULL AND seq < entry.seq
     AND assignment_id = entry.assignment_id
 )) ORDER BY seq LIMIT ?

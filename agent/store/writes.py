@@ -72,13 +72,25 @@ class Enqueue(msgspec.Struct, frozen=True):
     result: Result
     priority: int
     body: bytes = b""
+    measured: dict[str, int] = {}
+    """How many samples of its window came over the bus, of signals where its receipt says more."""
 
 
 class Retract(msgspec.Struct, frozen=True):
-    """Let the results of a task that were not sent be losses, for this reason."""
+    """Let the results of a task that are here be losses, for this reason."""
 
     assignment_id: AssignmentId
     reason: str
+    at_least: dict[str, int] = {}
+    """Only those over fewer samples of one of these signals; without any, all of them."""
+
+    def forbids(self, result: Result, measured: dict[str, int]) -> bool:
+        """Whether a result is one of those."""
+        if not self.at_least:
+            return True
+        counts = {**result.samples, **measured}
+        fewer = any(counts.get(name, 0) < least for name, least in self.at_least.items())
+        return fewer and result.status == "ok"
 
 
 class EndTask(msgspec.Struct, frozen=True):
@@ -170,6 +182,11 @@ def _save_position(connection: sqlite3.Connection, write: SavePosition) -> Growt
 
 def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> Growth:
     growth = _put(connection, write.result, write.priority, Kind.RESULT)
+    if write.measured:
+        connection.execute(
+            "UPDATE outbox SET measured = ? WHERE seq = last_insert_rowid()",
+            (msgspec.msgpack.encode(write.measured),),
+        )
     payload = write.result.payload
     if payload is None:
         return growth
@@ -180,8 +197,20 @@ def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> Growth:
     return Growth(growth.entries, growth.size + payload.size)
 
 
+_OWED = """
+EXISTS (SELECT 1 FROM outbox WHERE outbox.assignment_id = {}.assignment_id AND kind = 0)
+"""
+"""Whether results of an assignment wait to be sent."""
+
+
 def _end_task(connection: sqlite3.Connection, write: EndTask) -> Growth:
     assignment_id = write.ended.assignment_id
+    connection.execute(f"DELETE FROM origins WHERE NOT {_OWED.format('origins')}")  # noqa: S608 - constants
+    connection.execute(
+        "INSERT OR REPLACE INTO origins SELECT assignment_id, analyst, spec FROM tasks"  # noqa: S608 - constants
+        f" WHERE assignment_id = ? AND {_OWED.format('tasks')}",
+        (assignment_id,),
+    )
     connection.execute("DELETE FROM tasks WHERE assignment_id = ?", (assignment_id,))
     connection.execute("INSERT OR IGNORE INTO ended (assignment_id) VALUES (?)", (assignment_id,))
     connection.execute(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from agent import notes
+from agent.policy import kept_by
 from agent.sandbox import Outcome
 from agent.store import EndTask, Enqueue, Note, Retract, SavePosition, SaveSlot, Write
 from agent.tasks.code import CodeSlot
@@ -45,15 +46,16 @@ def writes_of(
     for commit in commands:
         if not isinstance(commit, Commit):
             continue
-        if commit.ended and task.rule:  # again, since the disk may not have taken it then
-            writes.append(Retract(task.assignment_id, f"rule {task.rule}"))
+        keeper = kept_by(task.reason, task.rule)
+        if commit.ended and keeper:  # again, since the disk may not have taken it then
+            writes.append(Retract(task.assignment_id, keeper))
         if commit.answered:
             run, outcome = answer_of(live, cause, commit, now)
             leaving = live.task.leaving
-            if leaving is not None and leaving.rule:  # forbidden while it was being computed
+            if leaving is not None and kept_by(leaving.reason, leaving.rule):  # by now
                 outcome = refused(leaving.reason, leaving.detail)
             result, body, _ = _allowed(around, run, outcome, now)
-            writes.append(Enqueue(result, priority, body))
+            writes.append(Enqueue(result, priority, body, _measured(run)))
             writes += _held_back(live, cause, result, now)
         if commit.ended:
             sent = around.allowance.sent(task.assignment_id)
@@ -62,6 +64,12 @@ def writes_of(
         else:
             writes.append(SavePosition(task.assignment_id, task.position))
     return tuple(writes)
+
+
+def _measured(run: Run) -> dict[str, int]:
+    """Return how many samples came over the bus, of signals where the receipt says more."""
+    counts = {name: run.window.measured(name) for name in run.window.samples}
+    return {name: n for name, n in counts.items() if n != run.window.samples[name]}
 
 
 def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write]:

@@ -25,6 +25,7 @@ from user_lib.contract.messages import (
     Chunk,
     ContentHeld,
     Fetch,
+    Losses,
     NoContent,
     PutChunk,
     ReadChunk,
@@ -100,6 +101,13 @@ class ContentDesk:
         self._rows.begin(moved.content)
         self._pulls.damaged(chunk.digest, now_ns)
         return []
+
+    def retracted(self, losses: Losses) -> None:
+        """A vehicle keeps results to itself, perhaps amid their contents: pull them no more."""
+        row = self._ledger.find(losses.assignment_id)
+        for content in self._pulls.retracted(losses):
+            if row is not None:
+                self._rows.no_longer_coming(row.row, content)
 
     def progress(self, assignment_id: AssignmentId) -> dict[VehicleId, str]:
         """Say how far the contents of an assignment's results are, by vehicle."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId, VehicleId
-from user_lib.contract.messages import Chunk, Result, SendChunk
+from user_lib.contract.messages import Chunk, Losses, Result, SendChunk
 from user_lib.wire import transfer as pull
 from user_lib.wire.transfer import Transfer
 
@@ -90,6 +90,19 @@ class Pulls:
         under_way.transfer = pull.damaged(under_way.transfer, now_ns)
         first = next(iter(under_way.offers))
         under_way.offers[first] = under_way.offers.pop(first)
+
+    def retracted(self, losses: Losses) -> list[Content]:
+        """Forget what a vehicle will not send any more; return the contents nobody else offers."""
+        gone = []
+        for digest, under_way in list(self._pulls.items()):
+            offers = under_way.offers
+            theirs = [k for k in offers if k[0] == losses.vehicle_id]
+            for key in [k for k in theirs if losses.tells_of(offers[k].result)]:
+                del offers[key]
+                under_way.transfer = pull.interrupted(under_way.transfer)
+            if not offers:
+                gone.append(self._pulls.pop(digest).transfer.content)
+        return gone
 
     def lost(self, vehicle: VehicleId) -> None:
         """A vehicle went away; it offers again what it has when it is back."""

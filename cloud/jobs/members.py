@@ -84,7 +84,9 @@ def deliver_late(context: Context, row: AssignmentRow, result: Result) -> bool:
 
 def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) -> None:
     """A vehicle had to drop results: tell the analyst, and let no round wait for them."""
-    if not losses.iterations or not context.ledger.assignments.lost(row.row, losses):
+    context.contents.retracted(losses)
+    news = context.ledger.assignments.lost(row.row, losses)
+    if not news:
         return
     Stream(context, row).changed(
         JobChanged(
@@ -97,7 +99,7 @@ def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) 
         )
     )
     if job is not None:
-        job.apply(Lost(losses.vehicle_id, losses.iterations))
+        job.apply(Lost(losses.vehicle_id, news))
 
 
 def end(context: Context, job: Job, ended: TaskEnded) -> None:

@@ -1,6 +1,6 @@
 """Assignments and, for each, the vehicles it was given to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
+LOOKED_UP_AT_MOST = 50_000
+"""More iterations than an outbox can hold back; who tells of more is not believed in that."""
 UNREADABLE = (ValueError, RecursionError)
 
 
@@ -306,21 +308,51 @@ class Assignments:
         )
         return [msgspec.msgpack.decode(ended, type=TaskEnded) for (ended,) in rows]
 
-    def lost(self, row: int, losses: Losses) -> int:
-        """Keep which iterations a member had to drop; return how many of them are news."""
-        new = 0
-        for first, last in losses.iterations:
-            new += (last - first + 1) * self._db.write(
+    def lost(self, row: int, losses: Losses) -> tuple[tuple[int, int], ...]:
+        """Keep which iterations a member had to drop; return those that are news.
+
+        One whose result is here was sent before a rule made the vehicle drop it: the result counts.
+        """
+        new = []
+        for first, last in self._without_results(row, losses):
+            kept = self._db.write(
                 "INSERT OR IGNORE INTO losses (assignment, vehicle_id, epoch, first, last, reason)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (row, losses.vehicle_id, losses.epoch, first, last, losses.reason),
             )
-        self._db.write(
-            "UPDATE members SET lost_results = lost_results + ?, iteration = max(iteration, ?)"
-            " WHERE assignment = ? AND vehicle_id = ?",
-            (new, losses.iterations[-1][1] if new else 0, row, losses.vehicle_id),
-        )
-        return new
+            new += [(first, last)] * kept
+        if new:
+            count = sum(last - first + 1 for first, last in new)
+            self._db.write(
+                "UPDATE members SET lost_results = lost_results + ?, iteration = max(iteration, ?)"
+                " WHERE assignment = ? AND vehicle_id = ?",
+                (count, new[-1][1], row, losses.vehicle_id),
+            )
+        return tuple(new)
+
+    def _without_results(self, row: int, losses: Losses) -> Iterator[tuple[int, int]]:
+        """Yield the runs of iterations of which no result is here.
+
+        What an outbox dropped for want of room was never sent, and may be far more than one can
+        look up one by one.
+        """
+        if losses.reason == "outbox_full" or losses.count > LOOKED_UP_AT_MOST:
+            yield from losses.iterations
+            return
+        for first, last in losses.iterations:
+            begin = first
+            for iteration in range(first, last + 1):
+                found = self._db.read_one(
+                    "SELECT 1 FROM results WHERE assignment = ? AND iteration = ?"
+                    " AND vehicle_id = ? AND epoch = ?",
+                    (row, iteration, losses.vehicle_id, losses.epoch),
+                )
+                if found is not None:
+                    if begin < iteration:
+                        yield begin, iteration - 1
+                    begin = iteration + 1
+            if begin <= last:
+                yield begin, last
 
     def lost_in(self, row: int, iteration: int) -> set[VehicleId]:
         """Return the vehicles that had to drop their result of an iteration."""

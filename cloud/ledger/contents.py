@@ -40,6 +40,10 @@ class Contents(ContentRows):
     def came(self, row: int, content: Content) -> None:
         """What was coming in is named by a result."""
         self.refer(row, content, "result")
+        self.no_longer_coming(row, content)
+
+    def no_longer_coming(self, row: int, content: Content) -> None:
+        """Nobody sends a content any more, since it is here or its result was retracted."""
         self._db.write(
             "DELETE FROM content_refs WHERE assignment = ? AND digest = ? AND role = 'incoming'",
             (row, content.digest),

@@ -40,10 +40,14 @@ class Events:
         self._results = msgspec.msgpack.Decoder(Result)
 
     def add_result(self, row: AssignmentRow, result: Result) -> bool:
-        """Keep a result under its identity; False, and nothing changes, for a repeat."""
+        """Keep a result under its identity; False, and nothing changes, for a repeat.
+
+        One that its vehicle told as lost is none any more: a link has brought it late.
+        """
         new = self._db.write(
             "INSERT OR IGNORE INTO results (assignment, iteration, vehicle_id, epoch, seq, late)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            " SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM losses WHERE assignment = ?"
+            " AND vehicle_id = ? AND epoch = ? AND first <= ? AND last >= ?)",
             (
                 row.row,
                 result.iteration,
@@ -51,6 +55,11 @@ class Events:
                 result.epoch,
                 row.last_seq + 1,
                 result.late,
+                row.row,
+                result.vehicle_id,
+                result.epoch,
+                result.iteration,
+                result.iteration,
             ),
         )
         if new:

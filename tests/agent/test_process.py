@@ -6,6 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from user_lib.contract.messages import (
     Assign,
     Catalog,
     CodeReport,
+    Deliver,
     Feedback,
     Heartbeat,
     Hello,
@@ -355,6 +358,33 @@ def test_a_full_disk_pauses_the_tasks_and_they_go_on_when_it_is_free(
 
     iterations = [r.iteration for r in cloud.results("job-1")]
     assert iterations == list(range(1, len(iterations) + 1))
+
+
+def test_what_arrived_is_not_sent_again_while_a_full_disk_keeps_it_in_the_outbox(
+    cloud: Any, start_agent: StartAgent
+) -> None:
+    agent = start_agent()
+    cloud.until(lambda: cloud.last(Hello))
+    cloud.send(assign(iterations="forever"))
+    cloud.until(lambda: cloud.results("job-1"))
+    cloud.close()
+    deadline = time.monotonic() + 60
+    while "the cloud is out of reach" not in agent.log:
+        assert time.monotonic() < deadline, agent.log
+        time.sleep(0.05)
+
+    pid = agent.process.pid
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    heard = len(cloud.heard)
+    cloud.open()
+    beats = sum(isinstance(m, Heartbeat) for m in cloud.heard) + 3
+    cloud.until(lambda: sum(isinstance(m, Heartbeat) for m in cloud.heard) >= beats)
+    sent = Counter(m.seq for m in cloud.heard[heard:] if isinstance(m, Deliver))
+    assert sent
+    assert max(sent.values()) == 1
+
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    cloud.until(lambda: (b := cloud.last(Heartbeat)) and b.outbox <= 1)
 
 
 def test_bytes_that_are_no_message_are_counted_and_change_nothing(

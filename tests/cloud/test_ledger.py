@@ -12,7 +12,7 @@ import pytest
 from cloud.ledger import AssignmentRow, Ledger, LedgerError
 from cloud.ledger.schema import VERSION
 from user_lib.contract.content import content_of
-from user_lib.contract.messages import JobChanged, Result, TaskEnded
+from user_lib.contract.messages import JobChanged, Losses, Result, TaskEnded
 from user_lib.contract.states import JobState, TaskState
 from user_lib.contract.validation import parse
 
@@ -131,6 +131,43 @@ def test_how_much_came_is_counted_with_its_contents_and_in_an_older_ledger_added
     assert found is not None
     assert found.result_bytes == came
     again.close()
+
+
+def losses_of(*runs: tuple[int, int], reason: str = "rule cabin") -> Losses:
+    return Losses(
+        assignment_id="job-1", vehicle_id="kona-1", epoch="e1", iterations=runs, reason=reason
+    )
+
+
+def kept_as_lost(ledger: Ledger, row: AssignmentRow) -> list[int]:
+    return [i for i in range(1, 20) if ledger.assignments.lost_in(row.row, i)]
+
+
+def test_an_iteration_is_a_result_or_lost_whichever_came_first(ledger: Ledger) -> None:
+    """A rule may keep on a vehicle what it had sent already, and a link may bring it late."""
+    row = added(ledger)
+    for i in (3, 4, 7):
+        ledger.add_result(row, result_of(i), i)
+    ledger.add_result(row, result_of(5, vehicle="leaf-1"), 5)
+    ledger.add_result(row, result_of(6, epoch="e2"), 6)
+
+    news = ledger.assignments.lost(row.row, losses_of((1, 5), (7, 7), (9, 9)))
+    assert news == ((1, 2), (5, 5), (9, 9))
+    assert ledger.assignments.lost(row.row, losses_of((1, 5), (7, 7), (9, 9))) == ()
+    assert kept_as_lost(ledger, row) == [1, 2, 5, 9]
+
+    assert not ledger.add_result(row, result_of(5), 9)
+    assert ledger.add_result(row, result_of(5, epoch="e2"), 9)
+    assert ledger.add_result(row, result_of(8), 9)
+    member, _ = ledger.assignments.members(row.row)
+    assert (member.lost_results, member.iteration) == (4, 9)
+
+
+def test_a_record_of_more_than_any_outbox_holds_is_taken_without_looking(ledger: Ledger) -> None:
+    row = added(ledger)
+    ledger.add_result(row, result_of(3), 3)
+
+    assert ledger.assignments.lost(row.row, losses_of((1, 2**53))) == ((1, 2**53),)
 
 
 def test_what_was_not_committed_leaves_no_trace(ledger: Ledger) -> None:

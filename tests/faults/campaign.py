@@ -111,10 +111,23 @@ class Campaign:
     def _add(self, name: str, seed: int) -> None:
         car = simulated(name, name.partition("-")[0], seed=seed, speed=6.0)
         state = str(self._place_of(name) / f"{name}.state")
-        config = {"cloud": self.bytes.endpoint, "outbox_mb": 4.0, "state_dir": state}
+        self.rule(name, otherwise="raw")
+        config = {
+            "cloud": self.bytes.endpoint,
+            "outbox_mb": 4.0,
+            "state_dir": state,
+            "policy_file": str(self._policy_of(name)),
+        }
         self.local.vehicles[name] = LocalVehicle(name, car.profile, car.sources, config)
         self.local.start_agent(name)
         self.pin(name)
+
+    def rule(self, vehicle: str, **policy: object) -> None:
+        """Write the rules of a vehicle's owner."""
+        self._policy_of(vehicle).write_text(yaml.safe_dump(policy))
+
+    def _policy_of(self, vehicle: str) -> Path:
+        return self.folder / f"{vehicle}.policy"
 
     def _place_of(self, name: str) -> Path:
         return self.disks[name].path if name in self.disks else self.folder

@@ -50,7 +50,9 @@ class Disk:
         path.mkdir()
         with self._image.open("wb") as file:
             file.truncate(mb * 1_000_000)
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", str(self._image))
+        # SQLite's shared memory is not safe on a full disk with blocks smaller than a page.
+        options = ["-q", "-F", "-b", str(BLOCK), "-m", "0", "-E", "lazy_itable_init=1"]
+        _run("mkfs.ext4", *options, str(self._image))
         self._mount()
 
     def fill(self, leave_bytes: int) -> None:
@@ -67,8 +69,9 @@ class Disk:
                 most = min(most // 2, self.free_bytes - leave_bytes)
 
     def empty(self) -> None:
-        """Give the room back."""
+        """Give the room back, for good: an unlink that is not on disk yet, `fail` would undo."""
         (self.path / FILLER).unlink(missing_ok=True)
+        os.sync()
 
     @property
     def free_bytes(self) -> int:

@@ -33,7 +33,7 @@ def troubles_of(campaign: Campaign) -> list[Trouble]:
         kill_agent, kill_agent, stop_agent, kill_cloud, stop_cloud, kill_reader, stop_reader,
         set_clock, set_clock, damage_outbox, damage_ledger, bad_link, bad_link, tunnel,
         tunnel_amid_content, tunnel_amid_content, let_no_file_grow, swap_code, swap_code,
-        stop_pusher, kill_pusher, kill_submitter,
+        stop_pusher, kill_pusher, kill_submitter, forbid_guest, forbid_guest,
     ]  # fmt: skip
     if campaign.keys:
         found += [new_keys_of_vehicle, new_keys_of_vehicle, trust_guest_no_more]
@@ -265,6 +265,30 @@ def is_damaged(path: Path) -> bool:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)])
     except sqlite3.DatabaseError:
         return True
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+def forbid_guest(campaign: Campaign) -> None:
+    """Let an owner rule an analyst out, amid results of theirs, and allow them again later."""
+    name = campaign.random.choice(VEHICLES)
+    if not campaign.is_up(name) or campaign.happened["forbid_guest"] > MOST_GUESTS:
+        return
+    campaign.ask(GUEST, "submit", "150000")
+    campaign.wait(campaign.random.uniform(2.0, 6.0))
+    campaign.bytes.closed = campaign.random.random() < 0.5
+    campaign.wait(campaign.random.uniform(0.0, 6.0))
+    reload = campaign.random.random() < 0.5  # or begin again by the new rules
+    for rules in ({"analysts": [{"rule": "others", "who": ["tester"]}]}, {"otherwise": "raw"}):
+        campaign.rule(name, **rules)
+        if campaign.is_up(name):
+            if reload:
+                campaign.signal(name, signal.SIGHUP)
+            else:
+                campaign.kill(name)
+        campaign.wait(campaign.random.uniform(0.5, 3.0))
+        campaign.bytes.calm()
 
 
 # --- keys ----------------------------------------------------------------------------------------

@@ -171,7 +171,6 @@ def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_neve
     owner.answers("job-1", 2)
     owner.cloud.close()
     owner.until_log("the cloud is out of reach")
-    away_ns = time.time_ns()
     owner.until_waiting(2 * MAX_IN_FLIGHT)
 
     if killed:
@@ -191,12 +190,9 @@ def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_neve
     assert {r.reason for r in records} == {"rule speed-is-mine"}
     lost = [n for r in records for first, last in r.iterations for n in range(first, last + 1)]
     had = [r.iteration for r in owner.cloud.results("job-1")]
-    assert sorted(lost + had) == list(range(1, end.iterations + 1))
-    assert len(lost) >= MAX_IN_FLIGHT
-    ok = [i for i in items if isinstance(i, Result) and i.status == "ok"]
-    assert len(ok) <= MAX_IN_FLIGHT
-    if not killed:  # a start cannot know what the process before it sent
-        assert all(r.created_ns < away_ns for r in ok)
+    assert len(lost) == len(set(lost)) >= MAX_IN_FLIGHT
+    assert set(lost) | set(had) == set(range(1, end.iterations + 1))
+    assert [i for i in items if isinstance(i, Result) and i.status == "ok"] == []
 
 
 def test_an_agent_does_not_start_with_half_a_policy(owner: Owner) -> None:

@@ -112,6 +112,7 @@ def test_a_store_of_version_2_gets_the_tables_of_contents(
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.executescript(
             "DROP INDEX outbox_contents; ALTER TABLE outbox DROP COLUMN digest;"
+            "ALTER TABLE outbox DROP COLUMN measured; DROP TABLE origins;"
             "DROP TABLE contents; DROP TABLE chunks; PRAGMA user_version = 2"
         )
     connection.close()

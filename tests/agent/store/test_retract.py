@@ -1,14 +1,19 @@
 """What a rule forbids to leave becomes a record of losses, once, and its content is gone."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent.contents import Contents
-from agent.store import Acknowledge, EndTask, Enqueue, Retract, Store
+from agent.store import Acknowledge, EndTask, Enqueue, Origin, Retract, SaveTask, Store
 from agent.store.store import MAX_IN_FLIGHT
+from agent.tasks.task import Position
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.content import CHUNK_BYTES, content_of
 from user_lib.contract.messages import Losses, Result, SendChunk, TaskEnded
 from user_lib.contract.states import TaskState
@@ -40,11 +45,12 @@ def test_what_was_not_sent_becomes_one_record_before_the_end(
 ) -> None:
     store.apply([Enqueue(result(iteration=i), 5) for i in (1, 2, 4)])
     store.apply([Enqueue(result(assignment_id="other"), 5)])
-    assert (store.unsent("job-1"), store.unsent("other")) == (3, 1)
+    rule = Retract("job-1", RULE)
+    assert (store.forbidden(rule), store.forbidden(Retract("other", RULE))) == (3, 1)
 
-    store.apply([Retract("job-1", RULE), EndTask(ENDED, 5)])
+    store.apply([rule, EndTask(ENDED, 5)])
 
-    assert (store.unsent("job-1"), store.retracted_results, store.dropped_results) == (0, 3, 0)
+    assert (store.forbidden(rule), store.retracted_results, store.dropped_results) == (0, 3, 0)
     counted = (store.entries, store.outbox_bytes)
     assert counted == (3, sum(e.size for e in store.deliverable()))
     record, other, end = items(store)
@@ -58,16 +64,101 @@ def test_what_was_not_sent_becomes_one_record_before_the_end(
     assert (other, end) == (result(assignment_id="other"), ENDED)
 
 
-def test_what_was_sent_stays_as_it_is_and_is_in_no_record(store: Store, result: MakeResult) -> None:
+def test_what_was_sent_is_in_a_record_that_no_acknowledgement_of_it_takes_away(
+    store: Store, result: MakeResult
+) -> None:
     store.apply([Enqueue(result(iteration=i), 5) for i in (1, 2, 3)])
-    store.sending(store.deliverable()[1].seq)
+    first, second, _ = (entry.seq for entry in store.deliverable())
+    store.sending(second)
 
     store.apply([Retract("job-1", RULE)])
+    store.apply([Acknowledge((first, second))])
 
-    *sent, record = items(store)
-    assert sent == [result(iteration=1), result(iteration=2)]
+    assert (store.entries, store.outbox_bytes) == (1, sum(e.size for e in store.deliverable()))
+    (record,) = items(store)
     assert isinstance(record, Losses)
-    assert record.iterations == ((3, 3),)
+    assert record.iterations == ((1, 3),)
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"), [({}, [1, 2]), ({"A": 9}, [2]), ({"B": 1}, [1, 2]), ({"A": 10}, [1, 2])]
+)
+def test_a_rule_on_samples_keeps_the_results_over_fewer(
+    store: Store, result: MakeResult, measured: dict[str, int], kept: list[int]
+) -> None:
+    many, few = {"A": 10, "B": 3}, {"A": 9, "B": 3}
+    store.apply(
+        [
+            Enqueue(result(iteration=1, samples=many), 5, measured=measured),
+            Enqueue(result(iteration=2, samples=many), 5),
+            Enqueue(result(iteration=3, samples=few), 5),
+            Enqueue(result(iteration=4, samples=few, status="refused", value=None), 5),
+        ]
+    )
+
+    store.apply([Retract("job-1", RULE, {"A": 10})])
+
+    found = items(store)
+    assert [i.iteration for i in found if isinstance(i, Result)] == [*kept, 4]
+    (record,) = (i for i in found if isinstance(i, Losses))
+    assert record.count == 3 - len(kept)
+
+
+def test_what_is_barred_waits_and_no_chunk_of_it_is_given(store: Store, result: MakeResult) -> None:
+    large = content_of(BODY)
+    store.apply([Enqueue(result(payload=large), 5, BODY)])
+    store.apply([Enqueue(result(assignment_id="other"), 5)])
+
+    store.bar(["job-1"])
+    (entry,) = store.deliverable()
+    assert store.load(entry.seq) == result(assignment_id="other")
+    assert not store.owes(large.digest)
+
+    store.bar([])
+    assert len(store.deliverable()) == 2
+    assert store.owes(large.digest)
+
+
+def test_what_an_ended_task_was_is_known_while_results_of_it_wait(
+    tmp_path: Path, result: MakeResult, spec: Callable[..., Assignment]
+) -> None:
+    store = Store(tmp_path, outbox_mb=10)
+    for name in ("job-1", "job-2"):
+        store.apply([SaveTask(name, "ana", spec(), Position(iteration=1))])
+    store.apply([Enqueue(result(), 5), EndTask(ENDED, 5)])
+    store.apply([EndTask(replace(ENDED, assignment_id="job-2"), 5)])  # without any result
+    store.close()
+
+    again = Store(tmp_path, outbox_mb=10)
+    assert again.tasks == ()
+    assert again.origins() == (Origin("job-1", "ana", spec()),)
+
+    items(again)
+    assert again.origins() == ()
+    again.apply([SaveTask("job-3", "ana", spec(), Position(iteration=1))])
+    again.apply([EndTask(replace(ENDED, assignment_id="job-3"), 5)])
+    again.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
+        assert raw.execute("SELECT * FROM origins").fetchall() == []
+
+
+def test_an_outbox_of_version_3_is_read_on(tmp_path: Path, result: MakeResult) -> None:
+    store = Store(tmp_path, outbox_mb=10)
+    epoch = store.epoch
+    store.apply([Enqueue(result(), 5), EndTask(ENDED, 5)])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
+        raw.executescript(
+            "ALTER TABLE outbox DROP COLUMN measured; DROP TABLE origins; PRAGMA user_version = 3"
+        )
+
+    again = Store(tmp_path, outbox_mb=10)
+    assert (again.epoch, again.origins()) == (epoch, ())
+    again.apply([Retract("job-1", RULE, {"A": 10})])
+    end, record = items(again)
+    assert end == ENDED
+    assert isinstance(record, Losses)
+    again.close()
 
 
 def test_a_record_that_was_sent_does_not_grow(store: Store, result: MakeResult) -> None:
@@ -80,7 +171,7 @@ def test_a_record_that_was_sent_does_not_grow(store: Store, result: MakeResult) 
     assert told == [((1, 1),), ((2, 2),)]
 
 
-def test_after_a_start_what_the_process_before_may_have_sent_stays(
+def test_after_a_start_nothing_that_is_forbidden_leaves_whoever_may_have_sent_it(
     tmp_path: Path, result: MakeResult
 ) -> None:
     store = Store(tmp_path, outbox_mb=10)
@@ -91,10 +182,25 @@ def test_after_a_start_what_the_process_before_may_have_sent_stays(
     again = Store(tmp_path, outbox_mb=10)
     again.apply([Retract("job-1", RULE)])
 
-    *sent, record = items(again)
-    assert len(sent) == MAX_IN_FLIGHT
+    (record,) = items(again)
     assert isinstance(record, Losses)
-    assert record.iterations == ((MAX_IN_FLIGHT + 1, last),)
+    assert record.iterations == ((1, last),)
+    again.close()
+
+
+def test_a_record_that_the_process_before_may_have_sent_does_not_grow(
+    tmp_path: Path, result: MakeResult
+) -> None:
+    store = Store(tmp_path, outbox_mb=10)
+    store.apply([Enqueue(result(iteration=1), 5), Retract("job-1", RULE)])
+    store.apply([Enqueue(result(iteration=2), 5)])
+    store.close()
+
+    again = Store(tmp_path, outbox_mb=10)
+    again.apply([Retract("job-1", RULE)])
+
+    told = [item.iterations for item in items(again) if isinstance(item, Losses)]
+    assert told == [((1, 1),), ((2, 2),)]
     again.close()
 
 

@@ -243,6 +243,7 @@ def test_a_state_that_only_counted_losses_is_taken_over(tmp_path: Path) -> None:
         connection.executescript(
             "DROP TABLE contents; DROP TABLE chunks; DROP INDEX outbox_contents;"
             "ALTER TABLE outbox DROP COLUMN digest;"
+            "ALTER TABLE outbox DROP COLUMN measured; DROP TABLE origins;"
             "DROP INDEX outbox_losses; ALTER TABLE outbox RENAME COLUMN kind TO is_end;"
             "CREATE INDEX outbox_ends ON outbox (assignment_id) WHERE is_end;"
             "CREATE TABLE losses (assignment_id TEXT PRIMARY KEY, lost INTEGER NOT NULL);"

@@ -97,6 +97,7 @@ class Vehicle:
     def __init__(self, directory: Path, slots: int = 2, barred: str = "") -> None:
         self.directory = directory
         self.policy, self.barred = Policy(), barred
+        self.trust = Trust("car-1", None)
         self.signals = ScriptedSignals()
         self.slot_count = slots
         self.time_s = 0.0
@@ -115,8 +116,9 @@ class Vehicle:
             self.contents,
         )  # fmt: skip
         self.table = Table(around, modules)
-        trust = Trust("car-1", None)
-        self.rules = Rules(self.policy, frozenset(), self.signals, trust, identity.cap, self.barred)
+        self.rules = Rules(
+            self.policy, frozenset(), self.signals, self.trust, identity.cap, self.barred
+        )
         self.orders = Orders(identity, self.rules, self.store, self.table, modules)
         self.orders.resume(self.now)
         self.tick()
@@ -134,6 +136,7 @@ class Vehicle:
     def tick(self, seconds: float = 0.0) -> None:
         self.time_s += seconds
         self.table.tick(self.now)
+        self.orders.tick(self.now)
 
     def assign(self, name: str = "job-1", **changes: Any) -> None:
         plain = {

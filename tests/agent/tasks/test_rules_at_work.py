@@ -13,12 +13,14 @@ import pytest
 from agent.policy import Budget, Policy, SignalRule
 from agent.sandbox import Outcome
 from agent.tasks.ports import Arrived
+from agent.trust import Trust
 from user_lib.contract.clock import SystemClock
-from user_lib.contract.messages import SetCode
+from user_lib.contract.messages import Losses, SetCode
 from user_lib.contract.window import Window
 from user_lib.wire.audit_entry import Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog
 from user_lib.wire.audit_reading import check, read
+from user_lib.wire.keyring import Keyring
 
 Vehicle = Any
 SUMS = SignalRule(rule="sums-only", match=("Vehicle.*",), may="aggregates", at_least=5)
@@ -175,7 +177,7 @@ def test_new_rules_end_a_task_with_the_name_of_the_rule(
     assert (end.state, end.reason, end.rule) == ("failed", "signal_forbidden", "mine")
 
 
-def test_new_rules_hold_for_the_next_window(vehicle: Vehicle) -> None:
+def test_new_rules_hold_for_the_next_window_and_for_what_waits(vehicle: Vehicle) -> None:
     vehicle.assign(window={"seconds": 10})
     arrive(vehicle, np.arange(4.0))
     vehicle.finish()
@@ -183,7 +185,8 @@ def test_new_rules_hold_for_the_next_window(vehicle: Vehicle) -> None:
 
     arrive(vehicle, np.arange(4.0))
 
-    assert [r.reason for r in vehicle.results()] == ["", "too_few_samples"]
+    assert [r.reason for r in vehicle.results()] == ["too_few_samples"]
+    assert lost(vehicle) == {"job-1": ("rule sums-only", ((1, 1),))}
 
 
 FORBIDDING = SignalRule(rule="mine", match=("Vehicle.Speed",), may="nothing")
@@ -219,6 +222,104 @@ def test_a_window_that_became_forbidden_while_it_waited_is_not_computed_on(
     (result,) = vehicle.results("job-1")
     assert (result.status, result.value) == ("refused", None)
     assert vehicle.slots.jobs == {}
+
+
+def lost(vehicle: Vehicle) -> dict[str, tuple[str, tuple[tuple[int, int], ...]]]:
+    """Return what the outbox tells as lost, by assignment."""
+    losses = [item for item in vehicle.outbox() if isinstance(item, Losses)]
+    return {one.assignment_id: (one.reason, one.iterations) for one in losses}
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_what_new_rules_forbid_does_not_leave_after_a_restart(vehicle: Vehicle, sent: bool) -> None:
+    vehicle.assign("running")
+    vehicle.iterate("running")
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+    assert vehicle.end("over") is not None
+    if sent:
+        vehicle.store.sending(vehicle.store.deliverable()[-1].seq)
+
+    rule(vehicle, Policy(signals=(FORBIDDING,)))
+
+    assert lost(vehicle) == {
+        "running": ("rule mine", ((1, 1),)),
+        "over": ("rule mine", ((1, 1),)),
+    }
+    assert vehicle.results("running") == vehicle.results("over") == []
+
+
+def test_new_rules_hold_for_what_waits_of_tasks_that_had_ended(vehicle: Vehicle) -> None:
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+
+    vehicle.renew(Policy(methods=("max",)))
+
+    assert lost(vehicle) == {"over": ("rule methods", ((1, 1),))}
+
+
+def test_results_over_fewer_samples_than_a_new_rule_wants_do_not_leave(vehicle: Vehicle) -> None:
+    vehicle.assign(window={"seconds": 10})
+    arrive(vehicle, np.arange(4.0))
+    vehicle.finish()
+    arrive(vehicle, np.array([1.0, 2.0, 3.0, 4.0, np.nan]))  # five in the receipt
+    vehicle.finish()
+    arrive(vehicle, np.arange(5.0))
+
+    rule(vehicle, Policy(signals=(SUMS,)))
+
+    assert lost(vehicle) == {"job-1": ("rule sums-only", ((1, 2),))}
+    assert vehicle.held() is not None  # it may go on, over enough samples
+
+
+def test_nothing_waits_for_an_analyst_who_is_no_longer_trusted(
+    vehicle: Vehicle, tmp_path: Path
+) -> None:
+    vehicle.assign("running")
+    vehicle.iterate("running")
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+    (tmp_path / "nobody").mkdir()
+    vehicle.trust = Trust("car-1", Keyring(tmp_path / "nobody", "analyst"))
+
+    vehicle.store.close()
+    vehicle.start()
+
+    assert lost(vehicle) == {
+        "running": ("untrusted", ((1, 1),)),
+        "over": ("untrusted", ((1, 1),)),
+    }
+    assert vehicle.end("running").reason == "untrusted"
+
+
+def test_what_was_computed_leaves_when_a_task_ends_for_what_is_not_the_owners_will(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign()
+    vehicle.iterate()
+    vehicle.signals.broken = True
+
+    vehicle.store.close()
+    vehicle.start()
+
+    assert vehicle.end().reason == "unknown_signal"
+    assert len(vehicle.results()) == 1
+
+
+def test_what_is_forbidden_is_not_sent_while_the_disk_takes_no_record_of_it(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+
+    with vehicle.full_disk():
+        vehicle.renew(Policy(methods=("max",)))
+        assert vehicle.outbox() == []
+        vehicle.tick(5)
+        assert vehicle.outbox() == []
+    vehicle.tick(5)
+
+    assert lost(vehicle) == {"over": ("rule methods", ((1, 1),))}
 
 
 def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:

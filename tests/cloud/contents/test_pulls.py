@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from cloud.contents.pulls import AT_ONCE, OFFERS_PER_VEHICLE, Offer, Pulls
 from cloud.contents.serving import AT_ONCE as SERVED_AT_ONCE
 from cloud.contents.serving import CHUNKS_A_TURN, SILENT_NS, Serving
 from user_lib.contract.clock import SECOND
 from user_lib.contract.content import CHUNK_BYTES, Content
-from user_lib.contract.messages import Chunk, Fetch, Result
+from user_lib.contract.messages import Chunk, Fetch, Losses, Result
 from user_lib.wire.transfer import CREDIT
 
 
@@ -44,6 +46,22 @@ def test_a_chunk_counts_only_from_whom_it_was_asked_of() -> None:
     assert moved is not None
     assert moved.have == CHUNK_BYTES
     assert pulls.arrived("a", chunk(content(9), 0), 0) is None
+
+
+def test_what_a_vehicle_keeps_to_itself_is_pulled_from_another_or_not_at_all() -> None:
+    pulls, one, two = Pulls(), content(1), content(2)
+    pulls.offer(one, offer("a", seq=1), 0)
+    pulls.offer(one, offer("b", seq=1), 0)
+    pulls.offer(two, offer("a", seq=2), 0)
+    asked(pulls)
+    pulls.arrived("a", chunk(one, 0), 0)
+    losses = Losses(assignment_id="job-1", vehicle_id="a", epoch="e", iterations=((1, 2),))
+
+    assert pulls.retracted(replace(losses, epoch="other")) == []
+    assert pulls.retracted(losses) == [two]
+
+    assert asked(pulls) == [("b", CHUNK_BYTES), ("b", 2 * CHUNK_BYTES)]
+    assert len(pulls) == 1
 
 
 def test_another_vehicle_with_the_same_content_takes_over() -> None:

@@ -164,6 +164,11 @@ class Losses(Message, frozen=True, kw_only=True, tag="losses"):
         """How many iterations are lost."""
         return sum(last - first + 1 for first, last in self.iterations)
 
+    def tells_of(self, result: Result) -> bool:
+        """Whether a result is one of the iterations."""
+        same = (result.assignment_id, result.epoch) == (self.assignment_id, self.epoch)
+        return same and any(first <= result.iteration <= last for first, last in self.iterations)
+
     @property
     def words(self) -> str:
         """What is lost, for a person."""

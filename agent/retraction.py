@@ -1,0 +1,115 @@
+"""What waits in the outbox, held against the owner's rules: what they forbid stays on the vehicle.
+
+It is asked at the start, before the link opens, and whenever rules or trust have changed. A task
+may have ended long before the rule came: what it was is kept as long as results of it wait.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+
+from agent import notes
+from agent.policy import Held, Policy, Refusal, Right, admit, kept_by, rights_of
+from agent.store import Note, Origin, Retract, Store
+from agent.tasks.ports import Signals
+from agent.tasks.table import Table
+from agent.tasks.task import Now
+from agent.trust import Trust
+from user_lib.contract.errors import UnknownSignal
+from user_lib.contract.ids import AssignmentId
+
+__all__ = ["Retraction", "retractions"]
+
+log = logging.getLogger(__name__)
+
+
+class Retraction:
+    """Of the main loop's thread. While the disk takes no record, what is forbidden is not sent."""
+
+    def __init__(self, store: Store, table: Table) -> None:
+        self._store, self._table = store, table
+        self._waiting: dict[AssignmentId, list[tuple[Retract, Note]]] = {}
+        """What the disk did not take yet."""
+
+    def judge(
+        self, origins: Iterable[Origin], policy: Policy, trust: Trust, signals: Signals, now: Now
+    ) -> None:
+        """Keep here what may no longer leave, of tasks that run or have ended."""
+        for origin in origins:
+            refusal = untrusted(trust, origin.analyst)
+            rights: Mapping[str, Right] = {}
+            if refusal is None:
+                refusal, rights = _rights(origin, policy, trust, signals)
+            for write, why in retractions(origin.assignment_id, refusal, rights):
+                self._keep(origin, write, why, now)
+
+    def again(self, now: Now) -> None:
+        """Try again what the disk did not take."""
+        if not self._waiting or self._table.unwritable:
+            return
+        waiting, self._waiting = self._waiting, {}
+        for assignment_id, writes in waiting.items():
+            for write, note in writes:
+                self._write(assignment_id, write, note, now)
+        self._store.bar(self._waiting)
+
+    def _keep(self, origin: Origin, write: Retract, why: Refusal, now: Now) -> None:
+        self._table.flush(now)
+        results = self._store.forbidden(write)
+        if not results:
+            return
+        name = origin.assignment_id
+        note = Note(notes.retracted(name, origin.analyst, why, results, now.unix_ns))
+        if self._write(name, write, note, now):
+            log.warning("task %s: %s keeps %d results here", name, write.reason, results)
+        else:
+            self._store.bar(self._waiting)
+
+    def _write(self, assignment_id: AssignmentId, write: Retract, note: Note, now: Now) -> bool:
+        if self._table.write([note, write], now):
+            return True
+        self._waiting.setdefault(assignment_id, []).append((write, note))
+        return False
+
+
+def retractions(
+    assignment_id: AssignmentId, refusal: Refusal | None, rights: Mapping[str, Right]
+) -> Iterator[tuple[Retract, Refusal]]:
+    """Yield what keeps results of a task here, and why: all of them, or those over few samples."""
+    if refusal is not None:
+        reason = kept_by(refusal.reason, refusal.rule)
+        if reason:
+            yield Retract(assignment_id, reason), refusal
+        return
+    by_rule: dict[str, dict[str, int]] = {}
+    for name, right in rights.items():
+        if right.may == "aggregates":
+            by_rule.setdefault(right.rule, {})[name] = right.at_least
+    for rule, at_least in by_rule.items():
+        words = ", ".join(f"{least} samples of {name}" for name, least in at_least.items())
+        detail = f"rule {rule}: an aggregate is one over at least {words}"
+        why = Refusal(reason="too_few_samples", rule=rule, detail=detail)
+        yield Retract(assignment_id, f"rule {rule}", at_least), why
+
+
+def untrusted(trust: Trust, analyst: str) -> Refusal | None:
+    """Return why nothing of an analyst's may run here or leave, None when it may."""
+    if trust.trusts(analyst):
+        return None
+    words = f"the owner of this vehicle no longer trusts {analyst}"
+    return Refusal(reason="untrusted", detail=words)
+
+
+def _rights(
+    origin: Origin, policy: Policy, trust: Trust, signals: Signals
+) -> tuple[Refusal | None, Mapping[str, Right]]:
+    """Return which rule forbids a task as a whole, else how its signals may leave."""
+
+    def aliases(name: str) -> tuple[frozenset[str], ...]:
+        try:
+            return signals.aliases(name)
+        except UnknownSignal:  # by the databases of now; its name may be forbidden all the same
+            return (frozenset((name,)),)
+
+    analyst, spec = trust.analyst(origin.analyst), origin.spec
+    refusal = admit(policy, analyst, spec, aliases, Held())
+    return refusal, {} if refusal is not None else rights_of(policy, analyst, spec, aliases)
