@@ -305,9 +305,11 @@ class Campaign:
                 self.start(name)
 
     def check_runs(self, name: str) -> None:
-        """A process that meets a bad disk stays; only one that finds its state damaged may end."""
-        if name not in {vehicle for vehicle, _ in self.destroyed}:
-            assert self.local.is_running(name), f"{name} ended:\n{self.local.log_tail(name)}"
+        """A process that meets a bad disk stays; only at its start, or if damaged, it may end."""
+        tail = self.local.log_tail(name)
+        refused = tail.rpartition("\n")[2].startswith("oodida-")
+        if not refused and name not in {vehicle for vehicle, _ in self.destroyed}:
+            assert self.local.is_running(name), f"{name} ended:\n{tail}"
 
     def destroy(self, name: str) -> None:
         """Take it that what a vehicle owes is gone, with its epoch."""
