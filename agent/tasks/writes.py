@@ -68,8 +68,8 @@ def writes_of(
 
 def _measured(run: Run) -> dict[str, int]:
     """Return how many samples came over the bus, of signals where the receipt says more."""
-    counts = {name: run.window.measured(name) for name in run.window.samples}
-    return {name: n for name, n in counts.items() if n != run.window.samples[name]}
+    told, measured = run.window.samples, run.window.measured
+    return {name: n for name, count in told.items() if (n := measured(name)) != count}
 
 
 def _held_back(live: Live, cause: Cause, result: Result, now: Now) -> list[Write]:
