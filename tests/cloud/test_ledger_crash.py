@@ -35,7 +35,7 @@ SETUP = """
 import sys
 from pathlib import Path
 from cloud.ledger import AssignmentRow, Ledger
-from user_lib.contract.assignment import parse
+from user_lib.contract.validation import parse
 from user_lib.contract.states import JobState
 
 ledger = Ledger(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from agent.store import Enqueue, SavePosition, SaveTask, Store
 from agent.tasks.task import Position
-from user_lib.contract.assignment import parse
+from user_lib.contract.validation import parse
 from user_lib.contract.messages import Result
 
 store = Store(Path(sys.argv[1]), outbox_mb=50)
