@@ -18,7 +18,8 @@ from agent.sandbox import linux
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
 from agent.simulation.identities import Identities, name_of
-from agent.simulation.vehicle import LightVehicle, Shared, SharedGathering
+from agent.simulation.signals import SharedGathering
+from agent.simulation.vehicle import LightVehicle, Shared
 from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.messages import Catalog
 from user_lib.wire.descriptors import RESERVE, raise_descriptor_limit

@@ -6,42 +6,35 @@ state on disk and the socket's monitor. No thread, no process and one connection
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import zmq
 
 from agent.contents import Contents
-from agent.gathering import Gathering
 from agent.inbox import Inbox
 from agent.link.dealer import Change, Dealer
 from agent.loop import About, MainLoop
 from agent.orders import Orders, Rules
 from agent.policy import Allowance, Policy
-from agent.sandbox import Job, Outcome
-from agent.sandbox.methods.method import ParamsError, Prior
-from agent.sandbox.methods.registry import onboard
 from agent.simulation.identities import Identities
+from agent.simulation.signals import CannedSignals, SharedGathering
+from agent.simulation.slots import InstantSlots
 from agent.simulation.store import LightStore
 from agent.tasks.live import Surroundings
 from agent.tasks.modules import Modules
-from agent.tasks.ports import Arrived, Finished, News
+from agent.tasks.ports import News
 from agent.tasks.receipt import Identity
 from agent.tasks.table import Table
 from agent.trust import Trust
-from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.contract.messages import Catalog, Hello
-from user_lib.contract.window import Window
 from user_lib.wire.keys import LinkKeys
 
-__all__ = ["LightVehicle", "Shared", "SharedGathering"]
+__all__ = ["LightVehicle", "Shared"]
 
 HEARTBEAT_MS = 30_000
 """No tunnel is simulated: the pings of ten thousand would only be a load of their own."""
-SAMPLES = 100
-DEFAULT_PERIOD_S = 1.0
 TURNS_AT_ONCE = 8
 _EVENTS, _IN, _OUT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
 REST_NS = 5 * SECOND
@@ -49,18 +42,6 @@ REST_NS = 5 * SECOND
 STORE_MB = 32.0
 IDLE_REST_NS = 30 * SECOND
 """And so often a vehicle without any; ten thousand that look would be a load of their own."""
-
-
-class SharedGathering(Gathering):
-    """What signals there are, for all vehicles: what one of them was asked is checked once."""
-
-    _good: Assignment | None = None
-
-    def check(self, assignment: Assignment) -> None:
-        """Refuse what a vehicle cannot do, as `Gathering.check`."""
-        if assignment is not self._good:
-            super().check(assignment)
-            self._good = assignment
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,104 +124,6 @@ class Mailbox(Inbox[News]):
         return
 
 
-class _Windows:
-    """A task's subscription: the same window again and again, each after its time."""
-
-    def __init__(self, spec: Assignment, token: int, speed: float, clock: Clock) -> None:
-        seconds = spec.window.every or spec.window.seconds or DEFAULT_PERIOD_S
-        self._period_ns = int(seconds * SECOND / speed)
-        self._clock, self._token = clock, token
-        self._times = np.linspace(0, self._period_ns, SAMPLES, endpoint=False).astype(np.int64)
-        self._signals = spec.signals
-        self._start_ns = clock.monotonic_ns()
-        self.due_ns: int | None = None
-
-    def request(self) -> None:
-        self.due_ns = self._start_ns + self._period_ns
-
-    def progress(self) -> str:
-        return "waits for its canned window"
-
-    def cancel(self) -> None:
-        self.due_ns = None
-
-    def take(self) -> Arrived:
-        """Return the window that is due; the next one begins where it ends."""
-        start_ns, self.due_ns = self._start_ns, None
-        self._start_ns = max(start_ns + self._period_ns, self._clock.monotonic_ns())
-        window = Window(
-            dict.fromkeys(self._signals, _VALUES),
-            dict.fromkeys(self._signals, self._times + start_ns),
-            start_ns,
-            start_ns + self._period_ns,
-        )
-        return Arrived(self._token, window)
-
-
-_VALUES = np.round(60 + 30 * np.sin(np.arange(SAMPLES) / 7), 6)
-
-
-class _Signals:
-    """The vehicle's signals: checked as real ones are, never gathered."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._open: list[_Windows] = []
-
-    def check(self, assignment: Assignment) -> None:
-        self._shared.gathering.check(assignment)
-
-    def aliases(self, name: str) -> tuple[frozenset[str], ...]:
-        return self._shared.gathering.aliases(name)
-
-    def subscribe(
-        self, assignment: Assignment, token: int, post: Callable[[News], None]
-    ) -> _Windows:
-        windows = _Windows(assignment, token, self._shared.speed, self._shared.clock)
-        self._open.append(windows)
-        return windows
-
-    @property
-    def due_ns(self) -> int | None:
-        """When the next window is due."""
-        self._open = [w for w in self._open if w.due_ns is not None]
-        return min((w.due_ns for w in self._open if w.due_ns is not None), default=None)
-
-    def due(self, now_ns: int) -> list[Arrived]:
-        """Return the windows that are due."""
-        return [w.take() for w in self._open if w.due_ns is not None and w.due_ns <= now_ns]
-
-
-class _Slots:
-    """Worker slots that are done at once."""
-
-    idle = 4
-
-    def __init__(self, post: Callable[[News], None]) -> None:
-        self._post = post
-
-    def submit(self, ticket: int, job: Job) -> None:
-        self._post(Finished(ticket, _outcome(job)))
-
-    def finished(self) -> None:
-        return
-
-
-def _outcome(job: Job) -> Outcome:
-    if job.window is None or job.method == "custom" or job.method.startswith("external:"):
-        detail = "a simulated vehicle runs built-in methods only"
-        return Outcome(status="refused", reason="sandbox", detail=detail)
-    try:
-        method = onboard(job.method)
-        prior = Prior(job.state, job.feedback, job.iteration)
-        out = method.compute(job.window, method.check(job.params), prior)
-    except (ParamsError, ValueError) as error:
-        return Outcome(status="error", reason="params", detail=str(error))
-    return Outcome(
-        status="ok", value=out.value, weight=out.weight, partial=out.partial, state=out.state
-    )
-
-
 class LightVehicle:
     """A vehicle to be given turns by the loop of its fleet."""
 
@@ -248,7 +131,7 @@ class LightVehicle:
         self._shared = shared
         self.store = LightStore()
         self._mailbox = Mailbox()
-        self._signals = _Signals(shared)
+        self._signals = CannedSignals(shared.gathering, shared.speed, shared.clock)
         catalog = shared.catalog
         identities = shared.identities
         keys = None if identities is None else identities.keys_of(vehicle_id)
@@ -262,7 +145,7 @@ class LightVehicle:
         policy, modules = Policy(), Modules(())
         contents = Contents(self.store, int(STORE_MB * 1e6))
         around = Surroundings(
-            identity, self.store, self._signals, _Slots(self._mailbox.post),
+            identity, self.store, self._signals, InstantSlots(self._mailbox.post),
             Allowance(policy, kept=False), self._mailbox.post, contents,
         )  # fmt: skip
         trust = Trust(vehicle_id, None if identities is None else identities.analysts)

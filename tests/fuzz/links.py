@@ -15,7 +15,8 @@ from agent.app import open_sources
 from agent.config import AgentConfig
 from agent.signals.hub import SignalHub
 from agent.signals.profile import load_profile
-from agent.simulation.vehicle import LightVehicle, Shared, SharedGathering
+from agent.simulation.signals import SharedGathering
+from agent.simulation.vehicle import LightVehicle, Shared
 from cloud.auth import Auth, Peer
 from cloud.config import Bounds, Config, Rate
 from cloud.ledger import Ledger
