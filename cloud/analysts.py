@@ -1,7 +1,7 @@
 """What analysts ask, and what they are answered; each sees and ends only own assignments."""
 
 from cloud.auth import Peer
-from cloud.code_changes import change_code, code_status
+from cloud.code.changes import change_code, code_status
 from cloud.context import Context
 from cloud.explain import explanation, job_infos
 from cloud.jobs import Jobs

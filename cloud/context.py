@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from cloud.audit import Audit
 from cloud.auth import Auth
+from cloud.code.rollout import Rollout
+from cloud.code.slots import Slots
 from cloud.complaints import Complaints
 from cloud.config import Config
 from cloud.contents import ContentDesk
@@ -11,7 +13,6 @@ from cloud.ledger import Ledger
 from cloud.mail import Mail
 from cloud.offboard import Work
 from cloud.registry import Registry
-from cloud.slots import Slots
 from user_lib.contract.clock import Clock
 from user_lib.contract.ids import AssignmentId, UserId
 
@@ -40,6 +41,7 @@ class Context:
     registry: Registry
     mail: Mail
     slots: Slots
+    rollout: Rollout
     complaints: Complaints
     audit: Audit
     contents: ContentDesk

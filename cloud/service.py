@@ -12,6 +12,8 @@ from pathlib import Path
 from cloud.analysts import Analysts
 from cloud.audit import Audit
 from cloud.auth import Auth, Peer
+from cloud.code.rollout import Rollout
+from cloud.code.slots import Slots
 from cloud.complaints import Complaints
 from cloud.config import Config
 from cloud.contents import ContentDesk
@@ -22,7 +24,6 @@ from cloud.ledger import Ledger, LedgerError
 from cloud.mail import Mail
 from cloud.offboard import Done, Work
 from cloud.registry import Registry
-from cloud.slots import Slots
 from cloud.vehicles import Vehicles
 from cloud.waiting import Waiting
 from user_lib.contract.clock import MS, SECOND, Clock
@@ -207,7 +208,7 @@ class Service:
     def _build(self) -> None:
         self._tainted = False
         mail = Mail(self._registry)
-        slots = Slots(self._ledger, self._registry, self._clock)
+        slots = Slots(self._ledger, self._clock)
         self._context = Context(
             config=self._config,
             auth=self._auth,
@@ -216,6 +217,7 @@ class Service:
             registry=self._registry,
             mail=mail,
             slots=slots,
+            rollout=Rollout(slots, self._registry),
             complaints=self.complaints,
             audit=self._audit,
             contents=ContentDesk(self._config, self._ledger, mail, self._clock, self.complaints),

@@ -4,7 +4,7 @@ This protects nobody from the cloud, which is the vehicles' own part (`agent.tru
 """
 
 from cloud.auth import Auth
-from cloud.code_change import CodeChange
+from cloud.code.slot import CodeChange
 from user_lib.contract.errors import Rejected, SignatureError
 from user_lib.contract.ids import UserId
 from user_lib.contract.messages import Cancel, Submit

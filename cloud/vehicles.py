@@ -157,7 +157,7 @@ class Vehicles:
         context = self._context
         context.registry.heard(vehicle, heartbeat)
         name = vehicle.hello.vehicle_id
-        for order in context.slots.stale(vehicle):
+        for order in context.rollout.stale(vehicle):
             context.mail.to_vehicle(name, order)
         self._jobs.reconcile(vehicle)
         context.news.code.update(m.analyst for m in heartbeat.code)

@@ -1,12 +1,17 @@
 """One code slot: its content in force, the one before, and what became of it where."""
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cloud.ledger import GenerationRow, ReportRow
 from user_lib.contract.ids import UserId, VehicleId
+from user_lib.contract.messages import PushCode, RemoveCode, RollbackCode
 from user_lib.contract.messages.records import Side
 
-__all__ = ["CLOUD", "NOTHING", "Slot"]
+__all__ = ["CLOUD", "NOTHING", "CodeChange", "Slot"]
+
+CodeChange: TypeAlias = PushCode | RollbackCode | RemoveCode
+"""The requests that change a slot."""
 
 MAX_AHEAD = 1_000_000
 """How many generations a lost ledger may lie behind its vehicles."""
@@ -29,7 +34,7 @@ class Slot:
     pushed_ns: int | None = None
     """When this generation came, on the monotonic clock; None after a restart."""
     unheard: list[VehicleId] = field(default_factory=list)
-    """Among these, last first, somebody is looked for who has not answered (`Slots.pending`)."""
+    """Among these, last first, somebody is looked for who has not answered (`Rollout.pending`)."""
     seen_generation: int = 0
     """The highest generation that a vehicle holds; more than ours after a loss of the ledger."""
 

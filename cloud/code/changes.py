@@ -1,11 +1,10 @@
 """An analyst changes a code slot of their own, or asks how far a change got."""
 
-from cloud.code_change import CodeChange
+from cloud.code.slot import CodeChange, Slot
 from cloud.context import Context
 from cloud.jobs import Jobs
 from cloud.selection import check_known
 from cloud.signatures import open_change
-from cloud.slot import Slot
 from user_lib.contract.code import check
 from user_lib.contract.errors import Rejected
 from user_lib.contract.ids import UserId
@@ -36,23 +35,23 @@ def change_code(context: Context, jobs: Jobs, user: UserId, ask: CodeChange) -> 
             detail=f"{ask.side}, generation {changed.generation}",
         )
         if ask.side == "onboard":
-            for order, vehicles in context.slots.orders(changed):
+            for order, vehicles in context.rollout.orders(changed):
                 context.mail.to_vehicles(vehicles, order)
             jobs.code_changed(user)
-    return context.slots.describe(context.slots.get(user, ask.side))
+    return context.rollout.describe(context.slots.get(user, ask.side))
 
 
 def code_status(
     context: Context, user: UserId, *, final: bool, brief: bool = False
 ) -> CodeSlots | None:
     """Return both slots; None while vehicles that are online are pending, unless ``final``."""
-    slots = context.slots
+    slots, rollout = context.slots, context.rollout
     onboard = slots.get(user, "onboard")
-    if not final and slots.pending(onboard):
+    if not final and rollout.pending(onboard):
         return None
     return CodeSlots(
-        onboard=slots.describe(onboard, brief=brief),
-        offboard=slots.describe(slots.get(user, "offboard"), brief=brief),
+        onboard=rollout.describe(onboard, brief=brief),
+        offboard=rollout.describe(slots.get(user, "offboard"), brief=brief),
     )
 
 

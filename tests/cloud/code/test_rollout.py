@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from cloud.auth import Peer
+from cloud.code.rollout import Rollout
+from cloud.code.slots import Slots
 from cloud.ledger import Ledger
 from cloud.registry import Registry
-from cloud.slots import Slots
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.messages import CodeReport, Hello, PushCode
 
@@ -20,7 +21,8 @@ class Fleet:
 
     def __init__(self, folder: Path) -> None:
         self.registry = Registry(10**12)
-        self.slots = Slots(Ledger(folder / "ledger.db"), self.registry, SystemClock())
+        self.slots = Slots(Ledger(folder / "ledger.db"), SystemClock())
+        self.rollout = Rollout(self.slots, self.registry)
         for name in FLEET:
             hello = Hello(vehicle_id=name, epoch="1", agent_version="1", dbc_hash="d" * 64)
             self.registry.claim(Peer(name.encode()), hello, 0, 0)
@@ -33,7 +35,7 @@ class Fleet:
 
     @property
     def pending(self) -> bool:
-        return self.slots.pending(self.slot)
+        return self.rollout.pending(self.slot)
 
     def report(self, name: str) -> None:
         generation, version = self.slot.generation, self.slot.version_for(name)

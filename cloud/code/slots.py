@@ -1,40 +1,31 @@
-"""The analysts' code slots: which version is in force where, and how far each vehicle got.
+"""The analysts' code slots: which version is in force, and what became of it where.
 
 A slot (analyst, side) holds a numbered *generation*: a default version and, for an A/B test, the
-vehicles that get another one. Every change is a new generation, taking back included. The on-board
-side is sent to all vehicles at once; the heartbeat's account of what a vehicle holds heals what got
-lost. The off-board side is armed here, and what became of it stands under the name `cloud`.
+vehicles that get another one. Every change is a new generation, taking back included. The off-board
+side is armed here, and what became of it stands under the name `cloud`; the on-board side goes to
+the vehicles (`cloud.code.rollout`).
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias, cast
 
-from cloud.code_change import CodeChange
+from cloud.code.slot import CLOUD, NOTHING, CodeChange, Slot
 from cloud.ledger import GenerationRow, Ledger, ReportRow
-from cloud.registry import Registry, Vehicle
-from cloud.slot import CLOUD, NOTHING, Slot
 from user_lib.contract.clock import MS, Clock
 from user_lib.contract.code import version_of
 from user_lib.contract.errors import Rejected
 from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import (
     CodeReport,
-    CodeSlot,
-    CodeState,
     PushCode,
     RemoveCode,
     Result,
     RollBack,
     RollbackCode,
-    SetCode,
 )
 from user_lib.contract.messages.records import Side
 from user_lib.contract.signed import SlotOrder
 
 __all__ = ["Slots"]
-
-_State: TypeAlias = Literal["pending", "offline", "armed", "refused", "rolled_back", "removed"]
-
 
 _ACTIONS: Mapping[type[CodeChange], str] = {
     PushCode: "push",
@@ -46,8 +37,8 @@ _ACTIONS: Mapping[type[CodeChange], str] = {
 class Slots:
     """All slots, kept in the ledger; `Rejected` says why a change is not made."""
 
-    def __init__(self, ledger: Ledger, registry: Registry, clock: Clock) -> None:
-        self._ledger, self._registry, self._clock = ledger, registry, clock
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger, self._clock = ledger, clock
         self._slots: dict[tuple[UserId, Side], Slot] = {}
         for analyst, side in ledger.code.slots():
             contents = [*ledger.code.latest(analyst, side, 2), NOTHING]
@@ -58,6 +49,10 @@ class Slots:
     def get(self, analyst: UserId, side: Side) -> Slot:
         """Return a slot; an empty one when nothing was ever pushed."""
         return self._slots.get((analyst, side)) or Slot(analyst, side)
+
+    def onboard(self) -> Iterator[Slot]:
+        """Return the on-board slot of everybody who ever pushed code for one."""
+        return (slot for (_, side), slot in self._slots.items() if side == "onboard")
 
     def analysts(self) -> set[UserId]:
         """Return everybody who ever pushed code."""
@@ -221,108 +216,6 @@ class Slots:
             return None
         return (self._clock.monotonic_ns() - slot.pushed_ns) / MS
 
-    # --- what vehicles should hold ---------------------------------------------------------------
-
-    def orders(self, slot: Slot) -> Iterator[tuple[SetCode, list[VehicleId]]]:
-        """Yield what to send to the vehicles that are online, once for each version."""
-        by_version: dict[str, list[VehicleId]] = {}
-        for name, vehicle in self._registry.vehicles.items():
-            if vehicle.online:
-                by_version.setdefault(slot.version_for(name), []).append(name)
-        for version, names in by_version.items():
-            yield self._order(slot, version), names
-
-    def stale(self, vehicle: Vehicle) -> Iterator[SetCode]:
-        """Yield what a vehicle, by its own account, holds no more or not yet."""
-        name = vehicle.hello.vehicle_id
-        for (analyst, side), slot in self._slots.items():
-            if side != "onboard":
-                continue
-            held = vehicle.code.get(analyst)
-            generation = 0 if held is None else held.generation
-            slot.saw(generation)
-            if generation > slot.generation or self._settled(slot, name, generation):
-                continue
-            version = slot.version_for(name)
-            if version or held is not None:
-                yield self._order(slot, version)
-
-    def _settled(self, slot: Slot, vehicle: VehicleId, held_generation: int) -> bool:
-        """Whether the vehicle has the present generation and said what became of it.
-
-        A report that got lost is given again when the vehicle gets the same generation again.
-        """
-        report = slot.report_of(vehicle)
-        if report is None:
-            return False
-        return held_generation == slot.generation or report.state != "armed"
-
-    def _order(self, slot: Slot, version: str) -> SetCode:
-        return SetCode(
-            analyst=slot.analyst,
-            generation=slot.generation,
-            version=version,
-            source=self.source(version),
-            signed=slot.content.signed,
-        )
-
-    # --- what analysts are told ------------------------------------------------------------------
-
-    def describe(self, slot: Slot, *, brief: bool = False) -> CodeSlot:
-        """Return a slot, unless ``brief`` with the state of each vehicle that has to do with it."""
-        return CodeSlot(
-            side=slot.side,
-            generation=slot.generation,
-            version=slot.content.version,
-            overrides=slot.content.overrides,
-            previous_version=slot.previous.version,
-            next_generation=slot.next_generation,
-            signed=slot.content.signed,
-            previous_signed=slot.previous.signed,
-            vehicles=() if brief else tuple(self._states(slot)),
-        )
-
-    def pending(self, slot: Slot) -> bool:
-        """Whether a vehicle that is online has not said what became of the code.
-
-        It is asked at every report, so the vehicles are gone through once and not each time: those
-        that have answered are not looked at again until nobody is left.
-        """
-        unheard = slot.unheard
-        while unheard and not self._is_pending(slot, unheard[-1]):
-            unheard.pop()
-        if not unheard:
-            unheard += [v for v in self._registry.vehicles if self._is_pending(slot, v)]
-        return bool(unheard)
-
-    def _is_pending(self, slot: Slot, name: VehicleId) -> bool:
-        if slot.side == "offboard" or not slot.version_for(name) or slot.report_of(name):
-            return False
-        return self._guess(slot, name) == "pending"
-
-    def _states(self, slot: Slot) -> Iterator[CodeState]:
-        if slot.side == "offboard":
-            names = [CLOUD] if slot.generation else []
-        else:
-            names = sorted(self._registry.vehicles) if slot.generation else []
-        for name in names:
-            report = slot.report_of(name)
-            if report is not None:
-                yield _told(report)
-            elif version := slot.version_for(name):
-                yield CodeState(vehicle_id=name, version=version, state=self._guess(slot, name))
-
-    def _guess(self, slot: Slot, name: VehicleId) -> _State:
-        """Without a report of its own (it may be lost), a vehicle's heartbeat tells."""
-        vehicle = self._registry.vehicles[name]
-        held = vehicle.code.get(slot.analyst)
-        if held is not None and (held.generation, held.version) == (
-            slot.generation,
-            slot.version_for(name),
-        ):
-            return "armed"
-        return "pending" if vehicle.online else "offline"
-
 
 def _check_same(
     order: SlotOrder, generation: int, version: str, overrides: Mapping[VehicleId, str]
@@ -337,14 +230,3 @@ def _check_same(
             f"{generation}; look at the slot and change it again",
             reason="stale_generation",
         )
-
-
-def _told(report: ReportRow) -> CodeState:
-    return CodeState(
-        vehicle_id=report.vehicle_id,
-        version=report.version,
-        state=cast(_State, report.state),
-        swap_ms=report.swap_ms,
-        first_result_ms=report.first_result_ms,
-        detail=report.detail,
-    )
