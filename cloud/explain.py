@@ -35,7 +35,7 @@ def job_infos(ledger: Ledger, analyst: UserId, limit: int) -> Jobs:
     infos: list[JobInfo] = []
     listed = 0
     for row in ledger.assignments.of_analyst(analyst, limit):
-        vehicles = ledger.assignments.vehicles(row.row)
+        vehicles = ledger.members.vehicles(row.row)
         listed += len(vehicles)
         if infos and listed > MAX_VEHICLES_LISTED:
             break
@@ -45,7 +45,7 @@ def job_infos(ledger: Ledger, analyst: UserId, limit: int) -> Jobs:
 
 def explanation(context: Context, row: AssignmentRow, job: Job | None) -> Explanation:
     """Say where an assignment stands on each of its vehicles, and whom its oldest round awaits."""
-    rows = context.ledger.assignments.members(row.row)
+    rows = context.ledger.members.of(row.row)
     rounds = sorted(job.state.open.values(), key=lambda r: r.number) if job is not None else []
     sent = context.contents.progress(row.assignment_id)
     return Explanation(

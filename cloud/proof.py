@@ -19,7 +19,7 @@ ENDS = 400
 
 def proof(context: Context, row: AssignmentRow, after: VehicleId | None) -> Proof:
     """Return the signed orders behind an assignment, its vehicles' cards, and how they ended."""
-    ends = context.ledger.assignments.ends(row.row, after or "", ENDS)
+    ends = context.ledger.members.ends(row.row, after or "", ENDS)
     page = Proof(
         assignment_id=row.assignment_id,
         ends=tuple(ends),
@@ -32,7 +32,7 @@ def _with_orders(page: Proof, context: Context, row: AssignmentRow) -> Proof:
     contents: tuple[GenerationRow, ...] = ()
     if row.spec.onboard == "custom":
         contents = tuple(context.ledger.code.latest(row.analyst, "onboard", CONTENTS))
-    vehicles = context.ledger.assignments.vehicles(row.row)
+    vehicles = context.ledger.members.vehicles(row.row)
     return msgspec.structs.replace(
         page,
         signed=row.signed,

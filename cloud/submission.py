@@ -24,7 +24,7 @@ def submit(context: Context, jobs: Jobs, user: UserId, ask: Submit) -> Submitted
     """
     known = context.ledger.assignments.by_token(user, ask.token)
     if known is not None:
-        vehicles = context.ledger.assignments.vehicles(known.row)
+        vehicles = context.ledger.members.vehicles(known.row)
         return Submitted(assignment_id=known.assignment_id, vehicles=vehicles)
     spec = parse(ask.spec)
     check_assignment(context.auth, user, ask)

@@ -118,7 +118,7 @@ class ContentDesk:
     def fetch(self, vehicle: VehicleId, fetch: Fetch) -> None:
         """A vehicle asks for a chunk of what one of its tasks was given."""
         row = self._ledger.find(fetch.assignment_id)
-        members = self._ledger.assignments
+        members = self._ledger.members
         if (
             row is not None
             and members.is_member(row.row, vehicle)
@@ -227,7 +227,7 @@ class ContentDesk:
         """Whether a result is a stranger's, a repeat, too large, or has its content here."""
         found = self._rows.size(content.digest)
         return (
-            not self._ledger.assignments.is_member(row.row, vehicle)
+            not self._ledger.members.is_member(row.row, vehicle)
             or content.size > self.largest_bytes
             or found is not None
             or self._ledger.events.has_result(row, vehicle, result)

@@ -116,15 +116,13 @@ class Jobs:
             return
         row = self._context.ledger.find(ended.assignment_id)
         if row is not None:
-            self._context.ledger.assignments.task_ended(row.row, ended)
+            self._context.ledger.members.task_ended(row.row, ended)
 
     def lost(self, losses: Losses) -> None:
         """A vehicle had to drop results."""
         job = self._live.get(losses.assignment_id)
         row = self._context.ledger.find(losses.assignment_id) if job is None else job.row
-        if row is None or not self._context.ledger.assignments.is_member(
-            row.row, losses.vehicle_id
-        ):
+        if row is None or not self._context.ledger.members.is_member(row.row, losses.vehicle_id):
             return
         members.lose(self._context, row, losses, job)
         if job is not None:
@@ -166,7 +164,7 @@ class Jobs:
     def _resume(self, row: AssignmentRow) -> None:
         """Take up an assignment that the ledger has; one at which that fails ends, alone."""
         try:
-            known = self._context.ledger.assignments.members(row.row)
+            known = self._context.ledger.members.of(row.row)
             spoken = {m.vehicle_id for m in known if m.state is not None}
             self._begin(restore(self._context, row, known), spoken)
         except LedgerError:
@@ -217,9 +215,7 @@ class Jobs:
 
     def _late_result(self, result: Result) -> bool:
         row = self._context.ledger.find(result.assignment_id)
-        if row is None or not self._context.ledger.assignments.is_member(
-            row.row, result.vehicle_id
-        ):
+        if row is None or not self._context.ledger.members.is_member(row.row, result.vehicle_id):
             return self._stranger(result)
         return members.deliver_late(self._context, row, result)
 

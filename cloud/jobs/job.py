@@ -195,7 +195,7 @@ class Job:
         self._context.ledger.rounds.closed(self.row.row, closing, now_ns)
         members = self.state.members
         standings = [(v, 1 + members[v].away) for v in closing.missing if v in members]
-        self._context.ledger.assignments.standing(self.row.row, standings)
+        self._context.ledger.members.standing(self.row.row, standings)
 
     def _aggregate(self, closing: Closing) -> list[Command]:
         """Hand a round to the off-board method; one in which nobody succeeded has no value."""

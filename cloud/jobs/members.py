@@ -85,7 +85,7 @@ def deliver_late(context: Context, row: AssignmentRow, result: Result) -> bool:
 def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) -> None:
     """A vehicle had to drop results: tell the analyst, and let no round wait for them."""
     context.contents.retracted(losses)
-    news = context.ledger.assignments.lost(row.row, losses)
+    news = context.ledger.members.lost(row.row, losses)
     if not news:
         return
     Stream(context, row).changed(
@@ -104,7 +104,7 @@ def lose(context: Context, row: AssignmentRow, losses: Losses, job: Job | None) 
 
 def end(context: Context, job: Job, ended: TaskEnded) -> None:
     """A vehicle's task is over: tell the analyst, and take the vehicle out of the rounds."""
-    if not context.ledger.assignments.task_ended(job.row.row, ended):
+    if not context.ledger.members.task_ended(job.row.row, ended):
         return
     job.stream.changed(
         JobChanged(
@@ -128,7 +128,7 @@ def accepted(context: Context, job: Job, vehicle: VehicleId, held: TaskHeld) -> 
     """A vehicle speaks of the task for the first time."""
     if held.state in TASK_ENDS:
         return
-    context.ledger.assignments.accepted(job.row.row, vehicle, held.state)
+    context.ledger.members.accepted(job.row.row, vehicle, held.state)
     job.stream.changed(
         JobChanged(
             assignment_id=job.row.assignment_id,

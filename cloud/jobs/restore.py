@@ -92,7 +92,7 @@ def _reopen(
     for vehicle in asked - answers.keys():
         if vehicle in ends and ends[vehicle].state is TaskState.FAILED:
             answers[vehicle] = _failed(vehicle, found.number, ends[vehicle].reason)
-    lost = context.ledger.assignments.lost_in(row.row, found.number)
+    lost = context.ledger.members.lost_in(row.row, found.number)
     pending = asked - answers.keys() - ends.keys() - lost
     if not pending and not answers and not lost & asked:
         return False

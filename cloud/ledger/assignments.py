@@ -1,6 +1,6 @@
-"""Assignments and, for each, the vehicles it was given to."""
+"""Assignments: what was submitted, how far it is, and what goes from round to round."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +11,15 @@ from cloud.ledger.signed import pack_signed, unpack_signed
 from user_lib.contract.assignment import Assignment, Json
 from user_lib.contract.content import Content
 from user_lib.contract.ids import AssignmentId, UserId, VehicleId
-from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.signed import Signed
-from user_lib.contract.states import JobState, TaskState
+from user_lib.contract.states import JobState
 
-__all__ = ["AssignmentRow", "Assignments", "Carried", "MemberRow", "Parcel"]
+__all__ = ["AssignmentRow", "Assignments", "Carried", "Parcel"]
 
 _COLUMNS = (
     "id, assignment_id, analyst, spec, state, reason, detail, created_ns, started_ns, ended_ns,"
     " last_seq, results, rounds_closed, result_bytes, ran_ns, fruitful, signed, cancelled"
 )
-_MEMBER_COLUMNS = (
-    "vehicle_id, state, reason, detail, iteration, results, lost_results, last_result_ns,"
-    " last_failure, standing"
-)
-MAX_FAILURE_CHARS = 2000
-LOOKED_UP_AT_MOST = 50_000
-"""More iterations than an outbox can hold back; who tells of more is not believed in that."""
 UNREADABLE = (ValueError, RecursionError)
 
 
@@ -74,24 +66,8 @@ class AssignmentRow:
     """The analyst's order to end it, as the vehicles get it."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberRow:
-    """One vehicle's part; ``standing`` is 0, 1 (missed the last round) or 2 (and was away)."""
-
-    vehicle_id: VehicleId
-    state: TaskState | None
-    reason: str
-    detail: str
-    iteration: int
-    results: int
-    lost_results: int
-    last_result_ns: int | None
-    last_failure: str
-    standing: int
-
-
 class Assignments:
-    """The ledger's part on assignments and their members."""
+    """The ledger's part on assignments; `Members` has what became of each on its vehicles."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -227,148 +203,6 @@ class Assignments:
         self._db.write("DELETE FROM members WHERE assignment = ?", (row,))
         self._db.write("DELETE FROM losses WHERE assignment = ?", (row,))
         self._db.write("DELETE FROM assignments WHERE id = ?", (row,))
-
-    # --- members ---------------------------------------------------------------------------------
-
-    def members(self, row: int) -> list[MemberRow]:
-        """Return the vehicles of an assignment."""
-        rows = self._db.read(
-            f"SELECT {_MEMBER_COLUMNS} FROM members WHERE assignment = ? ORDER BY vehicle_id",  # noqa: S608 - a constant
-            (row,),
-        )
-        return [MemberRow(v, state and TaskState(state), *rest) for v, state, *rest in rows]
-
-    def vehicles(self, row: int) -> tuple[VehicleId, ...]:
-        """Return the ids of an assignment's vehicles."""
-        rows = self._db.read(
-            "SELECT vehicle_id FROM members WHERE assignment = ? ORDER BY vehicle_id", (row,)
-        )
-        return tuple(v for (v,) in rows)
-
-    def is_member(self, row: int, vehicle: VehicleId) -> bool:
-        """Whether an assignment was given to a vehicle."""
-        found = self._db.read_one(
-            "SELECT 1 FROM members WHERE assignment = ? AND vehicle_id = ?", (row, vehicle)
-        )
-        return found is not None
-
-    def accepted(self, row: int, vehicle: VehicleId, state: TaskState) -> None:
-        """Keep that a vehicle took the task."""
-        self._db.write(
-            "UPDATE members SET state = ? WHERE assignment = ? AND vehicle_id = ?",
-            (state, row, vehicle),
-        )
-
-    def answered(self, row: int, result: Result, seen_ns: int) -> None:
-        """Keep a member's position after a result."""
-        failure = "" if result.status == "ok" else f"{result.reason}: {result.detail}"
-        self._db.write(
-            "UPDATE members SET iteration = max(iteration, ?), results = results + 1,"
-            " last_result_ns = ?, last_failure = CASE WHEN ? <> '' THEN ? ELSE last_failure END,"
-            " standing = CASE WHEN ? THEN standing ELSE 0 END"
-            " WHERE assignment = ? AND vehicle_id = ?",
-            (
-                result.iteration,
-                seen_ns,
-                failure,
-                failure[:MAX_FAILURE_CHARS],
-                result.late,
-                row,
-                result.vehicle_id,
-            ),
-        )
-
-    def task_ended(self, row: int, ended: TaskEnded) -> bool:
-        """Keep how a member's task ended, and how many iterations its vehicle committed.
-
-        False when that was known.
-        """
-        changed = self._db.write(
-            "UPDATE members SET state = ?, reason = ?, detail = ?, committed = ?, ended = ?"
-            " WHERE assignment = ? AND vehicle_id = ? AND (state IS NULL OR state NOT IN"
-            " ('finished', 'failed', 'rejected', 'cancelled'))",
-            (
-                ended.state,
-                ended.reason,
-                ended.detail,
-                ended.iterations,
-                msgspec.msgpack.encode(ended),
-                row,
-                ended.vehicle_id,
-            ),
-        )
-        return changed > 0
-
-    def ends(self, row: int, after: VehicleId, limit: int) -> list[TaskEnded]:
-        """Return the next vehicles' own words on how their task ended, by vehicle."""
-        rows = self._db.read(
-            "SELECT ended FROM members WHERE assignment = ? AND vehicle_id > ?"
-            " AND ended IS NOT NULL ORDER BY vehicle_id LIMIT ?",
-            (row, after, limit),
-        )
-        return [msgspec.msgpack.decode(ended, type=TaskEnded) for (ended,) in rows]
-
-    def lost(self, row: int, losses: Losses) -> tuple[tuple[int, int], ...]:
-        """Keep which iterations a member had to drop; return those that are news.
-
-        One whose result is here was sent before a rule made the vehicle drop it: the result counts.
-        """
-        new = []
-        for first, last in self._without_results(row, losses):
-            kept = self._db.write(
-                "INSERT OR IGNORE INTO losses (assignment, vehicle_id, epoch, first, last, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (row, losses.vehicle_id, losses.epoch, first, last, losses.reason),
-            )
-            new += [(first, last)] * kept
-        if new:
-            count = sum(last - first + 1 for first, last in new)
-            self._db.write(
-                "UPDATE members SET lost_results = lost_results + ?, iteration = max(iteration, ?)"
-                " WHERE assignment = ? AND vehicle_id = ?",
-                (count, new[-1][1], row, losses.vehicle_id),
-            )
-        return tuple(new)
-
-    def _without_results(self, row: int, losses: Losses) -> Iterator[tuple[int, int]]:
-        """Yield the runs of iterations of which no result is here.
-
-        What an outbox dropped for want of room was never sent, and may be far more than one can
-        look up one by one.
-        """
-        if losses.reason == "outbox_full" or losses.count > LOOKED_UP_AT_MOST:
-            yield from losses.iterations
-            return
-        for first, last in losses.iterations:
-            begin = first
-            for iteration in range(first, last + 1):
-                found = self._db.read_one(
-                    "SELECT 1 FROM results WHERE assignment = ? AND iteration = ?"
-                    " AND vehicle_id = ? AND epoch = ?",
-                    (row, iteration, losses.vehicle_id, losses.epoch),
-                )
-                if found is not None:
-                    if begin < iteration:
-                        yield begin, iteration - 1
-                    begin = iteration + 1
-            if begin <= last:
-                yield begin, last
-
-    def lost_in(self, row: int, iteration: int) -> set[VehicleId]:
-        """Return the vehicles that had to drop their result of an iteration."""
-        rows = self._db.read(
-            "SELECT DISTINCT vehicle_id FROM losses WHERE assignment = ? AND first <= ?"
-            " AND last >= ?",
-            (row, iteration, iteration),
-        )
-        return {vehicle for (vehicle,) in rows}
-
-    def standing(self, row: int, standings: Iterable[tuple[VehicleId, int]]) -> None:
-        """Keep who missed the last round."""
-        self._db.write_many(
-            "UPDATE members SET standing = ? WHERE assignment = ? AND vehicle_id = ?",
-            [(standing, row, vehicle) for vehicle, standing in standings],
-        )
 
     def _one(self, where: str, values: tuple[Any, ...]) -> AssignmentRow | None:
         rows = self._many(where, values)

@@ -8,6 +8,7 @@ from cloud.ledger.contents import Contents
 from cloud.ledger.database import Database
 from cloud.ledger.events import Events, Item
 from cloud.ledger.fleet import Fleet
+from cloud.ledger.members import Members
 from cloud.ledger.rounds import RoundsStore
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import Result
@@ -28,6 +29,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
         self.assignments = Assignments(self._database)
+        self.members = Members(self._database)
         self.events = Events(self._database)
         self.rounds = RoundsStore(self._database)
         self.fleet = Fleet(self._database)
@@ -56,7 +58,7 @@ class Ledger:
             return False
         if result.payload is not None:
             self.contents.came(row.row, result.payload)
-        self.assignments.answered(row.row, result, seen_ns)
+        self.members.answered(row.row, result, seen_ns)
         self._counted[row.assignment_id] = row
         return True
 

@@ -80,7 +80,7 @@ def test_a_result_is_kept_once_under_its_identity(ledger: Ledger) -> None:
 
     values = [e.item.value for e in ledger.events.page(row, 0, 10, ("result",)).events]
     assert values == [1.0, 1.0, 1.0]
-    member, _ = ledger.assignments.members(row.row)
+    member, _ = ledger.members.of(row.row)
     assert (member.results, member.iteration, member.last_result_ns) == (2, 1, 7)
 
 
@@ -140,7 +140,7 @@ def losses_of(*runs: tuple[int, int], reason: str = "rule cabin") -> Losses:
 
 
 def kept_as_lost(ledger: Ledger, row: AssignmentRow) -> list[int]:
-    return [i for i in range(1, 20) if ledger.assignments.lost_in(row.row, i)]
+    return [i for i in range(1, 20) if ledger.members.lost_in(row.row, i)]
 
 
 def test_an_iteration_is_a_result_or_lost_whichever_came_first(ledger: Ledger) -> None:
@@ -151,15 +151,15 @@ def test_an_iteration_is_a_result_or_lost_whichever_came_first(ledger: Ledger) -
     ledger.add_result(row, result_of(5, vehicle="leaf-1"), 5)
     ledger.add_result(row, result_of(6, epoch="e2"), 6)
 
-    news = ledger.assignments.lost(row.row, losses_of((1, 5), (7, 7), (9, 9)))
+    news = ledger.members.lost(row.row, losses_of((1, 5), (7, 7), (9, 9)))
     assert news == ((1, 2), (5, 5), (9, 9))
-    assert ledger.assignments.lost(row.row, losses_of((1, 5), (7, 7), (9, 9))) == ()
+    assert ledger.members.lost(row.row, losses_of((1, 5), (7, 7), (9, 9))) == ()
     assert kept_as_lost(ledger, row) == [1, 2, 5, 9]
 
     assert not ledger.add_result(row, result_of(5), 9)
     assert ledger.add_result(row, result_of(5, epoch="e2"), 9)
     assert ledger.add_result(row, result_of(8), 9)
-    member, _ = ledger.assignments.members(row.row)
+    member, _ = ledger.members.of(row.row)
     assert (member.lost_results, member.iteration) == (4, 9)
 
 
@@ -167,7 +167,7 @@ def test_a_record_of_more_than_any_outbox_holds_is_taken_without_looking(ledger:
     row = added(ledger)
     ledger.add_result(row, result_of(3), 3)
 
-    assert ledger.assignments.lost(row.row, losses_of((1, 2**53))) == ((1, 2**53),)
+    assert ledger.members.lost(row.row, losses_of((1, 2**53))) == ((1, 2**53),)
 
 
 def test_what_was_not_committed_leaves_no_trace(ledger: Ledger) -> None:
@@ -214,9 +214,9 @@ def test_the_end_of_a_task_is_kept_once(ledger: Ledger) -> None:
         reason="no_code",
     )
 
-    assert ledger.assignments.task_ended(row.row, end)
-    assert not ledger.assignments.task_ended(row.row, msgspec.structs.replace(end, reason="x"))
-    assert ledger.assignments.members(row.row)[0].reason == "no_code"
+    assert ledger.members.task_ended(row.row, end)
+    assert not ledger.members.task_ended(row.row, msgspec.structs.replace(end, reason="x"))
+    assert ledger.members.of(row.row)[0].reason == "no_code"
 
 
 def test_a_second_cloud_is_kept_off_the_ledger(ledger: Ledger) -> None:

@@ -142,7 +142,7 @@ class Exchange(RuleBasedStateMachine):
         if isinstance(item, Result):
             self.ledger.add_result(row, named(item), self.now_ns)
         elif isinstance(item, Losses):
-            self.ledger.assignments.lost(row.row, named(item))
+            self.ledger.members.lost(row.row, named(item))
         self.unsaid.append(message.seq)
 
     @rule()
