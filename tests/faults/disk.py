@@ -1,10 +1,13 @@
 """A small disk of its own for a process: it fills up, and turns read-only while files are open.
 
-It is a file with ext4 on a loop device. An ext4 that meets an error turns read-only at once, with
+It is a file with ext4 on a loop device, mounted where only this process and its children see it:
+whoever else makes a mount name space of its own would hold it there. An ext4 that meets an error turns read-only at once, with
 all that is open on it, as the flash of an on-board unit does: that is what `fail` makes of it.
 """
 
+import ctypes
 import errno
+import functools
 import os
 import shutil
 import subprocess
@@ -15,6 +18,7 @@ from pathlib import Path
 __all__ = ["Disk", "cannot_mount"]
 
 MOUNT_S = 10.0
+CLONE_NEWNS = 0x00020000
 FILLER = "filler"
 """What takes the room; no process knows it."""
 BLOCK = 4096
@@ -30,6 +34,8 @@ def cannot_mount() -> str:
     with tempfile.TemporaryDirectory(prefix="oodida-disk-") as folder:
         try:
             disk = Disk(Path(folder) / "probe", mb=8)
+        except OSError as error:
+            return f"cannot mount small disks here: {error}"
         except subprocess.CalledProcessError as error:
             return f"cannot mount small disks here: {error.stderr.strip()}"
         try:
@@ -45,7 +51,8 @@ class Disk:
     """A disk, mounted at ``path`` until `close`."""
 
     def __init__(self, path: Path, *, mb: int) -> None:
-        """Raises: CalledProcessError, where mounting is not allowed."""
+        """Raises: OSError; CalledProcessError, where mounting is not allowed."""
+        _see_own_mounts()
         self.path, self._image = path, path.with_name(f"{path.name}.ext4")
         path.mkdir()
         with self._image.open("wb") as file:
@@ -128,6 +135,15 @@ class Disk:
             if time.monotonic() > until:
                 raise AssertionError(f"{self.path} cannot be unmounted: {problem}")
             time.sleep(0.05)
+
+
+@functools.cache
+def _see_own_mounts() -> None:
+    """Let this process and its children have mounts of their own. Raises: OSError."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    _run("mount", "--make-rprivate", "/")
 
 
 def _run(*command: str) -> None:
