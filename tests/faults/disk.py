@@ -1,8 +1,9 @@
 """A small disk of its own for a process: it fills up, and turns read-only while files are open.
 
 It is a file with ext4 on a loop device, mounted where only this process and its children see it:
-whoever else makes a mount name space of its own would hold it there. An ext4 that meets an error turns read-only at once, with
-all that is open on it, as the flash of an on-board unit does: that is what `fail` makes of it.
+whoever else makes a mount name space of its own would hold it there. An ext4 that meets an error
+turns read-only at once, with all that is open on it, as the flash of an on-board unit does: that is
+what `fail` makes of it.
 """
 
 import ctypes
