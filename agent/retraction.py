@@ -17,7 +17,7 @@ from agent.trust import Trust
 from user_lib.contract.errors import UnknownSignal
 from user_lib.contract.ids import AssignmentId
 
-__all__ = ["Retraction", "retractions"]
+__all__ = ["Retraction", "retractions", "untrusted"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class Retraction:
     def judge(
         self, origins: Iterable[Origin], policy: Policy, trust: Trust, signals: Signals, now: Now
     ) -> None:
-        """Keep here what may no longer leave, of tasks that run or have ended."""
+        """Keep here what may no longer leave, of all tasks that run or have ended."""
+        self._waiting = {}
         for origin in origins:
             refusal = untrusted(trust, origin.analyst)
             rights: Mapping[str, Right] = {}
@@ -41,6 +42,7 @@ class Retraction:
                 refusal, rights = _rights(origin, policy, trust, signals)
             for write, why in retractions(origin.assignment_id, refusal, rights):
                 self._keep(origin, write, why, now)
+        self._store.bar(self._waiting)
 
     def again(self, now: Now) -> None:
         """Try again what the disk did not take."""
@@ -61,8 +63,6 @@ class Retraction:
         note = Note(notes.retracted(name, origin.analyst, why, results, now.unix_ns))
         if self._write(name, write, note, now):
             log.warning("task %s: %s keeps %d results here", name, write.reason, results)
-        else:
-            self._store.bar(self._waiting)
 
     def _write(self, assignment_id: AssignmentId, write: Retract, note: Note, now: Now) -> bool:
         if self._table.write([note, write], now):

@@ -322,6 +322,21 @@ def test_what_is_forbidden_is_not_sent_while_the_disk_takes_no_record_of_it(
     assert lost(vehicle) == {"over": ("rule methods", ((1, 1),))}
 
 
+def test_what_is_allowed_again_before_the_disk_took_a_record_leaves(vehicle: Vehicle) -> None:
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+
+    with vehicle.full_disk():
+        vehicle.renew(Policy(methods=("max",)))
+        assert vehicle.outbox() == []
+        vehicle.renew(Policy())
+        assert len(vehicle.results("over")) == 1
+    vehicle.tick(5)
+
+    assert lost(vehicle) == {}
+    assert len(vehicle.results("over")) == 1
+
+
 def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:
     rule(vehicle, Policy(signals=(SUMS,)))
 
