@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.gathering import Gathering
+from agent.gathering import Gathering, aliases_of
 from agent.policy import Analyst, Held, Policy, admit
 from agent.signals import SignalHub, load_profile
+from agent.signals.names import Derivation, SignalNames
 from hw import SimulatedConfig, open_source
 from user_lib.contract.validation import parse
 
@@ -43,3 +44,15 @@ def test_no_other_name_is_a_way_around_a_rule(
 
     assert refusal is not None
     assert refusal.reason == "signal_forbidden"
+
+
+def test_a_name_that_a_derived_signal_took_is_no_name_of_the_signal_that_had_it() -> None:
+    catalog = load_profile("compact").load_catalog().bind(["can0", "can1"])
+    taken = next(info for info in catalog.signals() if not info.vss)
+    names = SignalNames(catalog, {taken.name: Derivation("Vehicle.Speed * 2")})
+    raw = f"{taken.channel}:{taken.name}"
+
+    aliases = aliases_of(names)
+
+    assert aliases(raw) == ({raw},)
+    assert all("Vehicle.Speed" in names_of_part for names_of_part in aliases(taken.name))
