@@ -179,11 +179,20 @@ class App:
         """
         handled = 0
         for peer, frames in self._router.receive(MESSAGES_A_TICK):
-            self._service.receive(peer, frames)
+            if not self._service.receive(peer, frames):
+                self._hang_up(peer)
             handled += 1
             if self._clock.monotonic_ns() >= until_ns:
                 return False
         return handled < MESSAGES_A_TICK
+
+    def _hang_up(self, peer: Peer) -> None:
+        """End the connections of who floods, and do not let it in for a while."""
+        if self._doorman is None:
+            self._router.hang_up()
+        else:
+            self._doorman.shut_out(peer.key)
+            self._usher.dismiss(peer.key)
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:

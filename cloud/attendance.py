@@ -119,6 +119,14 @@ class Attendance:
             sent.append(self._dismiss(fd, "silent"))
         return sent
 
+    def dismiss(self, key: str) -> list[int]:
+        """Send away all connections of a key; return which those are."""
+        sent = self.of_key(key)
+        for fd in sent:
+            self._drop(fd)
+            self._going.add(fd)
+        return sent
+
     def of_key(self, key: str) -> list[int]:
         """Return the connections of a key."""
         return list(self._of_key.get(key, ()))

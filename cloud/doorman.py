@@ -14,7 +14,7 @@ import zmq
 from cloud.allowance import Allowance
 from cloud.complaints import Complaints
 from cloud.config import HANDSHAKES_PER_KEY, Pace
-from user_lib.contract.clock import Clock
+from user_lib.contract.clock import SECOND, Clock
 from user_lib.wire.keyring import Keyring
 
 __all__ = ["DOMAIN", "Doorman"]
@@ -28,6 +28,7 @@ LATER = b"300"
 """A peer that is told so tries again by itself; after 400 it would have to be told to."""
 _REQUEST_FRAMES = 7
 """Version, request id, domain, address, identity, mechanism, and for CURVE one credential."""
+SHUT_OUT_NS = 10 * SECOND
 STOP_S = 5.0
 
 
@@ -47,6 +48,8 @@ class Doorman:
         """How many connections were refused for their key, and which was the last."""
         self._keyring, self._clock = keyring, clock
         self._handshakes = Allowance(pace.rate)
+        self._shut_out: dict[str, int] = {}
+        """Until when; written by the loop."""
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._socket: zmq.Socket[bytes] = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -58,6 +61,14 @@ class Doorman:
     def alive(self) -> bool:
         """Whether new connections are answered."""
         return self._thread.is_alive()
+
+    def shut_out(self, key: str) -> None:
+        """Do not let a key in for a while; may be called from another thread."""
+        now_ns = self._clock.monotonic_ns()
+        over = [who for who, until_ns in self._shut_out.items() if until_ns <= now_ns]
+        for each in over:
+            del self._shut_out[each]
+        self._shut_out[key] = now_ns + SHUT_OUT_NS
 
     def close(self) -> None:
         """End the thread; a second call does nothing."""
@@ -88,7 +99,10 @@ class Doorman:
             return [_VERSION, number, b"400", b"a CURVE key is needed", b"", b""]
         address = request[3].decode(errors="replace")
         if self._knows(key):
-            if self._handshakes.take(key, 0, self._clock.monotonic_ns()):
+            now_ns = self._clock.monotonic_ns()
+            if now_ns < self._shut_out.get(key, 0):
+                return [_VERSION, number, LATER, b"later", b"", b""]
+            if self._handshakes.take(key, 0, now_ns):
                 return [_VERSION, number, b"200", b"OK", key.encode(), b""]
             words = "from %s: the link key %s connects too often (bounds.handshakes_per_key)"
             self.complaints.add("too many handshakes", words, address, key)

@@ -6,6 +6,7 @@ and what is not acknowledged it sends again.
 """
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,10 +19,15 @@ from user_lib.contract.clock import Clock
 from user_lib.contract.codec import direction
 from user_lib.contract.messages import Rejection
 
-__all__ = ["Gate", "number_of"]
+__all__ = ["Gate", "Verdict", "number_of"]
+
+Verdict: TypeAlias = Literal["handle", "ignore", "hang up"]
 
 TOLD = Rate(messages_per_s=2.0, mb_per_s=1000.0, burst_s=2.0)
 """How often a peer is told that it asks too much."""
+FLOOD = Rate(messages_per_s=1000.0, mb_per_s=64.0, burst_s=5.0)
+"""What may be turned away of a peer before it is hung up on: to read it and throw it away is dear
+enough, and nobody who means well sends so much beyond the rate."""
 MAX_ANSWERED_BYTES = 64 * 1024
 """To tell the sender, the number of the request has to be read."""
 
@@ -37,22 +43,27 @@ class Gate:
         self._auth, self._clock, self._complaints = auth, clock, complaints
         self._vehicles = Allowance(bounds.vehicle_rate)
         self._askers = Allowance(bounds.analyst_rate)
-        self._told = Allowance(TOLD)
+        self._told, self._floods = Allowance(TOLD), Allowance(FLOOD)
 
-    def admits(self, peer: Peer, frames: Sequence[bytes], mail: Mail) -> bool:
-        """Whether to handle this message of a peer."""
+    def judge(self, peer: Peer, frames: Sequence[bytes], mail: Mail) -> Verdict:
+        """Say what to do with this message of a peer."""
         if not self._auth.admits(peer):
             self._complaints.add("revoked key", "a message of %s is ignored", peer)
-            return False
+            return "ignore"
         who = peer.key or peer.route
         now_ns = self._clock.monotonic_ns()
         allowance = self._vehicles if self._is_vehicle(peer, frames) else self._askers
-        if allowance.take(who, sum(map(len, frames)), now_ns):
-            return True
+        size = sum(map(len, frames))
+        if allowance.take(who, size, now_ns):
+            return "handle"
+        if not self._floods.take(who, size, now_ns):
+            words = "%s sends so much beyond its rate that it is hung up on"
+            self._complaints.add("flood", words, self._name(peer))
+            return "hang up"
         self._complaints.add("too fast", "%s sends more than its rate allows", self._name(peer))
         if direction(frames) == b"a" and self._told.take(who, 0, now_ns):
             self._tell(peer, frames, allowance.wait_s(who, now_ns), mail)
-        return False
+        return "ignore"
 
     def _is_vehicle(self, peer: Peer, frames: Sequence[bytes]) -> bool:
         card = self._auth.card(peer)

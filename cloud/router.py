@@ -61,7 +61,7 @@ class Router:
             total_bytes=int(bounds.queued_mb * 1e6),
         )
         self._keyed = keys is not None
-        self._look_ns = 0
+        self._look_ns, self._latest_fd = 0, -1
         self._socket = _socket(context, bounds.messages_per_peer)
         if keys is not None:
             _secure(self._socket, keys)
@@ -93,13 +93,17 @@ class Router:
             except zmq.Again:
                 return
             peer = Peer(first.bytes, str(first["User-Id"]) if self._keyed else "")
-            fd = int(first[zmq.SRCFD])
+            fd = self._latest_fd = int(first[zmq.SRCFD])
             if self._usher is not None:
                 self._usher.met(fd, peer.key)
             frames, size = self._rest(fd)
             self._connections.took(fd, size)
             self.counts["received"] += 1
             yield peer, frames
+
+    def hang_up(self) -> None:
+        """End the connection by which the latest message came."""
+        self.counts["cut.flood"] += hang_up(self._latest_fd)
 
     def _rest(self, fd: int) -> tuple[list[bytes], int]:
         """Read a message to its end; return its first frames, and its size on the wire."""

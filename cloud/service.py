@@ -106,10 +106,17 @@ class Service:
         """Where the ledger is."""
         return self._ledger.path
 
-    def receive(self, peer: Peer, frames: Sequence[bytes]) -> None:
-        """Handle one message; whatever it is, the next one is handled too."""
-        if not self._gate.admits(peer, frames, self._context.mail):
-            return
+    def receive(self, peer: Peer, frames: Sequence[bytes]) -> bool:
+        """Handle one message; whatever it is, the next one is handled too.
+
+        False, when who sent it floods, and is to be hung up on.
+        """
+        verdict = self._gate.judge(peer, frames, self._context.mail)
+        if verdict == "handle":
+            self._handle(peer, frames)
+        return verdict != "hang up"
+
+    def _handle(self, peer: Peer, frames: Sequence[bytes]) -> None:
         try:
             self._dispatch(peer, frames)
         except LedgerError:

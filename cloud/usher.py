@@ -90,6 +90,11 @@ class Usher:
         with self._lock:
             self._send_away(self._attendance.spoke(fd, key, most, self._clock.monotonic_ns()))
 
+    def dismiss(self, key: str) -> None:
+        """Hang up on all connections of a key."""
+        with self._lock:
+            self.counts["cut.flood"] += sum(map(hang_up, self._attendance.dismiss(key)))
+
     def close(self) -> None:
         """End the thread; a second call does nothing."""
         if self._stop_fd < 0:

@@ -62,6 +62,25 @@ def test_a_vehicle_that_sends_too_much_is_cut_and_others_results_count(
     assert "sends more than its rate allows" in eventually(cloud, "too fast")
 
 
+def test_who_floods_is_hung_up_on_and_kept_out_for_a_while(
+    make_cloud: Make, keys: Any, link: Make, analyst: Make
+) -> None:
+    cloud = make_cloud(keys=dict(keys.for_cloud()), bounds=SLOW)
+    ada = analyst(endpoint=cloud.endpoint, keys=link("ada"))
+    mallory = analyst("mallory", cloud.endpoint, link("mallory"))
+
+    numbers = [mallory.post(Ping()) for _ in range(8000)]
+    assert isinstance(ada.ask(Ping()), Pong)
+    text = eventually(cloud, "hung up on")
+    answers = drained(mallory)
+
+    assert "flood: analyst mallory sends so much beyond its rate" in text
+    assert len(answers) < len(numbers) / 10
+    until(lambda: isinstance(mallory.ask(Ping()), Pong))
+    cloud.stop()
+    assert "cut.flood=1" in cloud.log.read_text()
+
+
 def test_a_vehicle_is_told_its_rate(make_cloud: Make, vehicle: Make) -> None:
     cloud = make_cloud(bounds={"vehicle_rate": {"messages_per_s": 50, "mb_per_s": 2}})
     kona = vehicle(endpoint=cloud.endpoint)

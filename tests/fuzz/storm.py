@@ -1,34 +1,34 @@
 """``python -m tests.fuzz.storm --minutes 3``: a real cloud and a real vehicle under hostile fire.
 
 Peers with keys of their own send hostile messages as fast as they can, connections with unknown
-keys and without any come and go, and the whole time an analyst asks and a job runs. Told in the
-end: how long the analyst waited with and without the fire, and by how much memory and descriptors
-of the cloud grew. Ends with 1 when something crashed, was handled wrongly, or grew without end.
+keys and without any come and go (`tests.fuzz.fire`), and the whole time an analyst asks and a job
+runs. Told in the end: how long the analyst waited alone, beside processes that take as much of the
+machine and do not talk, and beside the attackers; once with all on the same processors, once with
+the attackers on one of their own; and by how much memory and descriptors of the cloud grew. Ends
+with 1 when something crashed, was handled wrongly, or grew without end.
 """
 
 import argparse
+import json
 import os
-import random
-import socket
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import zmq
-
-from tests.fuzz.messages import hostile_frames
-from user_lib.contract.card import Card
+from tests.benchmarks.processes import descendants
 from user_lib.demo.local_fleet import LocalFleet, simulated
 from user_lib.fleet import Fleet
-from user_lib.wire.keys import LinkKeys, create_keys, load_card, read_link_keys
-from user_lib.wire.socket import dealer
 
-CALM_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+CALM_S = 15.0
 MOST_GROWTH_MB = 150.0
-MOST_FDS = 100
+MOST_FDS = 150
 ATTACKERS = (("mallory", "analyst"), ("evil-1", "vehicle"))
 JOB = {
     "signals": ["Vehicle.Speed"],
@@ -37,82 +37,69 @@ JOB = {
     "offboard": "mean",
     "iterations": "forever",
 }
+HEAD = f"{'':44} {'answers':>8} {'p50':>8} {'p99':>8}"
 
 
-class Fire:
-    """Attackers on threads of their own until stopped."""
+class Storm:
+    """A cloud, a vehicle and an analyst, and whoever makes it hard for them."""
 
-    def __init__(self, local: LocalFleet) -> None:
-        self.sent = self.knocked = 0
-        self._stop = threading.Event()
+    def __init__(self, local: LocalFleet, fleet: Fleet) -> None:
         assert local.keys is not None
-        cloud = load_card(Path(local.keys.for_user("ada")["cloud"]))
-        self._threads = [
-            threading.Thread(target=self._strangers, args=(local.endpoint,)),
-            threading.Thread(target=self._unknown, args=(local.endpoint, cloud)),
+        self.local, self.fleet = local, fleet
+        self.cloud = local.keys.for_user("ada")["cloud"]
+        self.attackers = []
+        for name, role in ATTACKERS:
+            paths = (
+                local.keys.for_vehicle(name)
+                if role == "vehicle"
+                else local.keys.for_user(name, "analyst")
+            )
+            self.attackers.append(f"{role}:{paths['own']}")
+        self.counts: dict[str, int] = {}
+        self.most_mb, self.most_fds = held_by(local.pid("cloud"))
+
+    def wait_for(self, seconds: float, name: str, fire: str = "", *, apart: bool = False) -> None:
+        """Ask for so long, beside nobody, or a ``fire`` (mute, loud, strangers); tell the waits."""
+        if fire:
+            with self._burning(fire, apart=apart):
+                waits = waits_ms(self.fleet, seconds)
+                mb, fds = held_by(self.local.pid("cloud"))
+            self.most_mb, self.most_fds = max(mb, self.most_mb), max(fds, self.most_fds)
+        else:
+            waits = waits_ms(self.fleet, seconds)
+        p99 = sorted(waits)[int(len(waits) * 0.99)]
+        sys.stdout.write(f"{name:44} {len(waits):8} {statistics.median(waits):8.2f} {p99:8.1f}\n")
+        sys.stdout.flush()
+
+    def separate(self) -> None:
+        """Leave the last processor to attackers alone."""
+        for pid in (os.getpid(), self.local.pid("cloud"), self.local.pid("compact-1")):
+            for each in (pid, *descendants(pid)):
+                for thread in os.listdir(f"/proc/{each}/task"):
+                    os.sched_setaffinity(int(thread), range(self._last))
+
+    @property
+    def _last(self) -> int:
+        return (os.cpu_count() or 1) - 1
+
+    @contextmanager
+    def _burning(self, fire: str, *, apart: bool) -> Iterator[None]:
+        command = [sys.executable, "-m", "tests.fuzz.fire", self.local.endpoint, self.cloud]
+        command += [
+            *(() if fire == "strangers" else self.attackers),
+            *(["--mute"] if fire == "mute" else []),
         ]
-        for number, (name, role) in enumerate(ATTACKERS):
-            keys = local.keys
-            paths = keys.for_vehicle(name) if role == "vehicle" else keys.for_user(name)
-            link = read_link_keys(Path(paths["own"]), Path(paths["cloud"]))
-            kind = "from_vehicle" if role == "vehicle" else "request"
-            args = (local.endpoint, link, kind, number)
-            self._threads.append(threading.Thread(target=self._attack, args=args))
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _attack(self, endpoint: str, link: object, kind: str, seed: int) -> None:
-        dice = random.Random(seed)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        while not self._stop.is_set():
-            with dealer(context, endpoint, link) as attacker:  # type: ignore[arg-type]
-                self._speak(attacker, kind, dice)
-        context.term()
-
-    def _speak(self, attacker: "zmq.Socket[bytes]", kind: str, dice: random.Random) -> None:
-        """Send one connection's worth; seldom read what comes back."""
-        if not attacker.poll(5000, zmq.POLLOUT):
-            return
-        for _ in range(5000):
-            if self._stop.is_set():
-                return
-            frames = hostile_frames(kind, dice)
-            try:
-                attacker.send_multipart(frames or [b""], zmq.NOBLOCK)
-                self.sent += 1
-            except zmq.Again:
-                attacker.poll(100, zmq.POLLOUT)
-
-    def _unknown(self, endpoint: str, cloud: Card) -> None:
-        """Shake hands with keys that nobody enrolled, again and again."""
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        while not self._stop.wait(0.01):
-            with dealer(context, endpoint, LinkKeys(create_keys("ada", "analyst"), cloud)) as own:
-                own.poll(20, zmq.POLLOUT)
-                self.knocked += 1
-        context.term()
-
-    def _strangers(self, endpoint: str) -> None:
-        """Connect without keys: say nothing, or noise, and hang up at some time."""
-        dice = random.Random(99)
-        host, port = endpoint.removeprefix("tcp://").split(":")
-        held: list[socket.socket] = []
-        while not self._stop.wait(0.02):
-            try:
-                raw = socket.create_connection((host, int(port)), timeout=2)
-                raw.sendall(dice.randbytes(dice.randrange(200)))
-                held.append(raw)
-            except OSError:
-                continue
-            while len(held) > 50:
-                held.pop(dice.randrange(len(held))).close()
-        for raw in held:
-            raw.close()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        if apart:
+            os.sched_setaffinity(process.pid, {self._last})
+        try:
+            time.sleep(2)  # it needs a second to start, which is not what is measured
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            told, _ = process.communicate(timeout=60)
+        for what, count in json.loads(told).items():
+            self.counts[what] = self.counts.get(what, 0) + count
 
 
 def waits_ms(fleet: Fleet, seconds: float) -> list[float]:
@@ -132,12 +119,6 @@ def held_by(pid: int) -> tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def told(name: str, waits: list[float]) -> str:
-    ordered = sorted(waits)
-    p99 = ordered[int(len(ordered) * 0.99)]
-    return f"{name}: {len(waits)} answers, p50 {statistics.median(waits):.1f} ms, p99 {p99:.1f} ms"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.storm", description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0, help="how long under fire (3)")
@@ -148,28 +129,33 @@ def main() -> int:
             local.start()
             with local.connect("ada") as fleet:
                 local.wait_online(fleet)
-                return storm(local, fleet, minutes)
+                return storm(Storm(local, fleet), minutes)
 
 
-def storm(local: LocalFleet, fleet: Fleet, minutes: float) -> int:
+def storm(all_: Storm, minutes: float) -> int:
+    local, fleet = all_.local, all_.fleet
     job = fleet.assign(JOB)
-    calm = waits_ms(fleet, CALM_S)
-    before_mb, before_fds = held_by(local.pid("cloud"))
-    results = len(job.results())
-    fire = Fire(local)
-    try:
-        fired = waits_ms(fleet, minutes * 60)
-        most_mb, most_fds = held_by(local.pid("cloud"))
-    finally:
-        fire.stop()
-    more = len(job.results()) - results
+    before_mb, before_fds = all_.most_mb, all_.most_fds
+    sys.stdout.write(f"{HEAD}\n")
+    all_.wait_for(CALM_S, "alone")
+    results, began = len(job.results()), time.monotonic()
+    share_s = minutes * 30
+    all_.wait_for(CALM_S, "beside as much work that does not talk", "mute")
+    all_.wait_for(share_s, "beside attackers", "loud")
+    all_.wait_for(CALM_S, "beside handshakes of strangers", "strangers")
+    if (os.cpu_count() or 1) > 1:
+        all_.separate()
+        all_.wait_for(CALM_S, "on other processors: alone")
+        all_.wait_for(CALM_S, "  beside as much work that does not talk", "mute", apart=True)
+        all_.wait_for(share_s, "  beside attackers", "loud", apart=True)
+        all_.wait_for(CALM_S, "  beside handshakes of strangers", "strangers", apart=True)
+    more, passed_s = len(job.results()) - results, time.monotonic() - began
     verified = job.verify()
     log = (local.folder / "cloud.log").read_text()
+    counts = ", ".join(f"{count} {what}" for what, count in all_.counts.items())
     sys.stdout.write(
-        f"{told('calm', calm)}\n{told('under fire', fired)}\n{fire.sent} hostile messages, "
-        f"{fire.knocked} handshakes; "
-        f"the job gave {more} results meanwhile; cloud {before_mb:.0f} to {most_mb:.0f} MB, "
-        f"{before_fds} to {most_fds} descriptors\n"
+        f"attackers: {counts}; the job gave {more} results meanwhile; cloud {before_mb:.0f} to "
+        f"{all_.most_mb:.0f} MB, {before_fds} to {all_.most_fds} descriptors\n"
     )
     failed = [
         words
@@ -178,9 +164,9 @@ def storm(local: LocalFleet, fleet: Fleet, minutes: float) -> int:
             ("the vehicle ended", not local.is_running("compact-1")),
             ("a message was not handled", "Traceback" in log),
             ("the job does not verify", not verified.ok),
-            ("the job stood still", more < minutes * 60 * 0.5),
-            ("memory grew", most_mb - before_mb > MOST_GROWTH_MB),
-            ("descriptors grew", most_fds - before_fds > MOST_FDS),
+            ("the job stood still", more < passed_s * 0.5),
+            ("memory grew", all_.most_mb - before_mb > MOST_GROWTH_MB),
+            ("descriptors grew", all_.most_fds - before_fds > MOST_FDS),
         )
         if bad
     ]
