@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,9 @@ def test_a_message_of_countless_frames_is_hung_up_on(cloud: Any, analyst: Make) 
     with zmtp(cloud.endpoint) as raw:
         raw.sendall(b"\x01\x00" * 5000 + b"\x00\x00")
         raw.settimeout(PATIENCE_S)
-        while raw.recv(4096):
-            pass
+        with suppress(ConnectionResetError):  # so it ends where something was still unread
+            while raw.recv(4096):
+                pass
 
     assert isinstance(ada.ask(Ping()), Pong)
     cloud.stop()
