@@ -38,6 +38,12 @@ class _Newcomer(NamedTuple):
     since_ns: int
 
 
+class _Early(NamedTuple):
+    key: str
+    most: int
+    since_ns: int
+
+
 class Attendance:
     """All connections by descriptor. What is sent away is gone from here at once.
 
@@ -52,7 +58,7 @@ class Attendance:
         """The oldest first."""
         self._known: dict[int, str] = {}
         self._of_key: dict[str, dict[int, None]] = {}
-        self._early: dict[int, tuple[str, int]] = {}
+        self._early: dict[int, _Early] = {}
         """Whose first message was there before the word that they came."""
         self._going: set[int] = set()
 
@@ -73,17 +79,14 @@ class Attendance:
     def came(self, fd: int, address: str, now_ns: int) -> list[Sent]:
         """Take in a connection."""
         self.left(fd)
-        key, early_ns = self._early.pop(fd, ("", -EARLY_NS))
-        if now_ns - early_ns < EARLY_NS:
-            self._keep(fd, key)
-            return []
+        early = self._early.pop(fd, None)
+        if early is not None and now_ns - early.since_ns < EARLY_NS:
+            return [*self._keep(fd, early.key, early.most), *self._crowded()]
         if not self._tokens.take(address, 0, now_ns):
             self._going.add(fd)
             return [Sent(fd, "address", address)]
         self._newcomers[fd] = _Newcomer(address, now_ns)
-        if self.newcomers + self.known <= self._most:
-            return []
-        return [self._dismiss(next(iter(self._newcomers)), "full")]
+        return self._crowded()
 
     def left(self, fd: int) -> None:
         """Forget a connection that is over."""
@@ -98,16 +101,9 @@ class Attendance:
         newcomer = self._newcomers.pop(fd, None)
         if newcomer is not None:
             self._tokens.give_back(newcomer.address, now_ns)
-        elif not self._is_late(fd, key, now_ns):
+        elif not self._is_late(fd, _Early(key, most, now_ns)):
             return []
-        self._keep(fd, key)
-        sent = []
-        while key and len(self._of_key[key]) > most:
-            oldest = next(iter(self._of_key[key]))
-            self._drop(oldest)
-            self._going.add(oldest)
-            sent.append(Sent(oldest, "key", key))
-        return sent
+        return [*self._keep(fd, key, most), *self._crowded()]
 
     def overdue(self, now_ns: int) -> list[Sent]:
         """Send away who has been silent for too long."""
@@ -131,22 +127,36 @@ class Attendance:
         """Return the connections of a key."""
         return list(self._of_key.get(key, ()))
 
-    def _is_late(self, fd: int, key: str, now_ns: int) -> bool:
+    def _is_late(self, fd: int, now: "_Early") -> bool:
         """Whether the word that this connection came will not come any more."""
         early = self._early.get(fd)
-        if early is None or early[0] != key:
-            early = self._early[fd] = (key, now_ns)
-        return now_ns - early[1] >= EARLY_NS
+        if early is None or early.key != now.key:
+            early = self._early[fd] = now
+        return now.since_ns - early.since_ns >= EARLY_NS
+
+    def _crowded(self) -> list[Sent]:
+        """Send a newcomer away where there is no room for all."""
+        if not self._newcomers or self.newcomers + self.known <= self._most:
+            return []
+        return [self._dismiss(next(iter(self._newcomers)), "full")]
 
     def _dismiss(self, fd: int, why: Why) -> Sent:
         newcomer = self._newcomers.pop(fd)
         self._going.add(fd)
         return Sent(fd, why, newcomer.address)
 
-    def _keep(self, fd: int, key: str) -> None:
+    def _keep(self, fd: int, key: str, most: int) -> list[Sent]:
+        """Note whose a connection is, and send away the oldest of a key that has too many."""
         self._drop(fd)
         self._known[fd] = key
         self._of_key.setdefault(key, {})[fd] = None
+        sent = []
+        while key and len(self._of_key[key]) > most:
+            oldest = next(iter(self._of_key[key]))
+            self._drop(oldest)
+            self._going.add(oldest)
+            sent.append(Sent(oldest, "key", key))
+        return sent
 
     def _drop(self, fd: int) -> None:
         key = self._known.pop(fd, None)

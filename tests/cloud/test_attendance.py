@@ -1,6 +1,6 @@
 """Who may stay connected: decided by address until the first message, by key from then on."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloud.attendance import EARLY_NS, Attendance, Sent
@@ -130,6 +130,7 @@ _steps = st.lists(
 )
 
 
+@example(steps=[("came", fd, NAT) for fd in (0, 2, 3, 4, 5)] + [("spoke", 1, ""), ("came", 1, NAT)])
 @given(steps=_steps)
 def test_whatever_happens_all_bounds_hold(steps: list[tuple[str, int, str]]) -> None:
     here, now_ns = attendance(at_once=4, most=5), 0
