@@ -14,13 +14,13 @@ import zmq
 from agent.sandbox import Sandbox, SandboxConfig, output_bytes
 from cloud.auth import ENROLLED, Auth, Peer
 from cloud.config import Config
-from cloud.doorman import Doorman
+from cloud.door.doorman import Doorman
+from cloud.door.router import Router
+from cloud.door.usher import Usher
 from cloud.ledger import Ledger, LedgerDamaged, LedgerError
 from cloud.offboard import Workers
-from cloud.router import Router
 from cloud.service import Service
 from cloud.telemetry import Snapshot, render
-from cloud.usher import Usher
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
 from user_lib.wire.descriptors import connections_that_fit
 from user_lib.wire.keyring import Keyring

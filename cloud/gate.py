@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cloud.allowance import Allowance
 from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Bounds, Rate
+from cloud.door.allowance import Allowance
 from cloud.mail import Mail
 from user_lib.contract.clock import Clock
 from user_lib.contract.codec import direction

@@ -9,8 +9,8 @@ import zmq
 
 from cloud.auth import ENROLLED
 from cloud.config import Bounds
-from cloud.doorman import Doorman
-from cloud.router import Router
+from cloud.door.doorman import Doorman
+from cloud.door.router import Router
 from user_lib.cli.entry import main
 from user_lib.connection import Connection
 from user_lib.contract.clock import SystemClock

@@ -11,8 +11,8 @@ import zmq
 from agent.link.dealer import Change, Dealer
 from cloud.auth import ENROLLED
 from cloud.config import Bounds
-from cloud.doorman import Doorman
-from cloud.router import Router
+from cloud.door.doorman import Doorman
+from cloud.door.router import Router
 from user_lib.contract.clock import SystemClock
 from user_lib.wire.enrolment import enrol
 from user_lib.wire.keyring import Keyring

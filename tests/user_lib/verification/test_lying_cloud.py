@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from cloud.auth import ENROLLED
 from cloud.config import Bounds
-from cloud.doorman import Doorman
-from cloud.router import Router
+from cloud.door.doorman import Doorman
+from cloud.door.router import Router
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.code import version_of
 from user_lib.contract.codec import REPLY, REQUEST

@@ -14,10 +14,10 @@ from contextlib import suppress
 
 import zmq
 
-from cloud.attendance import Attendance, Sent
 from cloud.auth import Auth, Peer
 from cloud.complaints import Complaints
 from cloud.config import Bounds
+from cloud.door.attendance import Attendance, Sent
 from user_lib.contract.clock import MS, Clock
 from user_lib.wire.monitor import events
 from user_lib.wire.tcp import hang_up, peer_address

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import zmq
 
-from cloud.allowance import Allowance
 from cloud.complaints import Complaints
 from cloud.config import HANDSHAKES_PER_KEY, Pace
+from cloud.door.allowance import Allowance
 from user_lib.contract.clock import SECOND, Clock
 from user_lib.wire.keyring import Keyring
 

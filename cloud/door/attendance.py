@@ -13,8 +13,8 @@ by their key, and all of them by what descriptors there are:
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from cloud.allowance import Allowance
 from cloud.config import Pace
+from cloud.door.allowance import Allowance
 from user_lib.contract.clock import SECOND
 
 __all__ = ["Attendance", "Sent", "Why"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cloud.backlog import Backlog
+from cloud.door.backlog import Backlog
 
 
 @dataclass

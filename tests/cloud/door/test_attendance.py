@@ -3,8 +3,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloud.attendance import EARLY_NS, Attendance, Sent
 from cloud.config import Pace
+from cloud.door.attendance import EARLY_NS, Attendance, Sent
 from user_lib.contract.clock import SECOND
 
 NAT, OTHER = "10.0.0.1", "10.0.0.2"

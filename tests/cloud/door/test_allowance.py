@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.allowance import FEWEST_KEPT, Allowance
 from cloud.config import Rate
+from cloud.door.allowance import FEWEST_KEPT, Allowance
 from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES
 

@@ -8,11 +8,11 @@ from typing import Literal, TypeAlias
 import zmq
 
 from cloud.auth import Peer
-from cloud.backlog import LARGE_BYTES, Backlog
 from cloud.config import Bounds
-from cloud.connections import Connections
-from cloud.doorman import DOMAIN
-from cloud.usher import Usher
+from cloud.door.backlog import LARGE_BYTES, Backlog
+from cloud.door.connections import Connections
+from cloud.door.doorman import DOMAIN
+from cloud.door.usher import Usher
 from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES, direction
 from user_lib.contract.errors import ConfigError

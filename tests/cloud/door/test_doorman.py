@@ -12,7 +12,7 @@ import zmq
 
 from cloud.app import App
 from cloud.config import CloudKeys, Config
-from cloud.doorman import ENDPOINT, Doorman
+from cloud.door.doorman import ENDPOINT, Doorman
 from user_lib.contract.clock import SystemClock
 from user_lib.demo.local_keys import LocalKeys
 from user_lib.wire.enrolment import enrol
