@@ -32,7 +32,7 @@ def test_messages_that_were_taken_are_never_too_much_and_neither_is_what_is_arou
         unfinished = Unfinished()
         unfinished.opened(here.fileno())
         size = MOST_UNFINISHED_BYTES // 4
-        for more in (-FRAME_OVERHEAD_BYTES, 0, 200) * 4:
+        for more in (-FRAME_OVERHEAD_BYTES, 0, MOST_UNFINISHED_BYTES // 4) * 5:
             passed(there, here, size + more)
             unfinished.took([bytes(size - FRAME_OVERHEAD_BYTES)])
             assert not unfinished.is_endless()

@@ -58,6 +58,8 @@ def test_of_a_key_that_has_too_many_the_oldest_goes() -> None:
     assert here.of_key("k") == [2, 3, 4]
     assert here.spoke(0, "k", 3, 0) == []  # what it had sent before does not bring it back
     assert here.of_key("k") == [2, 3, 4]
+    here.came(0, OTHER, 1)  # nor makes it the next one by that descriptor the key's
+    assert (here.newcomers, here.of_key("k")) == (1, [2, 3, 4])
 
 
 def test_without_keys_no_number_is_too_many_for_a_key() -> None:
