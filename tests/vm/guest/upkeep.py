@@ -2,8 +2,9 @@
 
 The first argument says what this boot does:
 
-    engineer   install, hold the network back, upgrade, downgrade, a broken upgrade
+    engineer   install, hold the network back, upgrade, downgrade, interrupted and broken upgrade
     work       come up by itself after a power cut and go on, until the power goes again
+    large      the same, and the power goes while the cloud pulls a result of megabytes
     settle     the same, then end the jobs and let everything arrive
 
 While it works, every iteration seen in the vehicle's outbox is told before the power goes
@@ -42,6 +43,14 @@ SPEED = {"signals": ["VehicleMotion.VehicleSpeed"], "iterations": "forever", "de
 MEAN = {"onboard": "mean", "offboard": "mean"}
 ROUNDS = {**SPEED, **MEAN, "name": "rounds", "window": {"samples": 40}}
 STREAM = {**SPEED, "name": "stream", "window": {"samples": 15}, "onboard": "collect"}
+LARGE = {
+    "name": "large", "signals": ["VehicleMotion.VehicleSpeed", "VehicleMotion.Odometer"],
+    "onboard": "collect", "rate_hz": 10_000, "window": {"seconds": 8, "every": 20},
+    "iterations": "forever", "deadline_s": 60,
+}  # fmt: skip
+"""Eighty thousand held values of each signal: three megabytes, which travel in chunks."""
+SLOW_RATE = "4mbit"
+"""So that a cut can come amid them: half a megabyte a second, two chunks."""
 HELD = 4
 SEEN_BEFORE_CUT = 12
 """So many results must have come in this boot before the power may go."""
@@ -67,7 +76,9 @@ def hold_network_back() -> dict[str, Any]:
     before = until("results come", lambda: more_results({}))
     sh("tc qdisc add dev lo root netem loss 100%")
     until("results wait in the outbox", lambda: machine.waiting() >= 20)
-    held = machine.waiting()
+    waited = machine.outbox()
+    held = len(waited)
+    tell_committed(waited)  # so that each of them is looked for in the ledger, in the end
     sh("tc qdisc del dev lo root")
     until("the outbox is delivered", lambda: machine.waiting() < 5)
     until("it goes on", lambda: more_results(before))
@@ -88,6 +99,7 @@ def exchange(package: str, version: str) -> dict[str, Any]:
     until("results wait in the outbox", lambda: machine.waiting() >= 10)
     sh("systemctl stop oodida-agent")
     waited = machine.outbox()
+    tell_committed(waited)
     sh("systemctl start oodida-agent")
     sh(f"DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades /job/{package}.deb")
     kept = waited <= machine.outbox()
@@ -103,17 +115,30 @@ def exchange(package: str, version: str) -> dict[str, Any]:
     return {"waited": len(waited), "outbox_kept": kept, "kept": before == after}
 
 
-def broken_upgrade() -> dict[str, Any]:
-    """Install a version whose agent does not start: its own unit brings the one before back."""
-    counts = more_results({})
-    sh("DEBIAN_FRONTEND=noninteractive apt-get install -y /job/broken.deb")
-    rolled_back = Path("/var/lib/oodida/rolled-back")
-    until("the broken version is rolled back", rolled_back.exists)
+def rolled_back(counts: dict[str, int]) -> dict[str, Any]:
+    """Wait until the version before is back and goes on; return what is told of it."""
+    told = Path("/var/lib/oodida/rolled-back")
+    until("the broken version is rolled back", told.exists)
     until("the version before is online", lambda: agent_is("0.1.0"))
     until("its tasks go on", lambda: more_results(counts))
-    said = rolled_back.read_text().strip()
+    said = told.read_text().strip()
     say(said)
     return {"said": said, "active": str(Path("/opt/oodida/active").readlink())}
+
+
+def broken_upgrade() -> dict[str, Any]:
+    """Install a version whose agent does not start: its own unit brings the one before back.
+
+    First as if the power had gone once its files were exchanged and before it was set up, and then
+    to the end.
+    """
+    counts = more_results({})
+    sh("dpkg --unpack /job/broken.deb")
+    sh("systemctl start --no-block oodida-agent oodida-cloud")  # as the next boot does
+    interrupted = rolled_back(counts)
+    counts = more_results({})
+    sh("DEBIAN_FRONTEND=noninteractive dpkg --configure oodida")
+    return {"interrupted": interrupted, "whole": rolled_back(counts)}
 
 
 def engineer() -> None:
@@ -137,11 +162,18 @@ def engineer() -> None:
     )
 
 
+def tell_committed(entries: set[tuple[str, str, int]]) -> None:
+    """Tell the host what was seen in an outbox, before anything may happen to it."""
+    for one in sorted(entries):
+        sys.stdout.write(f"COMMITTED {json.dumps(one)}\n")
+    sys.stdout.flush()
+
+
 class Witness:
     """Tells the host what may not be lost, as soon as it is there."""
 
     def __init__(self, fleet: Any) -> None:
-        self._jobs = {job.id: job for job in fleet.jobs()}
+        self._fleet = fleet
         self._read: dict[str, int] = json.loads((JOB / "read.json").read_text())
         self._committed: set[tuple[str, str, int]] = set()
         self.events = 0
@@ -149,14 +181,13 @@ class Witness:
     def look_at_outbox(self) -> None:
         fresh = machine.outbox() - self._committed
         self._committed |= fresh
-        for one in sorted(fresh):
-            sys.stdout.write(f"COMMITTED {json.dumps(one)}\n")
-        sys.stdout.flush()
+        tell_committed(fresh)
 
     def read_on(self) -> None:
         import msgspec
 
-        for job_id, job in self._jobs.items():
+        for job in self._fleet.jobs():
+            job_id = job.id
             for event in job.events_so_far(self._read.get(job_id, 0)):
                 self._read[job_id] = event.seq
                 self.events += 1
@@ -193,6 +224,31 @@ def work() -> None:
             os.kill(cloud, signal.SIGCONT)
             until("they are delivered", lambda: machine.waiting() < HELD)
             witness.read_on()
+
+
+def large() -> None:
+    """Until the power goes, in the midst of the chunks of a large result.
+
+    How far the cloud is with it is told again and again: the last word is from before the cut.
+    """
+    with analyst() as fleet:
+        witness = Witness(fleet)
+        until("results come", lambda: witness.read_on() or witness.events >= SEEN_BEFORE_CUT)
+        sh(f"tc qdisc add dev lo root netem rate {SLOW_RATE}")
+        job = fleet.assign(LARGE)
+        until("the cloud has a part", lambda: progress(job).partition(" ")[0] not in ("", "0.0"))
+        for turn in count():
+            witness.look_at_outbox()
+            sys.stdout.write(f"PULLED {progress(job)}\n")
+            sys.stdout.flush()
+            if not turn:
+                say("POWER MAY GO")
+
+
+def progress(job: Any) -> str:
+    """Return how far the cloud is with the content that it pulls, such as ``0.5 of 2.1 MB``."""
+    (member,) = job.explanation().members
+    return str(member.detail).rpartition("content ")[2] if "content " in member.detail else ""
 
 
 def settle() -> None:
@@ -234,7 +290,7 @@ def main() -> None:
         engineer()
     else:
         come_up()
-    {"engineer": work, "work": work, "settle": settle}[what]()
+    {"engineer": work, "work": work, "large": large, "settle": settle}[what]()
 
 
 main()
