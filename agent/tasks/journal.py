@@ -1,9 +1,10 @@
-"""Writes what must be durable, and knows whether that is possible at present."""
+"""Writes what must be durable, with what it costs the owner, and knows whether that is possible."""
 
 import logging
 from collections.abc import Iterable
 
-from agent.store import StateUnwritable, Write
+from agent.policy import Allowance
+from agent.store import SaveAccount, StateUnwritable, Write
 from agent.tasks.ports import Durable
 from agent.tasks.task import Now
 from user_lib.contract.clock import SECOND
@@ -18,14 +19,28 @@ PROBE_S = 1
 class Journal:
     """Of the main loop's thread."""
 
-    def __init__(self, store: Durable) -> None:
-        self._store = store
+    def __init__(self, store: Durable, allowance: Allowance) -> None:
+        self._store, self._allowance = store, allowance
         self._probe_ns = 0
         self.unwritable = ""
         """Why nothing can be written, in words; empty when all is well."""
 
     def write(self, writes: Iterable[Write], now: Now) -> bool:
-        """Write all in one transaction; False, and `unwritable` says why, when nothing was."""
+        """Write all in one transaction, and with it what the owner's budgets count.
+
+        Returns False, and `unwritable` says why, when nothing was written.
+        """
+        allowance = self._allowance
+        account = allowance.to_save
+        if account is None:
+            return self._apply(writes, now)
+        if self._apply([*writes, SaveAccount(account)], now):
+            allowance.saved(account)
+            return True
+        allowance.undo()
+        return False
+
+    def _apply(self, writes: Iterable[Write], now: Now) -> bool:
         try:
             self._store.apply(writes)
         except StateUnwritable as error:

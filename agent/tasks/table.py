@@ -5,45 +5,40 @@ by `flush`; only then do the steps count. When that fails the tasks pause, and w
 is kept to be given again once the disk can be written. A fault at one task ends that task alone.
 """
 
-import itertools
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from agent import notes
-from agent.policy import Policy, Refusal, held_back, rights_of
-from agent.store import Kept, Note, SaveAccount, StateDamaged, Write
+from agent.policy import Policy, Refusal
+from agent.store import Kept, Note, StateDamaged, Write
+from agent.tasks.clearance import barred, held_up
 from agent.tasks.code import CodeSlot
 from agent.tasks.dispatch import to_grant, to_start, verdict_on
+from agent.tasks.errands import carry_out, subscribe_anew
 from agent.tasks.journal import Journal
 from agent.tasks.life import step
-from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, job_of, over_by
+from agent.tasks.live import Cause, Live, Surroundings, Uncommitted, over_by
 from agent.tasks.modules import Modules
 from agent.tasks.order import in_order
 from agent.tasks.ports import Arrived, Finished, News
-from agent.tasks.receipt import Run
+from agent.tasks.roll import Roll
 from agent.tasks.task import (
-    Close,
     Command,
     Commit,
-    Compute,
     DataOver,
     DiskBack,
     DiskFailed,
     Event,
     Faulted,
     Now,
-    Open,
-    Refused,
-    Request,
     Task,
     WindowArrived,
 )
-from agent.tasks.words import words_for
+from agent.tasks.words import told
 from agent.tasks.writes import writes_of
 from user_lib.contract.assignment import Assignment
-from user_lib.contract.content import Content, megabytes
+from user_lib.contract.content import Content
 from user_lib.contract.errors import AssignmentError
 from user_lib.contract.ids import AssignmentId, UserId
 from user_lib.contract.messages import TaskHeld
@@ -59,11 +54,8 @@ class Table:
 
     def __init__(self, around: Surroundings, modules: Modules) -> None:
         self._around, self._modules = around, modules
-        self._journal = Journal(around.store)
-        self._tasks: dict[AssignmentId, Live] = {}
-        self._by_token: dict[int, Live] = {}
-        self._runs: dict[int, Live] = {}
-        self._numbers = itertools.count(1)
+        self._journal = Journal(around.store, around.allowance)
+        self._roll = Roll()
         self._uncommitted: dict[AssignmentId, Uncommitted] = {}
         self.changes = 0
         """Rises when there is news for the cloud's heartbeat."""
@@ -72,18 +64,18 @@ class Table:
         self.roll_backs = 0
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._roll)
 
     def __contains__(self, assignment_id: AssignmentId) -> bool:
-        return assignment_id in self._tasks
+        return assignment_id in self._roll
 
     def analysts(self) -> tuple[tuple[AssignmentId, UserId], ...]:
         """Return whose tasks are held."""
-        return tuple((name, live.task.analyst) for name, live in self._tasks.items())
+        return tuple((live.task.assignment_id, live.task.analyst) for live in self._roll)
 
     def analyst_of(self, assignment_id: AssignmentId) -> UserId | None:
         """Return whose task it is; None when it is not held."""
-        live = self._tasks.get(assignment_id)
+        live = self._roll.of(assignment_id)
         return None if live is None else live.task.analyst
 
     @property
@@ -94,7 +86,7 @@ class Table:
     @property
     def specs(self) -> dict[AssignmentId, Assignment]:
         """What each task was asked to do."""
-        return {name: live.task.spec for name, live in self._tasks.items()}
+        return {live.task.assignment_id: live.task.spec for live in self._roll}
 
     # --- what comes in ---------------------------------------------------------------------------
 
@@ -106,18 +98,15 @@ class Table:
             spec=kept.spec,
             position=kept.position,
         )
-        live = Live(task, next(self._numbers))
-        self._tasks[task.assignment_id] = live
-        self._by_token[live.token] = live
+        live = self._roll.add(task)
         self.changes += 1
         if refusal is not None:
             log.warning("task %s can no longer run: %s", task.assignment_id, refusal.detail)
-            over = over_by(refusal)
-            self._feed(live, over, now)
+            self._feed(live, over_by(refusal), now)
 
     def give(self, assignment_id: AssignmentId, event: Event, now: Now) -> None:
         """Give a task an event; a task that is not held ignores it."""
-        live = self._tasks.get(assignment_id)
+        live = self._roll.of(assignment_id)
         if live is not None:
             self._feed(live, event, now)
 
@@ -125,11 +114,11 @@ class Table:
         """Take what another thread left; what belongs to an ended task is thrown away."""
         if isinstance(news, Finished):
             self._around.slots.finished()
-            live = self._runs.pop(news.ticket, None)
+            live = self._roll.finish(news.ticket)
             if live is not None:
                 self._feed(live, news, now)
             return
-        live = self._by_token.get(news.token)
+        live = self._roll.subscriber(news.token)
         if live is None:
             return
         if isinstance(news, Arrived):
@@ -147,7 +136,7 @@ class Table:
         news = [Note(notes.sent(*sent, now.unix_ns)) for sent in allowance.to_note().items()]
         if (news or allowance.to_save is not None) and not self._uncommitted:
             self.write(news, now)
-        for live in tuple(self._tasks.values()):
+        for live in self._roll:
             event = to_start(live, self._modules.get(live.task.analyst), now)
             if event is not None:
                 self._feed(live, event, now)
@@ -203,58 +192,22 @@ class Table:
         failure: AssignmentError | None = None
         try:
             for command in commands:
-                failure = self._carry_out(live, command, now) or failure
+                failure = carry_out(command, live, self._around, self._roll, now) or failure
+                self.committed += isinstance(command, Commit) and command.answered > 0
         finally:
             if task.ended:
                 self._forget(live)
         if failure is not None:
-            self._step(live, DataOver("signals", str(failure), by_itself=False), now)
+            self._step(live, _no_signals(failure), now)
         elif TaskState.PENDING in (before.state, task.state) and before.state is not task.state:
             self.changes += 1
-
-    def _carry_out(self, live: Live, command: Command, now: Now) -> AssignmentError | None:
-        match command:
-            case Open():
-                return self._open(live)
-            case Request() if live.subscription is not None:
-                live.subscription.request()
-            case Compute():
-                self._submit(live, now)
-            case Close() if live.subscription is not None:
-                live.subscription.cancel()
-            case Commit(answered=answered):
-                self.committed += answered > 0
-            case _:
-                pass
-        return None
-
-    def _open(self, live: Live) -> AssignmentError | None:
-        around = self._around
-        try:
-            live.subscription = around.signals.subscribe(live.task.spec, live.token, around.post)
-        except AssignmentError as error:
-            return error
-        return None
-
-    def _submit(self, live: Live, now: Now) -> None:
-        if live.window is None:
-            raise AssertionError(f"task {live.task.assignment_id} runs without a window")
-        ticket = next(self._numbers)
-        live.run = Run(
-            ticket, live.task, live.window, live.version, now.monotonic_ns, live.dbc_hash
-        )
-        self._runs[ticket] = live
-        self._around.slots.submit(ticket, job_of(live.run, self._around))
 
     def _forget(self, live: Live) -> None:
         task = live.task
         log.info("task %s: %s (%s) %s", task.assignment_id, task.state, task.reason, task.detail)
-        del self._tasks[task.assignment_id]
-        del self._by_token[live.token]
+        self._roll.remove(live)
         self._around.allowance.forget(task.assignment_id)
         self.changes += 1
-        if live.run is not None:
-            self._runs.pop(live.run.ticket, None)
 
     def renew(self, policy: Policy, dbc_hash: str, now: Now) -> None:
         """Go on by another policy and other databases: every task gathers its window anew.
@@ -265,57 +218,30 @@ class Table:
         others = dbc_hash != self._around.identity.dbc_hash
         self._around.allowance.policy = policy
         self._around = replace(self._around, identity=identity)
-        for live in self._tasks.values():
+        for live in self._roll:
             live.rights = None
-        for live in tuple(self._tasks.values()) if others else ():
-            self._subscribe_anew(live, now)
-
-    def _subscribe_anew(self, live: Live, now: Now) -> None:
-        if live.subscription is None:
-            return
-        live.subscription.cancel()
-        del self._by_token[live.token]
-        live.token = next(self._numbers)
-        self._by_token[live.token] = live
-        failure = self._open(live)
-        if failure is not None:
-            self._feed(live, DataOver("signals", str(failure), by_itself=False), now)
-        elif TaskState.GATHERING in (live.task.state, live.task.resume) and live.window is None:
-            live.subscription.request()
+        for live in self._roll if others else ():
+            failure = subscribe_anew(live, self._around, self._roll)
+            if failure is not None:
+                self._feed(live, _no_signals(failure), now)
 
     # --- worker slots ----------------------------------------------------------------------------
 
     def _grant(self, now: Now) -> None:
-        for task in in_order(live.task for live in self._tasks.values()):
+        with_window = {live.task.assignment_id: live for live in self._roll}
+        for task in in_order(live.task for live in with_window.values()):
             if not self._around.slots.idle:
                 return
-            live = self._tasks[task.assignment_id]
-            event: Event | None = self._forbidden(live) or self._lacking(live)
+            live = with_window[task.assignment_id]
+            event: Event | None = barred(live, self._around)
             if event is None and not self._waits(live, now):
                 event = to_grant(live, self._modules.get(task.analyst), now)
             if event is not None:
                 self._feed(live, event, now)
 
-    def _forbidden(self, live: Live) -> Refused | None:
-        """Return why the owner's rules do not let a task compute on the window that it holds."""
-        allowance, task = self._around.allowance, live.task
-        if live.window is None:
-            return None
-        if live.rights is None:
-            analyst = allowance.analyst(task.analyst)
-            aliases = self._around.signals.aliases
-            live.rights = rights_of(allowance.policy, analyst, task.spec, aliases)
-        refusal = held_back(live.rights, task.spec.onboard, live.window)
-        if refusal is None:
-            return None
-        allowance.counts["refused"] += 1
-        return Refused(refusal.reason, refusal.detail, refusal.rule)
-
     def _waits(self, live: Live, now: Now) -> bool:
         """Whether contents are under way or a budget of the owner's is used up; the task says."""
-        analyst = live.task.analyst
-        runs = [other.task.analyst for other in self._runs.values()]
-        refusal = self._around.allowance.wait_for(analyst, (len(runs), runs.count(analyst)))
+        refusal = held_up(live, self._around, self._roll.runs)
         words = "" if refusal is None else refusal.detail
         if refusal is not None and refusal.rule not in live.held_back:
             live.held_back.add(refusal.rule)
@@ -329,16 +255,6 @@ class Table:
             live.waits_for = words
         return bool(words)
 
-    def _lacking(self, live: Live) -> Refused | None:
-        """Return why a content that an iteration needs cannot be taken here."""
-        cap = self._around.identity.cap
-        for content in live.task.inputs:
-            if content.size > cap.own_bytes:
-                size = megabytes(content.size)
-                detail = f"the round's input has {size}; at most {cap} are taken here"
-                return Refused("content_too_large", detail)
-        return None
-
     # --- the disk --------------------------------------------------------------------------------
 
     def write(self, writes: Iterable[Write], now: Now) -> bool:
@@ -346,29 +262,17 @@ class Table:
         self.flush(now)
         if self.unwritable:
             return False
-        done = self._record(writes, now)
+        done = self._journal.write(writes, now)
         if not done:
             self._pause(now)
         return done
-
-    def _record(self, writes: Iterable[Write], now: Now) -> bool:
-        """Write, and with it what the owner's budgets count."""
-        allowance = self._around.allowance
-        account = allowance.to_save
-        if account is None:
-            return self._journal.write(writes, now)
-        if self._journal.write([*writes, SaveAccount(account)], now):
-            allowance.saved(account)
-            return True
-        allowance.undo()
-        return False
 
     def flush(self, now: Now) -> None:
         """Commit the collected steps; they count once they are on disk, or the tasks pause."""
         if not self._uncommitted:
             return
         steps, self._uncommitted = tuple(self._uncommitted.values()), {}
-        if not self._record([write for s in steps for write in s.writes], now):
+        if not self._journal.write([write for s in steps for write in s.writes], now):
             self._pause(now)
             for s in steps:
                 self._park(s.live, s.cause, now)
@@ -386,7 +290,7 @@ class Table:
     def _pause(self, now: Now) -> None:
         """Pause all tasks but the running ones, which pause when they are done."""
         self.changes += 1
-        for live in self._tasks.values():
+        for live in self._roll:
             if live.task.state is not TaskState.RUNNING:
                 live.task, _ = step(live.task, DiskFailed(self.unwritable), now)
 
@@ -396,7 +300,7 @@ class Table:
 
     def _go_on(self, now: Now) -> None:
         self.changes += 1
-        for live in tuple(self._tasks.values()):
+        for live in self._roll:
             self._feed(live, DiskBack(), now)
             parked, live.parked = tuple(live.parked.values()), {}
             for cause in parked:
@@ -406,28 +310,19 @@ class Table:
 
     def states(self) -> dict[TaskState, int]:
         """Return how many tasks are in each state."""
-        return Counter(live.task.state for live in self._tasks.values())
+        return self._roll.states()
 
     def wanted(self) -> Iterator[tuple[AssignmentId, Content]]:
         """Yield the contents that tasks need, each with one of them."""
-        for name, live in self._tasks.items():
+        for live in self._roll:
             for content in live.task.wanted:
-                yield name, content
+                yield live.task.assignment_id, content
 
     def held(self, now: Now) -> tuple[TaskHeld, ...]:
         """Return every task as a heartbeat tells it."""
-        runs = [live.run for live in self._runs.values() if live.run is not None]
-        return tuple(
-            TaskHeld(
-                assignment_id=live.task.assignment_id,
-                state=live.task.state,
-                iteration=live.task.iteration,
-                detail=self._words_for(live, runs, now),
-            )
-            for live in self._tasks.values()
-        )
+        runs = self._roll.runs
+        return tuple(told(live, runs, self._around.inputs, now) for live in self._roll)
 
-    def _words_for(self, live: Live, runs: Sequence[Run], now: Now) -> str:
-        words = words_for(live, runs, now)
-        lacks = self._around.inputs.missing(live.task.inputs) if live.task.inputs else ""
-        return words if not lacks or lacks in words else f"{words}; {lacks}"
+
+def _no_signals(failure: AssignmentError) -> DataOver:
+    return DataOver("signals", str(failure), by_itself=False)

@@ -3,18 +3,31 @@
 from collections.abc import Sequence
 
 from agent.tasks.live import Live
+from agent.tasks.ports import Inputs
 from agent.tasks.receipt import Run
 from agent.tasks.task import Now
 from user_lib.contract.clock import SECOND
+from user_lib.contract.messages import TaskHeld
 from user_lib.contract.states import TaskState
 
-__all__ = ["words_for"]
+__all__ = ["told"]
 
 SHOWN_HOLDERS = 3
 
 
-def words_for(live: Live, runs: Sequence[Run], now: Now) -> str:
-    """Say where a task stands; ``runs`` are what holds the worker slots."""
+def told(live: Live, runs: Sequence[Run], inputs: Inputs, now: Now) -> TaskHeld:
+    """Return a task as a heartbeat tells it; ``runs`` are what holds the worker slots."""
+    task = live.task
+    words = _words_for(live, runs, now)
+    lacks = inputs.missing(task.inputs) if task.inputs else ""
+    if lacks and lacks not in words:
+        words = f"{words}; {lacks}"
+    return TaskHeld(
+        assignment_id=task.assignment_id, state=task.state, iteration=task.iteration, detail=words
+    )
+
+
+def _words_for(live: Live, runs: Sequence[Run], now: Now) -> str:
     task = live.task
     match task.state:
         case TaskState.PENDING:
