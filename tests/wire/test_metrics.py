@@ -1,7 +1,9 @@
 import os
+import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +77,26 @@ def test_what_is_no_question_does_not_stop_the_next_one(server: MetricsServer, p
     assert ask(path, b"x" * 4096).startswith(b"HTTP/1.0 405")
 
     assert b"a_total 3.0" in ask(path)
+
+
+def test_a_question_waits_while_no_descriptor_is_free(server: MetricsServer, path: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(10)
+        lowest_free = os.dup(client.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            client.connect(path)
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            until = time.monotonic() + 10
+            while not server.failures and time.monotonic() < until:
+                time.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        assert server.failures
+        assert client.recv(65536).startswith(b"HTTP/1.0 200 OK")
 
 
 def test_a_failing_render_is_counted_and_the_next_question_answered(path: str) -> None:

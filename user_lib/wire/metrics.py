@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 REQUEST_BYTES = 4096
 PATIENCE_S = 2.0
 """How long one question may take; the next one waits for it."""
+RETRY_S = 0.2
 MODE = 0o660
 METRICS = b"/metrics"
 
@@ -101,6 +102,7 @@ class MetricsServer:
     def __init__(self, path: str, render: Callable[[], bytes]) -> None:
         self._path, self._render = Path(path), render
         self.failures = 0
+        self._stop = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)
@@ -115,6 +117,7 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
+        self._stop.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -123,18 +126,24 @@ class MetricsServer:
             self._path.unlink()
 
     def _serve(self) -> None:
-        while True:
+        while not self._stop.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._stop.wait(RETRY_S):
+                    return
+                self._failed(error)  # no descriptor is free: the question waits until one is
+                continue
             try:
                 with connection:
                     self._answer(connection)
             except Exception as error:  # noqa: BLE001 - the top of a loop: counted, and told once
-                self.failures += 1
-                if self.failures == 1:
-                    log.warning("a question for metrics could not be answered: %s", error)
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            log.warning("a question for metrics could not be answered: %s", error)
 
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
