@@ -80,15 +80,16 @@ def test_what_is_no_question_does_not_stop_the_next_one(server: MetricsServer, p
 
 
 def test_a_question_waits_while_no_descriptor_is_free(server: MetricsServer, path: str) -> None:
+    question = b"GET /metrics HTTP/1.1\r\n\r\n"
+    assert b"a_total 3.0" in ask(path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
-        lowest_free = os.dup(client.fileno())
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # which 0 has
         try:
-            client.connect(path)
-            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            for client in (first, second):  # a descriptor is set aside for the first one already
+                client.settimeout(10)
+                client.connect(path)
+                client.sendall(question)
             until = time.monotonic() + 10
             while not server.failures and time.monotonic() < until:
                 time.sleep(0.01)
@@ -96,7 +97,7 @@ def test_a_question_waits_while_no_descriptor_is_free(server: MetricsServer, pat
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
         assert server.failures
-        assert client.recv(65536).startswith(b"HTTP/1.0 200 OK")
+        assert second.recv(65536).startswith(b"HTTP/1.0 200 OK")
 
 
 def test_a_failing_render_is_counted_and_the_next_question_answered(path: str) -> None:
