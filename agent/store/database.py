@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 FILE = "state.db"
 LOCK = "lock"
 MEMORY = ":memory:"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 3
+"""Of what every agent must know to go on with the state. What an older one can leave alone is an
+addition and keeps the version: an upgrade that is rolled back must find its state readable."""
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE tasks (
@@ -35,11 +37,7 @@ CREATE TABLE ended (number INTEGER PRIMARY KEY, assignment_id TEXT NOT NULL UNIQ
 CREATE TABLE code (analyst TEXT PRIMARY KEY, slot BLOB NOT NULL);
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, assignment_id TEXT NOT NULL, kind INTEGER NOT NULL,
-    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL, digest TEXT,
-    measured BLOB
-);
-CREATE TABLE origins (
-    assignment_id TEXT PRIMARY KEY, analyst TEXT NOT NULL, spec BLOB NOT NULL
+    priority INTEGER NOT NULL, size INTEGER NOT NULL, item BLOB NOT NULL, digest TEXT
 );
 CREATE INDEX outbox_order ON outbox (kind, priority, seq, size);
 CREATE INDEX outbox_losses ON outbox (assignment_id, seq) WHERE kind = 2;
@@ -56,20 +54,21 @@ FROM_VERSION_2 = """
 ALTER TABLE outbox ADD COLUMN digest TEXT;
 CREATE INDEX outbox_contents ON outbox (digest) WHERE digest IS NOT NULL;
 """
-FROM_VERSION_3 = """
-ALTER TABLE outbox ADD COLUMN measured BLOB;
-CREATE TABLE origins (
+STEPS = (
+    SCHEMA + content_rows.SCHEMA,
+    FROM_VERSION_1 + FROM_VERSION_2 + content_rows.SCHEMA,
+    FROM_VERSION_2 + content_rows.SCHEMA,
+)
+"""By the version found, 0 for an empty file: what leads to `SCHEMA_VERSION`."""
+ADDED_COLUMNS = (("outbox", "measured", "BLOB"),)
+"""Nullable ones: an older agent writes its rows without them."""
+ADDED_TABLES = """
+CREATE TABLE IF NOT EXISTS origins (
     assignment_id TEXT PRIMARY KEY, analyst TEXT NOT NULL, spec BLOB NOT NULL
 );
 """
-"""What that version left of tasks that had ended is sent: whose it is, nobody knows any more."""
-STEPS = (
-    SCHEMA + content_rows.SCHEMA,
-    FROM_VERSION_1 + FROM_VERSION_2 + content_rows.SCHEMA + FROM_VERSION_3,
-    FROM_VERSION_2 + content_rows.SCHEMA + FROM_VERSION_3,
-    FROM_VERSION_3,
-)
-"""By the version found, 0 for an empty file: what leads to `SCHEMA_VERSION`."""
+"""Of tasks that ended under an agent without this table, nobody knows whose they were: what they
+left is sent."""
 BUSY_TIMEOUT_MS = 2_000
 
 
@@ -247,20 +246,28 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to `SCHEMA_VERSION`, all of it or nothing."""
+    """Bring the schema up to `SCHEMA_VERSION` and add what it lacks, all of it or nothing."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"state_dir: {path}: written by a newer agent (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade this agent or give it a directory of its own"
         )
-    if version == SCHEMA_VERSION:
-        return
     connection.execute("BEGIN IMMEDIATE")
-    for statement in STEPS[version].split(";"):
-        connection.execute(statement)
+    if version < SCHEMA_VERSION:
+        for statement in STEPS[version].split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     if not version:
         connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex,))
         connection.execute("INSERT INTO meta VALUES ('probe', '0')")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    _add_missing(connection)
     connection.execute("COMMIT")
+
+
+def _add_missing(connection: sqlite3.Connection) -> None:
+    for table, column, kind in ADDED_COLUMNS:
+        columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        if column not in (name for _, name, *_ in columns):
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    connection.execute(ADDED_TABLES)

@@ -142,15 +142,15 @@ def test_what_an_ended_task_was_is_known_while_results_of_it_wait(
         assert raw.execute("SELECT * FROM origins").fetchall() == []
 
 
-def test_an_outbox_of_version_3_is_read_on(tmp_path: Path, result: MakeResult) -> None:
+def test_an_outbox_of_an_agent_without_the_additions_is_read_on(
+    tmp_path: Path, result: MakeResult
+) -> None:
     store = Store(tmp_path, outbox_mb=10)
     epoch = store.epoch
     store.apply([Enqueue(result(), 5), EndTask(ENDED, 5)])
     store.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
-        raw.executescript(
-            "ALTER TABLE outbox DROP COLUMN measured; DROP TABLE origins; PRAGMA user_version = 3"
-        )
+        raw.executescript("ALTER TABLE outbox DROP COLUMN measured; DROP TABLE origins")
 
     again = Store(tmp_path, outbox_mb=10)
     assert (again.epoch, again.origins()) == (epoch, ())
@@ -158,6 +158,42 @@ def test_an_outbox_of_version_3_is_read_on(tmp_path: Path, result: MakeResult) -
     end, record = items(again)
     assert end == ENDED
     assert isinstance(record, Losses)
+    again.close()
+
+
+OLDER = """
+INSERT INTO tasks VALUES ('job-9', 'ana', x'80', x'80');
+DELETE FROM tasks WHERE assignment_id = 'job-9';
+INSERT OR REPLACE INTO code VALUES ('ben', x'80');
+DELETE FROM code WHERE analyst = 'ben';
+INSERT OR IGNORE INTO ended (assignment_id) VALUES ('job-9');
+INSERT INTO outbox (assignment_id, kind, priority, size, item)
+    SELECT 'job-9', kind, priority, size, item FROM outbox WHERE kind = 0;
+UPDATE outbox SET kind = kind, item = item, size = size, digest = NULL WHERE kind = 0;
+"""
+"""How agents of the first release of schema 3 write."""
+
+
+def test_an_agent_that_was_rolled_back_goes_on_with_the_state_and_the_newer_one_after_it(
+    tmp_path: Path, spec: Callable[[], Assignment], result: MakeResult
+) -> None:
+    store = Store(tmp_path, outbox_mb=10)
+    epoch = store.epoch
+    store.apply([SaveTask("job-1", "ana", spec(), Position(iteration=1))])
+    store.apply([Enqueue(result(), 5, measured={"A": 3}), EndTask(ENDED, 5)])
+    store.close()
+
+    with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (3,)
+        raw.executescript(OLDER)
+        assert len(raw.execute("SELECT * FROM meta").description) == 2
+
+    again = Store(tmp_path, outbox_mb=10)
+    assert (again.epoch, again.entries) == (epoch, 3)
+    assert again.has_ended("job-9")
+    assert [origin.assignment_id for origin in again.origins()] == ["job-1"]
+    again.apply([Retract("job-1", RULE, {"A": 10})])
+    assert sum(isinstance(item, Losses) for item in items(again)) == 1
     again.close()
 
 
