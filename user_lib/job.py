@@ -209,14 +209,16 @@ class Job:
     def verify(self) -> Verification:
         """Verify all that came back so far, without trusting the cloud.
 
-        The assignment's signature, each vehicle's signature of its results, losses and ends, the
-        code versions they ran, and that nothing is missing between; that each round counts each
-        result that came in time, once; built-in aggregates are computed again. Nothing is raised
+        The assignment's signature, that no vehicle which was named is left out, each vehicle's
+        signature of its results, losses and ends, the code versions they ran, and that nothing is
+        missing between; that each round counts each result that came in time, once; built-in
+        aggregates are computed again. Nothing is raised
         for what does not hold: see `Verification.problems`.
 
         Raises: ConfigError, without keys.
         """
-        return self._signatures.verify(pages(self._connection, self.id), self._contents)
+        events = pages(self._connection, self.id)
+        return self._signatures.verify(self._info, events, self._contents)
 
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""

@@ -55,13 +55,20 @@ class AssignmentOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     audience: bytes | None = None
     """For a list of ids, their marks (8 bytes each); None when the cloud selects."""
 
+    @property
+    def marks(self) -> frozenset[bytes]:
+        """The marks in the audience; none when the cloud selects."""
+        audience = self.audience or b""
+        starts = range(0, len(audience), MARK_BYTES)
+        return frozenset(audience[i : i + MARK_BYTES] for i in starts)
+
+    def mark_of(self, vehicle_id: VehicleId) -> bytes:
+        """Return the mark that a vehicle has in the audience, if it is in it."""
+        return _mark(self.token, vehicle_id)
+
     def includes(self, vehicle_id: VehicleId) -> bool:
         """Whether the order may be given to a vehicle."""
-        if self.audience is None:
-            return True
-        mark = _mark(self.token, vehicle_id)
-        starts = range(0, len(self.audience), MARK_BYTES)
-        return any(self.audience[i : i + MARK_BYTES] == mark for i in starts)
+        return self.audience is None or self.mark_of(vehicle_id) in self.marks
 
 
 class SlotOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

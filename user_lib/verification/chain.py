@@ -22,21 +22,23 @@ from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
 from user_lib.contract.escaping import escaped
-from user_lib.contract.ids import AssignmentId
+from user_lib.contract.ids import AssignmentId, VehicleId
 from user_lib.contract.messages import (
     Events,
     JobChanged,
+    JobInfo,
     Losses,
     Proof,
     Result,
     RoundClosed,
     TaskEnded,
 )
-from user_lib.contract.signed import SlotOrder, assignment_id_of
+from user_lib.contract.signed import AssignmentOrder, SlotOrder, assignment_id_of
 from user_lib.contract.signing import open_assignment, open_slot, verify_item
 from user_lib.contract.states import JOB_ENDS
 from user_lib.vehicle_cards import VehicleCards
 from user_lib.verification.aggregates import Aggregates
+from user_lib.verification.audience import Audience
 from user_lib.verification.completeness import Completeness
 from user_lib.verification.vehicle_words import is_vehicles_word, tells
 from user_lib.wire.keys import Keys
@@ -94,42 +96,52 @@ class _Findings:
     late: int = 0
     """Of the results, by the cloud's word."""
     complete: Completeness = field(default_factory=Completeness)
+    audience: Audience = field(default_factory=Audience)
     end: str | None = None
     """Why the job has ended, as the cloud says; None while it goes on."""
 
 
 def verify(
-    assignment_id: AssignmentId,
+    told: JobInfo,
     proof: Proof,
     pages: Iterable[Events],
     keys: Keys,
     cards: VehicleCards,
     large: Contents,
 ) -> Verification:
-    """Verify everything that came back for an assignment so far.
+    """Verify everything that came back so far for the assignment that the cloud tells of.
 
     A signature covers the name of what is too large for its message, and so its every byte.
     """
+    assignment_id = told.assignment_id
     found = _Findings(Aggregates(large.whole_result, large.whole_group))
-    spec = _assignment(assignment_id, proof, keys, found)
+    order = _assignment(assignment_id, proof, keys, found)
+    spec = None if order is None else order.spec
     contents = _contents(proof, keys, found)
     for page in pages:
         _page(page, assignment_id, spec, contents, cards, found)
     for ended in proof.ends:
         _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
     found.problems += found.complete.problems()
-    if spec is not None:
-        found.problems += found.aggregates.problems(spec, found.end)
-    members = {card.name for card in proof.cards}
+    found.audience.members.update(card.name for card in proof.cards)
     over = found.end is not None
+    if order is not None:
+        found.problems += found.aggregates.problems(order.spec, found.end)
+        found.problems += found.audience.problems(order, _named(told), over=over)
     return Verification(
         assignment_id,
         tuple(found.problems),
         tuple(found.aggregates.unchecked),
-        (*found.notes, *found.complete.notes(members, over=over), *_lateness(found)),
+        (*found.notes, *found.complete.notes(found.audience.members, over=over), *_lateness(found)),
         found.results,
         found.aggregates.same,
     )
+
+
+def _named(told: JobInfo) -> Iterable[VehicleId]:
+    """Return names of vehicles that may have been meant; the order alone says which were."""
+    named = told.spec.vehicles
+    return (*told.vehicles, *named) if isinstance(named, tuple) else told.vehicles
 
 
 def _lateness(found: _Findings) -> tuple[str, ...]:
@@ -152,6 +164,7 @@ def _page(
     for event in page.events:
         if isinstance(event.item, RoundClosed):
             found.aggregates.hear(event.item)
+            found.audience.hear(event.item)
         elif isinstance(event.item, JobChanged):
             _change(event.item, assignment_id, cards, found)
         elif _result(event.item, assignment_id, contents, cards, found):
@@ -166,7 +179,7 @@ def _page(
 
 def _assignment(
     assignment_id: AssignmentId, proof: Proof, keys: Keys, found: _Findings
-) -> Assignment | None:
+) -> AssignmentOrder | None:
     """Return what the analyst signed; the cloud's own account of it is not used."""
     if proof.signed is None:
         found.problems.append("the assignment is not signed")
@@ -187,7 +200,7 @@ def _assignment(
         found.notes[f"aggregates of {spec.offboard} are not computed again"] = None
     if order.audience is None:
         found.notes["which vehicles were selected is the cloud's own decision"] = None
-    return spec
+    return order
 
 
 def _contents(proof: Proof, keys: Keys, found: _Findings) -> dict[int, SlotOrder]:
@@ -227,6 +240,8 @@ def _change(
 ) -> None:
     if changed.state in JOB_ENDS and not changed.vehicle_id:
         found.end = changed.reason
+    if changed.vehicle_id:
+        found.audience.heard.add(changed.vehicle_id)
     if not is_vehicles_word(changed):
         return
     name = f"{changed.reason} of {changed.vehicle_id}"
@@ -253,6 +268,7 @@ def _said(
         found.problems.append(f"{name}: {error}")
         return False
     found.complete.hear(item)
+    found.audience.heard.add(item.vehicle_id)
     return True
 
 

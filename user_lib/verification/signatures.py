@@ -11,6 +11,7 @@ from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import (
     Events,
     JobChanged,
+    JobInfo,
     Losses,
     Proof,
     Prove,
@@ -63,8 +64,8 @@ class Signatures:
                 f"keys: then enrol its card in {self._place()} (`oodida keys enrol`)"
             ) from None
 
-    def verify(self, pages: Iterable[Events], contents: Contents) -> Verification:
-        """Verify a job as a whole.
+    def verify(self, told: JobInfo, pages: Iterable[Events], contents: Contents) -> Verification:
+        """Verify a job as a whole; ``told`` is what the cloud says that it is.
 
         Raises: ConfigError, without keys.
         """
@@ -73,7 +74,7 @@ class Signatures:
             raise ConfigError("keys: there are none (insecure), so nothing is signed to verify")
         proof = self._prove()
         self._cards.hear(proof.cards)
-        return verify(self._assignment_id, proof, pages, keys.own, self._cards, contents)
+        return verify(told, proof, pages, keys.own, self._cards, contents)
 
     def _prove(self) -> Proof:
         """Return the whole proof, however many pages it takes."""

@@ -329,6 +329,48 @@ def test_a_loss_of_what_was_delivered_hides_no_gap(
     assert problem.startswith("compact-1: 1 iterations that it committed are missing")
 
 
+@pytest.fixture
+def named(fleet: Fleet, lies: LyingCloud, make: Any) -> Any:
+    """Return a job of both vehicles by name, of which the cloud tells one alone."""
+    job = fleet.assign({**make.spec, "vehicles": list(CARS)})
+    del lies.results[1]
+    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
+    lies.ends = [lies.ended("compact-1")]
+    return job
+
+
+def test_a_vehicle_that_was_named_and_is_told_nowhere_is_missed(
+    fleet: Fleet, lies: LyingCloud, named: Any
+) -> None:
+    lies.cards = lies.cards[:1]
+    (problem,) = named.verify().problems
+    assert problem == "the cloud tells nothing of vehicles that you named: wagon-1"
+
+
+def test_a_vehicle_that_was_named_is_in_a_round_or_said_why_not(
+    fleet: Fleet, lies: LyingCloud, named: Any
+) -> None:
+    (problem,) = named.verify().problems
+    assert problem.startswith("vehicles that you named are in no round, and not told as refused")
+    assert problem.endswith(": wagon-1")
+
+    lies.rounds = lambda closed: [replace(regrouped(closed, **ONE), missing=("wagon-1",))]
+    assert named.verify().ok
+    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
+    refused = lies.ended("wagon-1", state=TaskState.REJECTED, reason="no_code", iterations=0)
+    lies.ends.append(refused)
+    assert named.verify().ok
+
+
+def test_a_vehicle_that_was_not_named_is_told_of_in_vain(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign({**make.spec, "vehicles": ["compact-1"]})
+
+    (problem,) = job.verify().problems
+    assert problem == "the cloud tells of vehicles that you did not name: wagon-1"
+
+
 def test_what_only_the_cloud_says_about_ends_is_noted(
     fleet: Fleet, lies: LyingCloud, make: Any
 ) -> None:
