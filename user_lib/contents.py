@@ -115,7 +115,9 @@ class Contents:
         return replace(result, value=body.value, partial=body.partial)
 
     def whole_group(self, group: Group) -> Group:
-        """Return a group of a round with its value in it. Raises: as `body`."""
+        """Return a group with its value in it; one that failed has none. Raises: as `body`."""
+        if group.error:
+            return replace(group, value=None, payload=None)
         return group if group.payload is None else replace(group, value=self.value(group.payload))
 
     def _load(self, content: Content, parse: Callable[[bytes], object]) -> object:

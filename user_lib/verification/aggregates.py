@@ -118,6 +118,8 @@ class Aggregates:
     ) -> str:
         if not group.vehicles:
             return "an aggregate counts no vehicle"
+        if group.error and (group.value is not None or group.payload is not None):
+            return f"an aggregate that failed has a value all the same: {_in_short(group.error)}"
         inputs = {v: r for v, r in good.items() if r.code_version == group.code_version}
         unheard = [v for v in group.vehicles if v not in inputs]
         if unheard:
@@ -152,7 +154,7 @@ class Aggregates:
         return ""
 
     def _failed(self, error: str, number: int) -> str:
-        said = f"the cloud has no aggregate of what can be computed: {error.splitlines()[0]:.200}"
+        said = f"the cloud has no aggregate of what can be computed: {_in_short(error)}"
         if error.partition(":")[0] not in _NO_FAULT:
             return said
         self.notes[f"round {number}: {said}"] = None
@@ -183,6 +185,11 @@ def _places(closed: RoundClosed, good: Mapping[VehicleId, Result]) -> Iterator[s
     most = max((len(group.vehicles) for group in closed.groups), default=0)
     if max(beside.values(), default=0) > most:
         yield "what counts is not the code version of the most vehicles"
+
+
+def _in_short(error: str) -> str:
+    """Return the first line of what a cloud says, which may be anything."""
+    return f"{error.strip().partition(chr(10))[0]:.200}"
 
 
 def _input(result: Result) -> RoundInput:

@@ -486,6 +486,23 @@ def test_an_aggregate_that_a_cloud_could_not_make_is_noted_and_not_counted(
     assert f"round 1: the cloud has no aggregate of what can be computed: {error}" in verified.notes
 
 
+@pytest.mark.parametrize("error", ["overload: x", "\n"])
+@pytest.mark.parametrize(
+    "forged", [{"value": {"Vehicle.Speed": 5.0}}, {"value": None, "payload": content_of(b"x" * 9)}]
+)
+def test_a_value_beside_an_error_is_refused(
+    fleet: Fleet, lies: LyingCloud, make: Any, forged: Any, error: str
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: [regrouped(closed, **forged, error=error)]
+
+    (problem,) = job.verify().problems
+    assert problem.startswith("round 1: an aggregate that failed has a value all the same")
+    assert job.closed_rounds()[0].value is None
+    told = [e.item for e in job.events_so_far() if isinstance(e.item, RoundClosed)]
+    assert (told[0].groups[0].value, told[0].groups[0].payload) == (None, None)
+
+
 @pytest.mark.parametrize(("end", "known"), [("cancelled", True), ("until", False)])
 def test_rounds_may_be_missing_only_after_an_end_that_leaves_them_open(
     fleet: Fleet, lies: LyingCloud, make: Any, end: str, known: bool
