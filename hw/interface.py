@@ -116,7 +116,7 @@ class InterfaceSource:
             dropped=self._dropped,
             malformed=self._malformed,
             reconnects=self._reconnects,
-            connected=self._connected,
+            away=frozenset(() if self._connected else self.channels),
             ended=self._stop.is_set(),
         )
 

@@ -44,8 +44,14 @@ class SourceStats:
     """How often an interface came back after it had gone away."""
     bus_offs: int = 0
     """How often a controller has left its bus, as error frames tell."""
-    connected: bool = True
+    away: frozenset[str] = frozenset()
+    """The channels whose interface is away for now; all of them, once the source was closed."""
     ended: bool = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether every interface is there."""
+        return not self.away
 
     def __add__(self, other: "SourceStats") -> "SourceStats":
         return SourceStats(
@@ -57,7 +63,7 @@ class SourceStats:
             loops=self.loops + other.loops,
             reconnects=self.reconnects + other.reconnects,
             bus_offs=self.bus_offs + other.bus_offs,
-            connected=self.connected and other.connected,
+            away=self.away | other.away,
             ended=self.ended and other.ended,
         )
 

@@ -81,6 +81,7 @@ class VehicleResult:
         notes = _notes(
             (f"code {self.code_version[:SHORT_VERSION]}", bool(self.code_version)),
             (f"{self.receipt.lost_frames} frames lost", self.receipt.lost_frames > 0),
+            (f"interface away {_seconds(self.receipt.away_ms)}", self.receipt.away_ms > 0),
             ("late", self.receipt.late),
             ("rolled back to the last good code", self.receipt.rolled_back is not None),
         )
@@ -156,6 +157,7 @@ def _said(message: RoundClosed) -> str:
         (f"missing: {', '.join(message.missing)}", bool(message.missing)),
         (f"another version: {', '.join(sorted(message.not_counted))}", bool(message.not_counted)),
         (f"{message.lost_frames} frames lost", message.lost_frames > 0),
+        (f"interfaces away {_seconds(message.away_ms)}", message.away_ms > 0),
     )
     return (" | ".join(shown) or "no result") + notes
 
@@ -169,6 +171,10 @@ def _say_group(group: Group, *, many: bool) -> str:
     return (
         f"code {group.code_version[:SHORT_VERSION] or 'built-in'} ({len(group.vehicles)}): {said}"
     )
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
 
 
 def _notes(*candidates: tuple[str, bool]) -> str:

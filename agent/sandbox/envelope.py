@@ -49,6 +49,7 @@ class Frame(msgspec.Struct, frozen=True):
     stop_ns: int
     lost_frames: int
     trigger_ns: int | None
+    away_ms: int = 0
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ def _window(mapped: mmap.mmap, base: int, frame: Frame) -> Window:
         units={c.signal: c.unit for c in columns},
         lost_frames=frame.lost_frames,
         trigger_ns=frame.trigger_ns,
+        away_ms=frame.away_ms,
     )
 
 
@@ -154,8 +156,9 @@ def _frame(window: Window | None) -> tuple[list[tuple[int, NDArray[Any]]], Frame
             arrays.append((values_at, np.ascontiguousarray(values, np.float64)))
         columns.append(Column(signal, window.units.get(signal, ""), n, times_at, values_at))
     frame = Frame(
-        tuple(columns), window.start_ns, window.stop_ns, window.lost_frames, window.trigger_ns
-    )
+        tuple(columns), window.start_ns, window.stop_ns, window.lost_frames, window.trigger_ns,
+        window.away_ms,
+    )  # fmt: skip
     return arrays, frame
 
 

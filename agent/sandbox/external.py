@@ -45,6 +45,7 @@ def request_line(header: Header, window: Window | None) -> bytes:
             "start_ns": window.start_ns,
             "stop_ns": window.stop_ns,
             "lost_frames": window.lost_frames,
+            "away_ms": window.away_ms,
             "trigger_ns": window.trigger_ns,
         }
     return msgspec.json.encode(request) + b"\n"

@@ -118,6 +118,7 @@ def build(recording: Recording, plan: Plan, span: Span, account: Account) -> Win
         lost,
         span.trigger_ns,
         _behind(recording, plan, bounds, samples),
+        recording.away_ms(plan.messages, span.start_ns, span.stop_ns),
     )
 
 

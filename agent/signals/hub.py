@@ -251,10 +251,11 @@ class SignalHub:
         batch, dropped = self._intake.read()
         deliveries: list[tuple[Feed, Delivery]] = []
         with self._lock:
-            if len(batch):
-                self._hear()
             if dropped:
                 self._recording.note_dropped(dropped)
+            self._recording.outages.note(self._intake.away, self._now_ns())
+            if len(batch):
+                self._hear()
             for _ in self._recording.add_in_slices(batch):
                 deliveries += self._feeds.look(self._over_for)
             if self._intake.over:
@@ -266,6 +267,15 @@ class SignalHub:
         for feed, delivery in deliveries:
             self._feeds.deliver(feed, delivery)
         return len(batch) > 0 and not self._intake.live
+
+    def _now_ns(self) -> int | None:
+        """Return what time it is by the frames' stamps; None before any frame."""
+        next_ns = self._recording.next_ns()
+        if next_ns is None:
+            return None
+        if self._intake.holding:
+            return max(next_ns, self._intake.latest_ns)
+        return next_ns + self._clock.monotonic_ns() - self._heard_ns
 
     def _hear(self) -> None:
         if self._unheard:

@@ -35,6 +35,8 @@ class _Inlet:
         self.ended = ""
         self.counts = SourceStats()
         """As of the latest reading."""
+        self.away: frozenset[str] = frozenset()
+        """The channels whose interface is away, or was since the reading before the latest."""
 
     def read(self) -> FrameBatch:
         if self.ended:
@@ -55,8 +57,11 @@ class _Inlet:
         return self.holds.now_ns() + self.time.offset_ns if self.holds else 0
 
     def newly_dropped(self) -> int:
-        """How many frames the source has lost since the last call."""
+        """Take the source's counts; return how many frames it has lost since the last call."""
         before, self.counts = self.counts, self.source.stats()
+        self.away = self.counts.away
+        if self.counts.reconnects > before.reconnects and not before.away:
+            self.away = frozenset(self.source.channels)  # gone and back between two looks
         return self.counts.dropped - before.dropped
 
 
@@ -107,6 +112,11 @@ class Intake:
         return all(room)
 
     @property
+    def away(self) -> frozenset[str]:
+        """The channels that an interface brought nothing of, as of the latest reading."""
+        return frozenset[str]().union(*(inlet.away for inlet in self._inlets))
+
+    @property
     def latest_ns(self) -> int:
         """A time that no frame which waits in the sources is younger than."""
         return max(inlet.latest_ns for inlet in self._inlets)
@@ -141,7 +151,7 @@ class Intake:
             "source.reconnects": total.reconnects,
             "source.bus_offs": total.bus_offs,
             "source.ended": sum(1 for inlet in self._inlets if inlet.ended),
-            "source.disconnected": sum(1 for i in self._inlets if not i.counts.connected),
+            "source.disconnected": len(total.away),
             "time.restarts": sum(inlet.time.restarts for inlet in self._inlets),
         }
 

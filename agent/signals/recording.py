@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agent.signals.history.payloads import History
 from agent.signals.names import Derivation, SignalNames
+from agent.signals.outages import Outages
 from agent.signals.quality.bus_load import BusMeter, with_buses
 from agent.signals.quality.frame_time import Bitrate
 from agent.signals.series import SeriesReader
@@ -15,7 +16,7 @@ from agent.signals.timeline import Timeline
 from dbc import Catalog, Decoder, MessageDef
 from dbc.model import NO_IDENTIFIER
 from dbc.transport.reassembly import Reassembler
-from user_lib.contract.clock import SECOND
+from user_lib.contract.clock import MS, SECOND
 from user_lib.contract.frames import FrameBatch
 
 __all__ = ["SLICE_FRAMES", "Recording", "slices"]
@@ -77,6 +78,8 @@ class Recording:
         self._matched = 0
         self.bus_frames = np.zeros(len(self.channels), np.int64)
         self._drops: deque[tuple[int, int]] = deque(maxlen=_DROPS_KEPT)
+        self.outages = Outages()
+        """When the interfaces of these channels were away."""
 
     def add(self, batch: FrameBatch) -> None:
         """Take frames in, in the order in which they were read."""
@@ -129,6 +132,14 @@ class Recording:
     def dropped_between(self, start_ns: int, stop_ns: int) -> int:
         """How many frames the sources lost in that time, of whatever message."""
         return sum(frames for at_ns, frames in self._drops if start_ns <= at_ns < stop_ns)
+
+    def away_ms(self, messages: Iterable[int], start_ns: int, stop_ns: int) -> int:
+        """How long in that time an interface was away that any of these messages comes by.
+
+        Begun milliseconds count: none only if none was away.
+        """
+        channels = {self.catalog.messages[message].channel for message in messages}
+        return -(-self.outages.between(channels, start_ns, stop_ns) // MS)
 
     def watch_buses(self, messages: Iterable[int]) -> None:
         """Keep the rows of buses up to date if a bus is among these messages."""

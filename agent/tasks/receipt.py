@@ -107,6 +107,7 @@ def result_of(identity: Identity, run: Run, outcome: Outcome, now: Now) -> Recei
         trigger_ns=window.trigger_ns,
         samples=window.samples,
         lost_frames=window.lost_frames,
+        away_ms=window.away_ms,
         agent_version=identity.agent_version,
         cpu_s=outcome.cpu_s,
         wall_s=outcome.wall_s,

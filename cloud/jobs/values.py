@@ -41,6 +41,7 @@ def round_closed(assignment_id: AssignmentId, done: Done, stamps: Stamps) -> Rou
         offboard_version=done.version,
         prints="".join(value.outcome.prints for value in done.values),
         lost_frames=closing.lost_frames,
+        away_ms=closing.away_ms,
         opened_ns=stamps.opened_ns,
         closed_ns=stamps.closed_ns,
     )
@@ -100,6 +101,7 @@ def answer_of(result: Result, contents: Contents) -> Answer:
         generation=result.generation,
         weight=result.weight,
         lost_frames=result.lost_frames,
+        away_ms=result.away_ms,
     )
 
 

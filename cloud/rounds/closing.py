@@ -33,6 +33,7 @@ def close(state: Rounds, round_: Round) -> Closing:
         failed={v: a.reason or "error" for v, a in sorted(answered.items()) if not a.ok},
         not_counted={v: part.code_version for part in beside for v in part.vehicles},
         lost_frames=sum(a.lost_frames for v, a in answered.items() if v in counting),
+        away_ms=sum(a.away_ms for v, a in answered.items() if v in counting),
     )
 
 

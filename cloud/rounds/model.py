@@ -69,6 +69,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     weight: float = 0.0
     lost_frames: int = 0
+    away_ms: int = 0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -91,6 +92,7 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
     failed: dict[VehicleId, str] = {}
     not_counted: dict[VehicleId, str] = {}
     lost_frames: int = 0
+    away_ms: int = 0
 
 
 @dataclass(slots=True)

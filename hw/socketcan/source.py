@@ -115,13 +115,13 @@ class SocketCanSource:
         return self._times.now_ns()
 
     def stats(self) -> SourceStats:
-        """Return the counts since the source was opened; connected when all interfaces are."""
+        """Return the counts since the source was opened."""
         return self._tally.stats(
             dropped=sum(link.dropped for link in self._links),
             malformed=self._malformed,
             bus_offs=self._bus_offs,
             reconnects=sum(link.reconnects for link in self._links),
-            connected=self._all_connected and not self._stop.is_set(),
+            away=self._away(),
             ended=self._stop.is_set(),
         )
 
@@ -143,6 +143,14 @@ class SocketCanSource:
     @property
     def _all_connected(self) -> bool:
         return all(link.connected for link in self._links)
+
+    def _away(self) -> frozenset[str]:
+        if self._stop.is_set():
+            return frozenset(self.channels)
+        if self._all_connected:
+            return frozenset()
+        links = zip(self.channels, self._links, strict=True)
+        return frozenset(name for name, link in links if not link.connected)
 
     def _revive(self) -> None:
         self._lost_buses.look()

@@ -185,6 +185,16 @@ def test_a_failed_iteration_is_an_answer_but_not_part_of_the_aggregate() -> None
     assert closing.parts[0].vehicles == ("a",)
 
 
+def test_what_a_round_lacks_is_that_of_the_vehicles_that_count() -> None:
+    play = Play("a", "b", "c")
+    for vehicle, ok in (("a", True), ("b", True), ("c", False)):
+        answer = Answer(vehicle=vehicle, iteration=1, ok=ok, lost_frames=3, away_ms=200)
+        play(Answered(answer))
+
+    (closing,) = play.state.closing
+    assert (closing.lost_frames, closing.away_ms) == (6, 400)
+
+
 def test_a_vehicle_that_missed_a_round_and_is_offline_is_not_waited_for_until_it_returns() -> None:
     play = Play("a", "b", rules=Rules(deadline_ns=SECOND, last_round=None))
     play(Offline("b"))

@@ -1,5 +1,6 @@
 """Frames in, messages out; any other bytes are a ProtocolError and nothing else."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,19 @@ def test_the_bytes_of_version_3_stay_what_they_are() -> None:
         b"\x83\xa4type\xa5reply\xa6number\x07\xa6answer\x83\xa4type\xa4pong"
         b"\xadcloud_version\xa30.1\xafvehicles_online\x02",
     ]
+
+
+def test_an_interface_that_was_away_is_told_where_it_was_and_else_costs_no_byte() -> None:
+    """So results without an outage are, and are signed, as those of vehicles that know of none."""
+    away = replace(RESULT, lost_frames=7, away_ms=1500)
+
+    body = FROM_VEHICLE.encode(m.Deliver(seq=1, item=away))[-1]
+
+    assert b"\xablost_frames\x07\xa7away_ms\xcd\x05\xdc\xadagent_version" in body
+    assert b"away_ms" not in FROM_VEHICLE.encode(m.Deliver(seq=1, item=RESULT))[-1]
+    closed = replace(ROUND, away_ms=1500)
+    assert b"\xa7away_ms\xcd\x05\xdc" in msgspec.msgpack.encode(closed)
+    assert b"away_ms" not in msgspec.msgpack.encode(ROUND)
 
 
 WEIGHTS = content_of(b"weights")

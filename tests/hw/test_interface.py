@@ -179,6 +179,7 @@ def test_an_interface_that_goes_away_is_reopened_and_said_once(
         flaky.there.clear()
         while source.stats().connected:
             threading.Event().wait(0.01)
+        assert source.stats().away == {"can0"}
         while len(source.read(0.05)):
             pass
         flaky.there.set()

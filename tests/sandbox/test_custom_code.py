@@ -25,13 +25,15 @@ def test_long_form_gets_the_window_with_times_units_and_losses(sandbox: Sandbox)
         stop_ns=30,
         units={"Vehicle.Speed": "km/h"},
         lost_frames=7,
+        away_ms=5,
         trigger_ns=12,
     )
     source = """
 def custom(data, params):
     speed = data["Vehicle.Speed"]
     return [speed, data.times["Vehicle.Speed"], data["Brake"], list(data.signals), data.units,
-            data.lost_frames, data.trigger_ns, data.start_ns, data.stop_ns]
+            data.lost_frames, data.away_ms, data.trigger_ns, data.start_ns,
+            data.stop_ns]
 """
 
     out = sandbox.run(Job(half="onboard", method="custom", source=source, window=window))
@@ -43,6 +45,7 @@ def custom(data, params):
         ["Vehicle.Speed", "Brake"],
         {"Vehicle.Speed": "km/h", "Brake": ""},
         7,
+        5,
         12,
         10,
         30,

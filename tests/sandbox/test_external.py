@@ -99,7 +99,7 @@ def ask(external: Sandbox) -> Ask:
         values = np.array([1.0, np.nan, 2.5])
         window = Window(
             {"Vehicle.Speed": values}, {"Vehicle.Speed": np.array([10, 20, 30])}, 10, 40,
-            units={"Vehicle.Speed": "km/h"}, lost_frames=2,
+            units={"Vehicle.Speed": "km/h"}, lost_frames=2, away_ms=3,
         )  # fmt: skip
         given = limits or (BRISK if name == "hangs" else PATIENT)
         return external.run(
@@ -145,6 +145,7 @@ def test_the_request_is_the_documented_line(ask: Ask) -> None:
         "start_ns": 10,
         "stop_ns": 40,
         "lost_frames": 2,
+        "away_ms": 3,
         "trigger_ns": "gap",
     }
 

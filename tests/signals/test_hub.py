@@ -34,7 +34,8 @@ class Fed:
     def __init__(self, *channels: str, live: bool = True) -> None:
         self.channels, self.live = channels, live
         self.batches: queue.SimpleQueue[FrameBatch | Exception] = queue.SimpleQueue()
-        self.dropped = 0
+        self.dropped = self.reconnects = 0
+        self.away: frozenset[str] = frozenset()
         self.closed = False
 
     def read(self, timeout_s: float) -> FrameBatch:
@@ -47,7 +48,7 @@ class Fed:
         return item
 
     def stats(self) -> SourceStats:
-        return SourceStats(dropped=self.dropped)
+        return SourceStats(dropped=self.dropped, reconnects=self.reconnects, away=self.away)
 
     def close(self) -> None:
         self.closed = True
@@ -96,6 +97,15 @@ class Stopped:
 
     def unix_ns(self) -> int:
         return SECOND
+
+
+class Set(Stopped):
+    """A clock that a test moves."""
+
+    now_ns = SECOND
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
 
 
 class Receiver:
@@ -272,6 +282,43 @@ def test_frames_that_a_source_drops_are_in_stats_and_window(car: Any, opened: An
     subscription.request()
 
     assert receiver.next().window.lost_frames == 3
+
+
+def test_an_interface_is_away_by_the_clock_while_no_frame_tells_the_time(
+    car: Any, opened: Any
+) -> None:
+    """From the frame before it went, 40 ms, until 2 s after the one that another bus brought."""
+    source, clock = Fed("can0", "can1"), Set()
+    hub, receiver = opened(source, clock=clock), Receiver()
+    subscription = hub.subscribe(assignment(), receiver)
+    source.batches.put(speeds(car, range(5)))
+    eventually(lambda: hub.stats()["frames.total"] == 5)
+    source.away = frozenset({"can0"})
+    eventually(lambda: hub.stats()["source.disconnected"] == 1)
+    source.batches.put(car.batch_of([car.brake(50 * MS, 1)], 1))
+    eventually(lambda: hub.stats()["frames.total"] == 6)
+
+    clock.now_ns += 2 * SECOND
+    source.away = frozenset()
+    eventually(lambda: hub.stats()["source.disconnected"] == 0)
+    source.batches.put(speeds(car, range(300, 320)))
+    subscription.request()
+
+    assert receiver.next().window.away_ms == 2010
+
+
+def test_an_interface_that_was_gone_between_two_looks_was_away(car: Any, opened: Any) -> None:
+    source = Fed("can0")
+    hub, receiver = opened(source), Receiver()
+    subscription = hub.subscribe(assignment(), receiver)
+    source.batches.put(speeds(car, range(5)))
+    eventually(lambda: hub.stats()["frames.total"] == 5)
+    source.reconnects = 1
+    eventually(lambda: hub.stats()["source.reconnects"] == 1)
+    source.batches.put(speeds(car, range(360_000, 360_020)))
+    subscription.request()
+
+    assert 1 <= receiver.next().window.away_ms < 60_000
 
 
 def test_a_receiver_that_fails_ends_only_its_own_subscription(

@@ -24,10 +24,12 @@ def test_a_round_names_who_is_missing_failed_or_ran_another_version(make: Any) -
         failed={"d": "memory"},
         not_counted={"e": B},
         lost_frames=7,
+        away_ms=12_340,
     )
 
     assert repr(Round(message)) == (
-        "round 1 short 2/5: 1 (failed: d; missing: c; another version: e; 7 frames lost)"
+        "round 1 short 2/5: 1 (failed: d; missing: c; another version: e; 7 frames lost; "
+        "interfaces away 12.3 s)"
     )
 
 
@@ -74,11 +76,12 @@ def test_of_a_traceback_the_exception_is_shown(make: Any, detail: str, said: str
 def test_a_result_says_what_failed_and_what_was_lost(make: Any) -> None:
     bad = make.result("v1", 2, None, status="killed", reason="wall", detail="10 s are over")
     good = make.result(
-        "v1", 3, 5, code_version=A, lost_frames=2, late=True,
+        "v1", 3, 5, code_version=A, lost_frames=2, away_ms=40, late=True,
         rolled_back=RollBack(failed_version=B, detail="x"),
     )  # fmt: skip
 
     assert repr(VehicleResult(bad)) == "v1 iteration 2: failed, wall: 10 s are over"
     assert repr(VehicleResult(good)) == (
-        "v1 iteration 3: 5 (code aaaaaaaa; 2 frames lost; late; rolled back to the last good code)"
+        "v1 iteration 3: 5 (code aaaaaaaa; 2 frames lost; interface away 40 ms; late; "
+        "rolled back to the last good code)"
     )

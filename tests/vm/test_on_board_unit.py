@@ -64,6 +64,10 @@ def test_an_interface_that_goes_is_told_and_one_that_comes_is_used(found: dict[s
     gone = [x for x in seen["logged"] if "waiting for it" in x]
     back = [x for x in seen["logged"] if "is up" in x]
     assert (len(gone), len(back)) == (2, 2)
+    told = seen["in_results"]
+    assert sum(away_ms for _, away_ms, _ in told) >= seen["away_at_least_ms"]
+    assert all(away_ms <= window_ms + 1 for _, away_ms, window_ms in told)
+    assert seen["last_away_ms"] == 0
 
 
 def test_fd_and_error_frames_arrive_and_a_flood_is_counted_and_told(found: dict[str, Any]) -> None:

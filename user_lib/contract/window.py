@@ -17,7 +17,8 @@ class Window(Mapping[str, NDArray[np.float64]]):
             first; n differs from signal to signal unless the assignment gave ``rate_hz``.
     Units:  values, each signal's unit in ``units``; times, ns of source time.
     Gaps:   a signal absent from a frame has no sample there; with ``rate_hz``, NaN where there was
-            no value yet. ``lost_frames`` counts what was overwritten or dropped inside the window.
+            no value yet. ``lost_frames`` counts what was overwritten or dropped inside the window,
+            ``away_ms`` how long a CAN interface that its signals come by was away inside it.
     """
 
     values_by_signal: Mapping[str, NDArray[np.float64]]
@@ -30,6 +31,7 @@ class Window(Mapping[str, NDArray[np.float64]]):
     """When the ``when`` expression became true; None for an assignment without a trigger."""
     behind: Mapping[str, int] = field(default_factory=dict)
     """For what is held on a grid or computed of several messages: how many frames are behind it."""
+    away_ms: int = 0
 
     def __getitem__(self, signal: str) -> NDArray[np.float64]:
         try:

@@ -147,13 +147,13 @@ class Vehicle:
         self.orders.assign(Assign(assignment_id=name, analyst="ana", spec=spec), self.now)
         self.tick()
 
-    def window(self, name: str = "job-1") -> None:
+    def window(self, name: str = "job-1", **lacks: int) -> None:
         """Deliver the window that a task asked for."""
         subscription = self.signals.open[name]
         assert subscription.requested == 1, "no window was asked for"
         subscription.requested = 0
         speed = np.arange(3.0)
-        window = Window({"Vehicle.Speed": speed}, {"Vehicle.Speed": np.arange(3)}, 0, 3)
+        window = Window({"Vehicle.Speed": speed}, {"Vehicle.Speed": np.arange(3)}, 0, 3, **lacks)
         self.table.take(Arrived(subscription.token, window), self.now)
         self.tick()
 

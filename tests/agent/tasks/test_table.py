@@ -39,6 +39,15 @@ def test_a_task_goes_through_its_iterations(vehicle: Any) -> None:
     assert len(vehicle.table) == 0
 
 
+def test_a_receipt_says_what_its_window_lacks(vehicle: Any) -> None:
+    vehicle.assign()
+    vehicle.window(lost_frames=4, away_ms=1500)
+    vehicle.finish()
+
+    (result,) = vehicle.results()
+    assert (result.lost_frames, result.away_ms) == (4, 1500)
+
+
 def test_the_state_comes_back_to_the_next_iteration(vehicle: Any) -> None:
     vehicle.assign()
     vehicle.iterate(outcome=Outcome(status="ok", value=1, state={"n": 5}))

@@ -1,10 +1,8 @@
 """The SocketCAN source on sockets that every machine has: datagrams with a CAN frame in each."""
 
-import errno
 import logging
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,56 +10,14 @@ from typing import Any
 import pytest
 
 from hw import CanConfig, open_source
-from hw.socketcan.can_socket import CanSocket, prepare
+from hw.socketcan.can_socket import CanSocket
 from hw.socketcan.source import SocketCanSource
 from hw.source import HoldingSource, Source, SourceEnded
+from tests.hw.socketcan.datagram_link import Link
 from user_lib.contract.clock import SystemClock
 from user_lib.contract.errors import SourceError
 
 S = 1_000_000_000
-
-
-class Link:
-    """An interface made of UDP on this machine: it can be absent, down or up."""
-
-    interface = "can9"
-
-    def __init__(self, capacity_frames: int = 4096) -> None:
-        self.there = self.up = True
-        self.capacity_frames = capacity_frames
-        self.opened: list[socket.socket] = []
-
-    def open(self) -> socket.socket:
-        self._need_there()
-        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiver.bind(("127.0.0.1", 0))
-        prepare(receiver, self.capacity_frames, frozenset())
-        self.opened.append(receiver)
-        return receiver
-
-    def is_up(self, opened: socket.socket) -> bool:
-        assert opened is self.opened[-1]
-        self._need_there()
-        return self.up
-
-    def remove(self) -> None:
-        """Let the next read of the socket fail, as the network tells that nobody is there."""
-        self.there = False
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            address = nobody.getsockname()
-        self.opened[-1].connect(address)
-        self.opened[-1].send(b"")
-
-    def _need_there(self) -> None:
-        if not self.there:
-            raise OSError(errno.ENODEV, "No such device")
-
-    def send(self, *can_ids: int) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for can_id in can_ids:
-                frame = struct.pack("=IB3x8s", can_id, 1, bytes([can_id & 0xFF]))
-                sender.sendto(frame, self.opened[-1].getsockname())
 
 
 @pytest.fixture
@@ -357,6 +313,18 @@ def test_losses_before_frames_that_were_held_are_counted_once(opened: Any) -> No
     kept += len(source.read(0))
 
     assert source.stats().dropped == 2002 - kept
+
+
+def test_of_several_interfaces_those_that_are_away_are_named() -> None:
+    links = [Link(), Link()]
+    source = SocketCanSource(links, ["a", "b"], SystemClock())
+    lose(source, links[1])
+    lost = source.stats().away
+    regain(source, links[1])
+    regained = source.stats().away
+    source.close()
+
+    assert (lost, regained, source.stats().away) == ({"b"}, set(), {"a", "b"})
 
 
 def test_an_interface_that_is_absent_at_first_is_waited_for(opened: Any) -> None:

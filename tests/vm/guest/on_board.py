@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,17 @@ def interfaces(fleet: Any, stays: Any) -> dict[str, Any]:
 
     from user_lib.doctor.chain import vehicle_links
 
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {"away_at_least_ms": 0}
+
+    def stays_away() -> None:
+        """Leave it away for a while that is known for certain: the cloud knows of it already."""
+        began_s = time.monotonic()
+        time.sleep(1.0)
+        seen["away_at_least_ms"] += int((time.monotonic() - began_s) * 1000)
+
     sh("ip link set vcan0 down")
     until("the cloud knows that an interface is away", away)
+    stays_away()
     links = vehicle_links(machine.car(fleet)).links
     seen["told"] = [x.found for x in links if x.name == "frames seen"]
     seen["table"] = repr(fleet.vehicles())
@@ -130,9 +139,20 @@ def interfaces(fleet: Any, stays: Any) -> dict[str, Any]:
     until("it goes on after vcan0 was down", goes_on(stays))
     sh("ip link del vcan0")
     until("the interface is away", away)
+    stays_away()
     sh("ip link add vcan0 type vcan")
     until("it goes on after vcan0 was removed", goes_on(stays))
     until("nothing is away", lambda: not away())
+    before = stays.info.results
+    until("results come that began after it", lambda: stays.info.results > before + 2)
+    receipts = [r.receipt for r in stays.results()]
+    seen["in_results"] = [
+        (r.iteration, r.away_ms, (r.window_stop_ns - r.window_start_ns) // 1_000_000)
+        for r in receipts if r.away_ms
+    ]  # fmt: skip
+    seen["last_away_ms"] = receipts[-1].away_ms
+    told = f"away for {seen['away_at_least_ms']} ms at least"
+    say(f"vcan0 was {told}; results (iteration, away, window, ms): {seen['in_results']}")
     seen["reconnects"] = machine.stats(fleet)["source.reconnects"]
     log = sh("journalctl -u oodida-agent --no-pager -o cat")
     seen["logged"] = [x for x in log.splitlines() if "CAN interface vcan0" in x]

@@ -62,6 +62,8 @@ class RoundClosed(Message, frozen=True, kw_only=True, tag="round"):
     offboard_version: str = ""
     prints: str = ""
     lost_frames: int = 0
+    away_ms: int = 0
+    """Of all vehicles that count, added up; as ``lost_frames``."""
     opened_ns: Nanoseconds
     closed_ns: Nanoseconds
 

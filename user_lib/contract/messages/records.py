@@ -113,6 +113,9 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     trigger_ns: Nanoseconds | None = None
     samples: dict[str, Counted] = {}
     lost_frames: Counted = 0
+    """Frames of the window that were overwritten or dropped before they were read."""
+    away_ms: Counted = 0
+    """How long a CAN interface that the window's signals come by was away inside the window."""
     agent_version: str
     cpu_s: float = 0.0
     wall_s: float = 0.0
