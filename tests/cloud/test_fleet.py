@@ -68,6 +68,26 @@ def test_two_hundred_vehicles_answer_every_round_across_a_kill(
     assert len(results) == len(set(results)) == 3 * FLEET
 
 
+def test_what_vehicles_missed_is_in_their_results_and_added_up_in_the_round(
+    make_cloud: Make, vehicle: Make, analyst: Make
+) -> None:
+    cloud = make_cloud(lease_s=30)
+    vehicles = [vehicle(name, endpoint=cloud.endpoint) for name in ("v1", "v2")]
+    ada = analyst(endpoint=cloud.endpoint)
+    job = ada.submit(iterations=1, deadline_s=60).assignment_id
+    everyone(vehicles, lambda v: job in v.tasks)
+    for v, away_ms in zip(vehicles, (0, 1500), strict=True):
+        v.answer(job, 1, {"Vehicle.Speed": 1.0}, lost_frames=7, away_ms=away_ms)
+    everyone(vehicles, lambda v: not v.outbox)
+
+    items = ada.to_end(job)
+
+    told = {i.vehicle_id: (i.lost_frames, i.away_ms) for i in items if isinstance(i, Result)}
+    assert told == {"v1": (7, 0), "v2": (7, 1500)}
+    (closed,) = [i for i in items if isinstance(i, RoundClosed)]
+    assert (closed.lost_frames, closed.away_ms) == (14, 1500)
+
+
 def test_a_peer_that_does_not_read_holds_back_only_itself(
     make_cloud: Make, vehicle: Make, analyst: Make
 ) -> None:
