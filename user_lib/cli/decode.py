@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from user_lib.cli.options import Subparsers, add_command, remark, show, show_json
+from user_lib.cli.status import BAD_INPUT, OK
 from user_lib.progress import Progress
 from user_lib.tables import render_text
 
@@ -85,7 +86,7 @@ def add_parser(subparsers: Subparsers) -> None:
     command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", dest="out",
         help=".npz: arrays CHANNEL/MESSAGE/SIGNAL; .csv, .parquet: a value a row; a file of "
-        "that name is replaced once all is decoded",
+        "that name is replaced once all is decoded, and stays where nothing was (exit code 2)",
     )  # fmt: skip
     command.set_defaults(run=run)
 
@@ -147,8 +148,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(_report(summary))
     if not summary.messages:
-        remark(f"oodida: {summary.warnings[-1]}")
-    return 0
+        remark(f"oodida: {summary.warnings[-1]}; {args.out} was not written")
+        return BAD_INPUT
+    return OK
 
 
 def _report(summary: "DecodeSummary") -> str:
@@ -185,7 +187,8 @@ def _totals(summary: "DecodeSummary") -> list[str]:
     ]
     lines = [
         f"{summary.log}: {summary.frames} frames on {_named(summary.channels)}, "
-        f"{summary.decoded_frames} decoded in {summary.seconds:.1f} s to {summary.out}"
+        f"{summary.decoded_frames} decoded in {summary.seconds:.1f} s"
+        + (f" to {summary.out}" if summary.out else "")
     ]
     lines += [f"  {n} frames {what}" for n, what in counted if n]
     lines += [

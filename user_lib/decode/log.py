@@ -51,6 +51,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     database does not know is counted and left out, as cantools does, unless ``keep_unknown_pages``
     asks for what of it is not multiplexed, as a vehicle has it. ``bitrates``, on which the bus load
     of the summary depends, gives the speed of a channel by its name, or by "" of every other one.
+    Where nothing at all was decoded no file is written, and ``out`` of the summary is empty.
 
     Raises: SourceError, for the log; DatabaseError, for a database; ConfigError, for the output.
     """
@@ -68,7 +69,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
         tell(0, _SCAN_SHARE * log.fraction_read)
     decoding = Decoding(Decoder(catalog, log.channels), keep_unknown_pages=keep_unknown_pages)
     loads = BusLoads(log.channels, bitrates or {})
-    with open_output(out, names=names) as output:
+    with open_output(out, names=names, unless=lambda: decoding.nothing) as output:
         for batch in log:
             output.add(decoding.parts(batch))
             loads.add(batch)
@@ -82,7 +83,7 @@ def decode_log(  # noqa: PLR0913 - the options of a command
     return DecodeSummary(
         log=str(log.path),
         format=log.format,
-        out=str(out),
+        out="" if decoding.nothing else str(out),
         channels=log.channels,
         malformed=log.malformed,
         first_malformed=log.first_damage,

@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -67,10 +67,13 @@ def check_output(path: Path, *, names: bool = False) -> None:
 
 
 @contextmanager
-def open_output(path: Path, *, names: bool = False) -> Iterator[Output]:
+def open_output(
+    path: Path, *, names: bool = False, unless: Callable[[], bool] = lambda: False
+) -> Iterator[Output]:
     """Open an output by its suffix; on leaving without an error it gets its final name.
 
-    ``names`` adds what the value is called, where the database says.
+    ``names`` adds what the value is called, where the database says. ``unless`` is asked at the
+    end: where it says yes nothing is written, and a file of that name stays as it is.
 
     Raises: ConfigError, as `check_output`, or for a place that cannot be written.
     """
@@ -80,7 +83,8 @@ def open_output(path: Path, *, names: bool = False) -> Iterator[Output]:
         with _opened(path.suffix, partial, names=names) as output:
             yield output
             output.finish()
-        partial.replace(path)
+        if not unless():
+            partial.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

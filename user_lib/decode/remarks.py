@@ -20,7 +20,7 @@ def unheard(
     """Say which databases and bit rates are for channels that the log does not have."""
     wanted = [(ref.path.name, ref.channel) for ref in databases if ref.channel is not None]
     wanted += [(f"bit rate {rate.bitrate}", name) for name, rate in bitrates.items() if name]
-    heard = ", ".join(map(repr, channels)) or "none"
+    heard = _listed(channels)
     return [
         f"{what} is for channel {channel!r}, which the log does not have; its channels: {heard}"
         for what, channel in wanted
@@ -52,10 +52,14 @@ def why_nothing(
     if matched:
         return why + "the frames that the databases know hold no signal"
     if all(ref.channel is not None and ref.channel not in channels for ref in databases):
-        return why + f"no database is for a channel of the log: {', '.join(map(repr, channels))}"
+        return why + f"no database is for a channel of the log: {_listed(channels)}"
     hint = long_identifiers and not any(ref.j1939 for ref in databases)
     return (
         why
-        + "no frame's identifier is in the databases"
+        + f"no frame's identifier is in the databases of its channel ({_listed(channels)})"
         + ("; for J1939 give --j1939" if hint else "")
     )
+
+
+def _listed(channels: Sequence[str]) -> str:
+    return ", ".join(map(repr, channels)) or "none"

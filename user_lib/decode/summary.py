@@ -61,6 +61,7 @@ class DecodeSummary(msgspec.Struct, frozen=True):
     log: str
     format: str
     out: str
+    """The file that was written; empty where nothing was decoded, and so nothing written."""
     channels: tuple[str, ...]
     frames: int
     decoded_frames: int

@@ -382,7 +382,7 @@ def test_the_command_refuses_a_missing_database(drive: Path, tmp_path: Path) -> 
 
 KNOWN = 'BS_:\nBU_:\nBO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|0] "" A\n'
 NOTHING = "nothing was decoded: "
-NO_MATCH = NOTHING + "no frame's identifier is in the databases"
+NO_MATCH = NOTHING + "no frame's identifier is in the databases of its channel ('can0')"
 
 
 @pytest.mark.parametrize(
@@ -405,17 +405,19 @@ def test_a_decoding_that_found_nothing_says_why_in_its_last_words(
     log, dbc, out = tmp_path / "drive.log", tmp_path / "x.dbc", tmp_path / "out.csv"
     log.write_text(frames)
     dbc.write_text(KNOWN)
+    last = f"oodida: {why}; {out} was not written"
 
-    assert run(str(log), "--dbc", str(dbc), "-o", str(out), "--json", *options) == 0
+    assert run(str(log), "--dbc", str(dbc), "-o", str(out), "--json", *options) == 2
     said = capfd.readouterr()
-    assert json.loads(said.out)["warnings"][-1] == why
-    assert said.err.splitlines()[-1] == f"oodida: {why}"
+    answer = json.loads(said.out)
+    assert (answer["warnings"][-1], answer["out"]) == (why, "")
+    assert said.err.splitlines()[-1] == last
 
-    assert run(str(log), "--dbc", str(dbc), "-o", str(out), *options) == 0
+    assert run(str(log), "--dbc", str(dbc), "-o", str(out), *options) == 2
     said = capfd.readouterr()
     assert NOTHING not in said.out
-    assert said.err.splitlines()[-1] == f"oodida: {why}"
-    assert len(out.read_text().splitlines()) == 1
+    assert said.err.splitlines()[-1] == last
+    assert sorted(tmp_path.iterdir()) == sorted((log, dbc))
 
 
 def test_options_for_a_channel_that_the_log_has_not_are_named(
@@ -425,6 +427,7 @@ def test_options_for_a_channel_that_the_log_has_not_are_named(
     log.write_text("(1.0) can0 001#01\n")
     dbc.write_text(KNOWN)
     out = str(tmp_path / "out.csv")
+    before = "what was there before"
     rates = ("--bitrate", "can9=250000", "--bitrate", "can0=500000", "--bitrate", "125000")
 
     assert run(str(log), "--dbc", str(dbc), *rates, "-o", out) == 0
@@ -433,10 +436,13 @@ def test_options_for_a_channel_that_the_log_has_not_are_named(
     assert said.out.count("which the log does not have") == 1
     assert said.err == ""
 
-    assert run(str(log), "--dbc", f"can1={dbc}", "-o", out) == 0
+    Path(out).write_text(before)
+    assert run(str(log), "--dbc", f"can1={dbc}", "-o", out) == 2
     said = capfd.readouterr()
     assert "x.dbc is for channel 'can1', which the log does not have" in said.out
-    assert said.err == f"oodida: {NOTHING}no database is for a channel of the log: 'can0'\n"
+    why = f"{NOTHING}no database is for a channel of the log: 'can0'"
+    assert said.err == f"oodida: {why}; {out} was not written\n"
+    assert Path(out).read_text() == before
 
 
 def test_pages_that_no_database_has_and_unfinished_payloads_are_reasons_for_nothing(
