@@ -31,7 +31,8 @@ from user_lib.results import Round, VehicleResult
 from user_lib.signed_orders import sign_cancel
 from user_lib.tables import Column, Table
 from user_lib.vehicle_cards import VehicleCards
-from user_lib.verification.chain import Verification
+from user_lib.verification.findings import Verification
+from user_lib.verification.repeats import Heard
 from user_lib.verification.signatures import Signatures
 
 __all__ = ["Job", "JobFailed", "job_table"]
@@ -238,14 +239,18 @@ class Job:
     def _news(self, kinds: tuple[Kind, ...], after_seq: int = 0) -> Iterator[Event]:
         """Yield events live, as they are; their contents are pulled when somebody looks."""
         news = follow(self._connection, self.id, kinds, after_seq=after_seq, clock=self._clock)
-        for page in news:
-            yield from self._verified(page.events)
+        yield from self._verified(event for page in news for event in page.events)
 
     def _verified(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass events on of which vehicles have signed their part. Raises: SignatureError."""
+        """Pass events on of which vehicles have signed their part, each result once.
+
+        Raises: SignatureError.
+        """
+        heard = Heard()
         for event in events:
             self._signatures.check(event.item)
-            yield event
+            if not isinstance(event.item, Result) or heard.is_new(event.item):
+                yield event
 
     def _raise_if_failed(self) -> None:
         """Tell of a failure whoever only looks at what came back, which may be nothing."""

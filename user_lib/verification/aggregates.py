@@ -51,13 +51,11 @@ class Aggregates:
     _rounds: list[RoundClosed] = field(default_factory=list)
 
     def hear(self, item: Result | RoundClosed) -> None:
-        """Take in one item, in the order of the stream; a result that was late counts nowhere."""
+        """Take in one item, once, in the order of the stream; a late result counts nowhere."""
         if isinstance(item, RoundClosed):
             self._rounds.append(item)
         elif not item.late:
-            results = self._results[item.iteration][item.vehicle_id]
-            if item not in results:
-                results.append(item)
+            self._results[item.iteration][item.vehicle_id].append(item)
 
     def problems(self, spec: Assignment, end: str | None) -> Iterator[str]:
         """Say what does not follow; ``end`` is why the job has ended, None while it goes on."""

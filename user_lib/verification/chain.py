@@ -14,14 +14,14 @@ code, which vehicles were late or missing. What could be verified if the cloud s
 the bytes that were signed is told as unchecked, with the cloud's reason.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agent.sandbox import can_recompute
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import SignatureError
-from user_lib.contract.escaping import escaped
 from user_lib.contract.ids import AssignmentId, VehicleId
 from user_lib.contract.messages import (
     Events,
@@ -40,51 +40,12 @@ from user_lib.vehicle_cards import VehicleCards
 from user_lib.verification.aggregates import Aggregates
 from user_lib.verification.audience import Audience
 from user_lib.verification.completeness import Completeness
+from user_lib.verification.findings import Verification
+from user_lib.verification.repeats import Heard
 from user_lib.verification.vehicle_words import is_vehicles_word, tells
 from user_lib.wire.keys import Keys
 
-__all__ = ["Verification", "verify"]
-
-SHOWN = 20
-
-
-@dataclass(frozen=True, repr=False)
-class Verification:
-    """What was verified; ``problems`` is empty when nothing was found that does not hold."""
-
-    assignment_id: AssignmentId
-    problems: tuple[str, ...]
-    unchecked: tuple[str, ...]
-    """What could not be checked, and why: the cloud does not give the bytes that were signed."""
-    notes: tuple[str, ...]
-    """What rests on the cloud's word, or on trust at first use."""
-    results: int
-    """How many results' signatures hold."""
-    aggregates: int
-    """How many aggregates were computed again and are the same."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether all that was signed was checked, and holds."""
-        return not self.problems and not self.unchecked
-
-    def __repr__(self) -> str:
-        word = "NOT verified" if self.problems else "verified"
-        head = (
-            f"{self.assignment_id}: {word}{'' if self.ok or self.problems else ' in part'}; "
-            f"{self.results} results signed, {self.aggregates} aggregates the same when computed "
-            "again"
-        )
-        lines = [head, *_shown("problem: ", self.problems)]
-        lines += _shown("cannot be checked: ", self.unchecked)
-        lines += [f"  note: {n}" for n in self.notes]
-        return "\n".join(map(escaped, lines))
-
-
-def _shown(word: str, found: tuple[str, ...]) -> list[str]:
-    more = len(found) - SHOWN
-    shown = [f"  {word}{one}" for one in found[:SHOWN]]
-    return [*shown, f"  and {more} more of these"] if more > 0 else shown
+__all__ = ["verify"]
 
 
 @dataclass
@@ -95,6 +56,9 @@ class _Findings:
     results: int = 0
     late: int = 0
     """Of the results, by the cloud's word."""
+    heard: Heard = field(default_factory=Heard)
+    repeats: Counter[str] = field(default_factory=Counter)
+    """How often a result was told again, by its name."""
     complete: Completeness = field(default_factory=Completeness)
     audience: Audience = field(default_factory=Audience)
     end: str | None = None
@@ -122,7 +86,7 @@ def verify(
         _page(page, assignment_id, spec, contents, cards, found)
     for ended in proof.ends:
         _said(ended, f"the end on {ended.vehicle_id}", assignment_id, cards, found)
-    found.problems += found.complete.problems()
+    found.problems += [*_repeats(found), *found.complete.problems()]
     found.audience.members.update(card.name for card in proof.cards)
     over = found.end is not None
     if order is not None:
@@ -167,7 +131,9 @@ def _page(
             found.audience.hear(event.item)
         elif isinstance(event.item, JobChanged):
             _change(event.item, assignment_id, cards, found)
-        elif _result(event.item, assignment_id, contents, cards, found):
+        elif _result(event.item, assignment_id, contents, cards, found) and _once(
+            event.item, found
+        ):
             if spec is not None and event.item.method != spec.onboard:
                 name = f"iteration {event.item.iteration} of {event.item.vehicle_id}"
                 found.problems.append(f"{name}: it is of {event.item.method}, not {spec.onboard}")
@@ -175,6 +141,20 @@ def _page(
             found.aggregates.hear(event.item)
     if page.ended and found.end is None:
         found.end = ""
+
+
+def _once(result: Result, found: _Findings) -> bool:
+    """Whether a result was not told before; a repeat counts nowhere, and is told of."""
+    if found.heard.is_new(result):
+        found.results += 1
+        return True
+    found.repeats[f"iteration {result.iteration} of {result.vehicle_id}"] += 1
+    return False
+
+
+def _repeats(found: _Findings) -> Iterator[str]:
+    for name, times in found.repeats.items():
+        yield f"{name}: the cloud tells it {times + 1} times"
 
 
 def _assignment(
@@ -226,7 +206,6 @@ def _result(
     name = f"iteration {result.iteration} of {result.vehicle_id}"
     if not _said(result, name, assignment_id, cards, found):
         return False
-    found.results += 1
     if cards.origin(result.vehicle_id) == "first use":
         found.notes["the vehicles' keys were trusted on first use; pin them to be sure"] = None
     problem = _code_problem(result, contents)

@@ -21,7 +21,8 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.signing import verify_item
 from user_lib.vehicle_cards import VehicleCards
-from user_lib.verification.chain import Verification, verify
+from user_lib.verification.chain import verify
+from user_lib.verification.findings import Verification
 from user_lib.verification.vehicle_words import is_vehicles_word, tells
 
 __all__ = ["Signatures"]

@@ -39,6 +39,7 @@ from user_lib.contract.messages import (
     ReadEvents,
     Rejection,
     Reply,
+    Result,
     RollbackCode,
     RoundClosed,
     Submit,
@@ -452,12 +453,24 @@ def test_two_results_of_a_vehicle_in_a_round_leave_the_cloud_no_choice(
 ) -> None:
     job = fleet.assign(make.spec)
     other = replace(lies.results[0], epoch="another", value={"Vehicle.Speed": 99.0})
-    lies.results.append(lies.results[0])
-    assert job.verify().ok
-
     lies.results.append(sign_item(other, CARS["compact-1"].sign))
     (problem,) = job.verify().problems
     assert problem == "round 1: compact-1 has 2 results that are said to be in time"
+
+
+def test_a_result_that_is_told_again_is_given_once(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results += [lies.results[0]] * 7 + [replace(lies.results[0], late=True)]
+
+    assert [r.vehicle for r in job.results()] == list(CARS)
+    assert job.to_numpy().rows == 2
+    assert [r.vehicle for r in job.stream()] == list(CARS)
+    assert [type(e.item) for e in job.events()] == [Result, Result, RoundClosed]
+    verified = job.verify()
+    assert verified.problems == ("iteration 1 of compact-1: the cloud tells it 9 times",)
+    assert verified.results == 2
 
 
 def test_what_an_honest_cloud_leaves_out_is_no_problem(
