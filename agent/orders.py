@@ -57,7 +57,7 @@ class Orders:
         """Orders that were not carried out, whatever forbade them."""
         self._cards = rules.trust.cards
         self.table, self.modules = table, modules
-        self._retraction = Retraction(store, table)
+        self._retraction = Retraction(store, table, modules)
 
     def note(self, event: str, detail: str, now: Now) -> None:
         """Put the rules in force in the audit log."""
@@ -86,13 +86,7 @@ class Orders:
             log.info("policy: %s", words)
         self._identity = replace(self._identity, dbc_hash=dbc_hash)
         self._judge(self._held(), now)
-        analysts = dict(self.table.analysts())
-        for assignment_id, spec in self.table.specs.items():
-            refusal = self._refusal(analysts[assignment_id], spec, Held())
-            if refusal is not None:
-                log.warning("task %s ends: %s: %s", assignment_id, refusal.reason, refusal.detail)
-                over = over_by(refusal)
-                self.table.give(assignment_id, over, now)
+        self._end_forbidden(now)
         self.table.renew(rules.policy, dbc_hash, now)
 
     def assign(self, order: Assign, now: Now) -> None:
@@ -175,7 +169,16 @@ class Orders:
             self.modules.put(slot)
             log.info("code of %s: generation %d %s", slot.analyst, slot.generation, slot.report)
 
-    def _resumed(self, kept: Kept) -> Refusal | None:
+    def _end_forbidden(self, now: Now) -> None:
+        for kept in self._held():
+            refusal = self._resumed(kept)
+            if refusal is not None:
+                log.warning(
+                    "task %s ends: %s: %s", kept.assignment_id, refusal.reason, refusal.detail
+                )
+                self.table.give(kept.assignment_id, over_by(refusal), now)
+
+    def _resumed(self, kept: Kept | Origin) -> Refusal | None:
         return untrusted(self.trust, kept.analyst) or self._refusal(kept.analyst, kept.spec, Held())
 
     def _held(self) -> list[Origin]:
@@ -227,17 +230,13 @@ class Orders:
         )
 
     def trust_changed(self, now: Now) -> None:
-        """End the tasks of analysts whom the owner no longer trusts."""
+        """End the tasks that may no longer run, of analysts whom the owner no longer trusts say."""
         before, self._cards = self._cards, self.trust.cards
         changes = notes.trusted(before, self._cards, now.unix_ns)
         if changes:
             self.table.write([Note(entry) for entry in changes], now)
         self._judge(self._held(), now)
-        for assignment_id, analyst in self.table.analysts():
-            refusal = untrusted(self.trust, analyst)
-            if refusal is not None:
-                log.warning("task %s: ends: %s", assignment_id, refusal.detail)
-                self.table.give(assignment_id, over_by(refusal), now)
+        self._end_forbidden(now)
 
     def _refuse_untrusted(self, order: Assign, error: Untrusted, now: Now) -> None:
         """Tell of an order that nobody trusted signed, a bounded number of times.

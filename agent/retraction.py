@@ -9,24 +9,30 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from agent import notes
 from agent.policy import Held, Policy, Refusal, Right, admit, kept_by, rights_of
-from agent.store import Note, Origin, Retract, Store
+from agent.store import Note, Origin, Retract, SaveSlot, Store
+from agent.tasks.code import CodeSlot, without_words
+from agent.tasks.modules import Modules
 from agent.tasks.ports import Signals
 from agent.tasks.table import Table
 from agent.tasks.task import Now
 from agent.trust import Trust
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import UnknownSignal
-from user_lib.contract.ids import AssignmentId
+from user_lib.contract.ids import AssignmentId, UserId
 
 __all__ = ["Retraction", "retractions", "untrusted"]
 
 log = logging.getLogger(__name__)
 
+UNACCOUNTED = "a task that nobody remembers"
+"""An agent of before kept no account of the task in which code had failed."""
+
 
 class Retraction:
     """Of the main loop's thread. While the disk takes no record, what is forbidden is not sent."""
 
-    def __init__(self, store: Store, table: Table) -> None:
-        self._store, self._table = store, table
+    def __init__(self, store: Store, table: Table, modules: Modules) -> None:
+        self._store, self._table, self._modules = store, table, modules
         self._waiting: dict[AssignmentId, list[tuple[Retract, Note]]] = {}
         """What the disk did not take yet."""
 
@@ -35,14 +41,22 @@ class Retraction:
     ) -> None:
         """Keep here what may no longer leave, of all tasks that run or have ended."""
         self._waiting = {}
+        self._table.pardon()
         for origin in origins:
-            refusal = untrusted(trust, origin.analyst)
-            rights: Mapping[str, Right] = {}
-            if refusal is None:
-                refusal, rights = _rights(origin, policy, trust, signals)
+            refusal, rights = _rights(origin.analyst, origin.spec, policy, trust, signals)
             for write, why in retractions(origin.assignment_id, refusal, rights):
                 self._keep(origin, write, why, now)
         self._store.bar(self._waiting)
+        for slot in self._modules.slots:
+
+            def keeper_of(spec: Assignment | None, analyst: UserId = slot.analyst) -> str:
+                if spec is None:
+                    free = policy == Policy() and trust.trusts(analyst)
+                    return "" if free else UNACCOUNTED
+                refusal, _ = _rights(analyst, spec, policy, trust, signals)
+                return "" if refusal is None else kept_by(refusal.reason, refusal.rule)
+
+            self._blank(slot, without_words(slot, keeper_of), now)
 
     def again(self, now: Now) -> None:
         """Try again what the disk did not take."""
@@ -57,12 +71,23 @@ class Retraction:
     def _keep(self, origin: Origin, write: Retract, why: Refusal, now: Now) -> None:
         self._table.flush(now)
         results = self._store.forbidden(write)
-        if not results:
+        if not results and not self._store.forbidden_words(write):
             return
         name = origin.assignment_id
         note = Note(notes.retracted(name, origin.analyst, why, results, now.unix_ns))
         if self._write(name, write, note, now):
             log.warning("task %s: %s keeps %d results here", name, write.reason, results)
+
+    def _blank(self, slot: CodeSlot, blank: CodeSlot, now: Now) -> None:
+        """Tell no words of a slot's failures that are kept here.
+
+        It holds whatever the disk takes: what is not on it is judged again at the next start.
+        """
+        if blank == slot:
+            return
+        self._modules.put(blank)
+        self._table.write([SaveSlot(blank)], now)
+        log.warning("code of %s: words of its failures are kept here", slot.analyst)
 
     def _write(self, assignment_id: AssignmentId, write: Retract, note: Note, now: Now) -> bool:
         if self._table.write([note, write], now):
@@ -100,9 +125,12 @@ def untrusted(trust: Trust, analyst: str) -> Refusal | None:
 
 
 def _rights(
-    origin: Origin, policy: Policy, trust: Trust, signals: Signals
+    analyst: UserId, spec: Assignment, policy: Policy, trust: Trust, signals: Signals
 ) -> tuple[Refusal | None, Mapping[str, Right]]:
-    """Return which rule forbids a task as a whole, else how its signals may leave."""
+    """Return what forbids a task as a whole, else how its signals may leave."""
+    refusal = untrusted(trust, analyst)
+    if refusal is not None:
+        return refusal, {}
 
     def aliases(name: str) -> tuple[frozenset[str], ...]:
         try:
@@ -110,6 +138,6 @@ def _rights(
         except UnknownSignal:  # by the databases of now; its name may be forbidden all the same
             return (frozenset((name,)),)
 
-    analyst, spec = trust.analyst(origin.analyst), origin.spec
-    refusal = admit(policy, analyst, spec, aliases, Held())
-    return refusal, {} if refusal is not None else rights_of(policy, analyst, spec, aliases)
+    known = trust.analyst(analyst)
+    refusal = admit(policy, known, spec, aliases, Held())
+    return refusal, {} if refusal is not None else rights_of(policy, known, spec, aliases)

@@ -13,7 +13,7 @@ from agent.policy.budgets import Account
 from agent.policy.changes import changes
 from agent.policy.checking import check_rules, digest, idle_patterns
 from agent.policy.rights import Analyst, Right
-from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule, kept_by
+from agent.policy.rules import AnalystRule, Budget, Policy, Refusal, SignalRule, kept_by, words_kept
 from agent.policy.samples import held_back
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "kept_by",
     "rights_of",
     "trigger_names",
+    "words_kept",
 ]

@@ -11,7 +11,16 @@ import msgspec
 from agent.sandbox.lockdown.confinement import Level
 from user_lib.contract.assignment import Limits
 
-__all__ = ["AnalystRule", "Budget", "May", "Policy", "Refusal", "SignalRule", "kept_by"]
+__all__ = [
+    "AnalystRule",
+    "Budget",
+    "May",
+    "Policy",
+    "Refusal",
+    "SignalRule",
+    "kept_by",
+    "words_kept",
+]
 
 May: TypeAlias = Literal["nothing", "aggregates", "raw"]
 """How a signal may leave: not at all, within an aggregate over many samples, or as it is."""
@@ -43,6 +52,11 @@ def kept_by(reason: str, rule: str) -> str:
     if rule:
         return f"rule {rule}"
     return reason if reason == "untrusted" else ""
+
+
+def words_kept(keeper: str) -> str:
+    """Say in place of a failure's words, which may hold samples, what keeps them here."""
+    return f"{keeper} keeps the words on the vehicle"
 
 
 class _Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -113,6 +113,10 @@ class LightStore(Store):
             for item in self._outbox.values()
         )
 
+    def forbidden_words(self, write: Retract) -> bool:
+        """Whether the end of a task waits with words that a rule keeps here."""
+        return any(self._wordy(item, write) for item in self._outbox.values())
+
     def origins(self) -> tuple[Origin, ...]:
         """Return none: a simulated vehicle's rules do not change."""
         return ()
@@ -186,9 +190,15 @@ class LightStore(Store):
     def _keep_here(self, write: Retract) -> None:
         for seq, item in tuple(self._outbox.items()):
             mine = isinstance(item, Result) and item.assignment_id == write.assignment_id
+            if isinstance(item, TaskEnded) and self._wordy(item, write):
+                self._outbox[seq] = write.without_words(item)
             if isinstance(item, Result) and mine and write.forbids(item, {}):
                 self._lose(seq, item, write.reason, self._sent_seq)
                 self.retracted_results += 1
+
+    def _wordy(self, item: Result | Losses | TaskEnded, write: Retract) -> bool:
+        mine = isinstance(item, TaskEnded) and item.assignment_id == write.assignment_id
+        return isinstance(item, TaskEnded) and mine and write.without_words(item) != item
 
     def _lose(self, seq: int, result: Result, reason: str, through_seq: int) -> None:
         """Put a result's iteration in a record that cannot be on its way."""

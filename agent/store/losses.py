@@ -16,9 +16,9 @@ import msgspec
 
 from agent.store.writes import Kind, Retract, decode
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Losses, Result
+from user_lib.contract.messages import Losses, Result, TaskEnded
 
-__all__ = ["FULL", "drop_excess", "forbidden", "retract", "with_iteration"]
+__all__ = ["FULL", "drop_excess", "forbidden", "retract", "with_iteration", "wordy"]
 
 FULL = "outbox_full"
 MAX_RUNS = 1000
@@ -44,13 +44,17 @@ def drop_excess(connection: sqlite3.Connection, excess_bytes: int, through_seq: 
 
 
 def retract(connection: sqlite3.Connection, write: Retract, sent_seq: int) -> int:
-    """Drop the results that a rule forbids; return how many.
+    """Drop the results that a rule forbids, and the words of its tasks' ends; return how many.
 
     Entries up to ``sent_seq`` were sent, or may have been.
     """
     found = forbidden(connection, write)
     for seq in found:
         _replace(connection, seq, sent_seq, write.reason)
+    for seq, ended in wordy(connection, write):
+        item = msgspec.msgpack.encode(write.without_words(ended))
+        sql = "UPDATE outbox SET item = ?, size = ? WHERE seq = ?"
+        connection.execute(sql, (item, len(item), seq))
     return len(found)
 
 
@@ -67,6 +71,16 @@ def forbidden(connection: sqlite3.Connection, write: Retract) -> list[int]:
             decode(item, Result), {} if measured is None else decode(measured, dict[str, int])
         )
     ]
+
+
+def wordy(connection: sqlite3.Connection, write: Retract) -> list[tuple[int, TaskEnded]]:
+    """Return the ends whose words a rule forbids, each with its place."""
+    rows: Iterable[tuple[int, bytes]] = connection.execute(
+        "SELECT seq, item FROM outbox WHERE kind = ? AND assignment_id = ?",
+        (Kind.END, write.assignment_id),
+    ).fetchall()
+    ends = [(seq, decode(item, TaskEnded)) for seq, item in rows]
+    return [(seq, ended) for seq, ended in ends if write.without_words(ended) != ended]
 
 
 def with_iteration(

@@ -18,7 +18,7 @@ import msgspec
 
 from agent.policy import Account
 from agent.store.database import Database, StateDamaged, StateUnwritable
-from agent.store.losses import drop_excess, forbidden, retract
+from agent.store.losses import drop_excess, forbidden, retract, wordy
 from agent.store.writes import ITEM, Enqueue, Note, Retract, Write, decode, write_to
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
@@ -57,7 +57,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What a task was that has ended, and of which results wait to be sent."""
+    """What a task was that has ended, and of which results, or the end, wait to be sent."""
 
     assignment_id: AssignmentId
     analyst: str
@@ -261,14 +261,18 @@ class Store:
         """Return how many results a rule would keep here."""
         return len(forbidden(self._database.connection, write))
 
+    def forbidden_words(self, write: Retract) -> bool:
+        """Whether the end of a task waits with words that a rule keeps here."""
+        return bool(wordy(self._database.connection, write))
+
     def origins(self) -> tuple[Origin, ...]:
-        """Return the tasks that have ended and of which results wait to be sent.
+        """Return the tasks that have ended and of which results, or the end, wait to be sent.
 
         Those that ended under an agent which kept no account of it are not among them.
         """
         rows = self._rows(
             "SELECT * FROM origins WHERE assignment_id IN"
-            " (SELECT assignment_id FROM outbox WHERE kind = 0) ORDER BY rowid"
+            " (SELECT assignment_id FROM outbox WHERE kind IN (0, 1)) ORDER BY rowid"
         )
         return tuple(Origin(row[0], row[1], decode(row[2], Assignment)) for row in rows)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from agent.policy import Account
+from agent.policy import Account, kept_by, words_kept
 from agent.store.database import StateDamaged
 from agent.tasks.code import CodeSlot
 from agent.tasks.task import Position
@@ -77,7 +77,7 @@ class Enqueue(msgspec.Struct, frozen=True):
 
 
 class Retract(msgspec.Struct, frozen=True):
-    """Let the results of a task that are here be losses, for this reason."""
+    """Let the results of a task that are here be losses, for this reason, and its end wordless."""
 
     assignment_id: AssignmentId
     reason: str
@@ -91,6 +91,12 @@ class Retract(msgspec.Struct, frozen=True):
         counts = {**result.samples, **measured}
         fewer = any(counts.get(name, 0) < least for name, least in self.at_least.items())
         return fewer and result.status == "ok"
+
+    def without_words(self, ended: TaskEnded) -> TaskEnded:
+        """Return an end without words that may hold samples; those of a rule are the agent's."""
+        if self.at_least or not ended.detail or kept_by(ended.reason, ended.rule):
+            return ended
+        return msgspec.structs.replace(ended, detail=words_kept(self.reason))
 
 
 class EndTask(msgspec.Struct, frozen=True):
@@ -197,18 +203,15 @@ def _enqueue(connection: sqlite3.Connection, write: Enqueue) -> Growth:
     return Growth(growth.entries, growth.size + payload.size)
 
 
-_OWED = """
-EXISTS (SELECT 1 FROM outbox WHERE outbox.assignment_id = {}.assignment_id AND kind = 0)
-"""
-"""Whether results of an assignment wait to be sent."""
-
-
 def _end_task(connection: sqlite3.Connection, write: EndTask) -> Growth:
     assignment_id = write.ended.assignment_id
-    connection.execute(f"DELETE FROM origins WHERE NOT {_OWED.format('origins')}")  # noqa: S608 - constants
     connection.execute(
-        "INSERT OR REPLACE INTO origins SELECT assignment_id, analyst, spec FROM tasks"  # noqa: S608 - constants
-        f" WHERE assignment_id = ? AND {_OWED.format('tasks')}",
+        "DELETE FROM origins WHERE assignment_id NOT IN"
+        " (SELECT assignment_id FROM outbox WHERE kind IN (0, 1))"
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO origins SELECT assignment_id, analyst, spec FROM tasks"
+        " WHERE assignment_id = ?",
         (assignment_id,),
     )
     connection.execute("DELETE FROM tasks WHERE assignment_id = ?", (assignment_id,))

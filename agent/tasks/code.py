@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from agent.policy import words_kept
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.code import version_of
 from user_lib.contract.errors import CodeError
 from user_lib.contract.ids import CodeHash, UserId
@@ -36,10 +38,13 @@ __all__ = [
     "held",
     "judge",
     "resolve",
+    "without_words",
 ]
 
 KEPT_VERSIONS = 8
 """Generations kept for rounds that pinned them; the newest proven one is kept besides."""
+
+FAILED = "it failed its first iteration: "
 
 ReportState: TypeAlias = Literal["armed", "refused", "rolled_back", "removed"]
 
@@ -52,6 +57,8 @@ class Version(msgspec.Struct, frozen=True):
     source: str
     proven: bool = False
     failure: str = ""
+    failed_in: Assignment | None = None
+    """In which task it failed its first iteration: its words may hold what that task read."""
 
 
 class CodeSlot(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,8 +180,10 @@ def resolve(slot: CodeSlot | None, pinned: int = 0) -> Resolution:
     return _instead_of(slot, wanted)
 
 
-def judge(slot: CodeSlot, generation: int, *, ok: bool, fault: str) -> tuple[CodeSlot, Verdict]:
-    """Decide what an iteration's outcome says about the generation that it ran.
+def judge(
+    slot: CodeSlot, generation: int, *, ok: bool, fault: str, spec: Assignment | None = None
+) -> tuple[CodeSlot, Verdict]:
+    """Decide what an iteration of ``spec`` says about the generation that it ran.
 
     ``fault`` is the failure in words, empty when it was not the version's own (the sandbox could
     not run, say), and then nothing is concluded.
@@ -192,7 +201,25 @@ def judge(slot: CodeSlot, generation: int, *, ok: bool, fault: str) -> tuple[Cod
     rolled_back = RolledBack(good.generation, RollBack(failed_version=ran.version, detail=fault))
     if ran.failure:
         return slot, rolled_back
-    return _roll_back(slot, ran, good, fault), rolled_back
+    return _roll_back(slot, ran, good, fault, spec), rolled_back
+
+
+def without_words(slot: CodeSlot, keeper_of: Callable[[Assignment | None], str]) -> CodeSlot:
+    """Return a slot that tells of failures, but of those that are kept here not the words.
+
+    ``keeper_of`` names what keeps the words of a task on this vehicle, empty when nothing does.
+    """
+    versions = []
+    for v in slot.versions:
+        keeper = keeper_of(v.failed_in) if v.failure.startswith(FAILED) else ""
+        if not keeper:
+            versions.append(v)
+            continue
+        words = words_kept(keeper)
+        versions.append(msgspec.structs.replace(v, failure=FAILED + words))
+        if slot.report == "rolled_back" and v.generation == slot.generation:
+            slot = msgspec.structs.replace(slot, report_detail=words)
+    return msgspec.structs.replace(slot, versions=tuple(versions))
 
 
 def held(slot: CodeSlot) -> ModuleHeld:
@@ -220,20 +247,22 @@ def _instead_of(slot: CodeSlot, wanted: Version) -> Resolution:
     return Runnable(good, RollBack(failed_version=wanted.version, detail=wanted.failure))
 
 
-def _roll_back(slot: CodeSlot, ran: Version, good: Version, fault: str) -> CodeSlot:
+def _roll_back(
+    slot: CodeSlot, ran: Version, good: Version, fault: str, spec: Assignment | None
+) -> CodeSlot:
     """Bar the failed version, and the unproven ones that came between it and the good one."""
 
     def barred(v: Version) -> bool:
         between = not v.proven and not v.failure and good.generation < v.generation
         return v.version == ran.version or (between and v.generation < ran.generation)
 
-    slot = _replaced(slot, barred, failure=f"it failed its first iteration: {fault}")
+    slot = _replaced(slot, barred, failure=FAILED + fault, failed_in=spec)
     if slot.generation != ran.generation:
         return slot
     return msgspec.structs.replace(slot, report="rolled_back", report_detail=fault)
 
 
-def _replaced(slot: CodeSlot, which: Callable[[Version], bool], **changes: bool | str) -> CodeSlot:
+def _replaced(slot: CodeSlot, which: Callable[[Version], bool], **changes: object) -> CodeSlot:
     versions = tuple(
         msgspec.structs.replace(v, **changes) if which(v) else v for v in slot.versions
     )

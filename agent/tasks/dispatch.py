@@ -1,5 +1,6 @@
 """A task and its code: what its next iteration runs, and what an outcome says about what ran."""
 
+from agent.policy import kept_by
 from agent.sandbox import Outcome
 from agent.tasks.code import Answered, Awaited, CodeSlot, Gone, Runnable, judge, resolve
 from agent.tasks.life import is_due
@@ -50,12 +51,17 @@ def verdict_on(
     live: Live, outcome: Outcome, slot: CodeSlot | None
 ) -> tuple[Computed, CodeSlot | None]:
     """Let an outcome say what it says about the code that ran; the slot when that changed it."""
+    leaving = live.task.leaving
+    if leaving is not None and kept_by(leaving.reason, leaving.rule):  # its words may not leave
+        return Computed(Answered(), ok=False, memory=None), None
     if live.run is None or live.run.version is None or slot is None:
         return Computed(Answered(), outcome.ok, outcome.state), None
     fault = ""
     if not outcome.ok and outcome.reason not in NOT_THE_CODES_FAULT:
         fault = f"{outcome.reason}: {outcome.detail}"
-    judged, verdict = judge(slot, live.run.version.generation, ok=outcome.ok, fault=fault)
+    judged, verdict = judge(
+        slot, live.run.version.generation, ok=outcome.ok, fault=fault, spec=live.task.spec
+    )
     return Computed(verdict, outcome.ok, outcome.state), None if judged is slot else judged
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from agent.policy import kept_by
 from agent.tasks.code import Exhausted, RolledBack
 from agent.tasks.task import (
     Close,
@@ -277,7 +278,8 @@ def _on_data_over(task: Task, event: DataOver, now: Now) -> Stepped:
     state = TaskState.FINISHED if done else TaskState.FAILED
     ending = Ending(state, event.reason, event.detail, event.rule)
     if goes_on:
-        return replace(task, leaving=task.leaving or ending), ()
+        keeps = bool(kept_by(event.reason, event.rule))  # then the iteration's result stays here
+        return replace(task, leaving=ending if keeps else task.leaving or ending), ()
     return _end(task, ending)
 
 

@@ -21,6 +21,11 @@ class Modules:
         """Return an analyst's slot; None before any code arrived."""
         return self._slots.get(analyst)
 
+    @property
+    def slots(self) -> tuple[CodeSlot, ...]:
+        """All of them."""
+        return tuple(self._slots.values())
+
     def put(self, slot: CodeSlot) -> None:
         """Let a slot be in force, now that it is durable, and owe its report when that is new."""
         before = self._slots.get(slot.analyst)

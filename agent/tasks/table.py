@@ -9,8 +9,10 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import msgspec
+
 from agent import notes
-from agent.policy import Policy, Refusal
+from agent.policy import Policy, Refusal, kept_by
 from agent.store import Kept, Note, StateDamaged, Write
 from agent.tasks.clearance import barred, held_up
 from agent.tasks.code import CodeSlot
@@ -303,8 +305,16 @@ class Table:
         for live in self._roll:
             self._feed(live, DiskBack(), now)
             parked, live.parked = tuple(live.parked.values()), {}
-            for cause in parked:
+            for cause in sorted(parked, key=lambda c: not _by_owner(c)):  # else results leave first
                 self._feed(live, cause, now)
+
+    def pardon(self) -> None:
+        """Forget the ends by the owner's will that are not on disk yet: they are judged anew."""
+        for live in self._roll:
+            live.parked = {k: c for k, c in live.parked.items() if not _by_owner(c)}
+            leaving = live.task.leaving
+            if leaving is not None and kept_by(leaving.reason, leaving.rule):
+                live.task = msgspec.structs.replace(live.task, leaving=None)
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -322,6 +332,10 @@ class Table:
         """Return every task as a heartbeat tells it."""
         runs = self._roll.runs
         return tuple(told(live, runs, self._around.inputs, now) for live in self._roll)
+
+
+def _by_owner(cause: Cause) -> bool:
+    return isinstance(cause, DataOver) and bool(kept_by(cause.reason, cause.rule))
 
 
 def _no_signals(failure: AssignmentError) -> DataOver:

@@ -99,3 +99,19 @@ def test_a_content_is_kept_until_its_result_is_acknowledged_and_the_end_waits_fo
     (last,) = store.deliverable()
     assert store.load(last.seq) == ended
     store.close()
+
+
+def test_an_end_loses_its_words_to_a_rule_too() -> None:
+    store = LightStore()
+    ended = TaskEnded(
+        assignment_id="job-1", epoch="e", state=TaskState.FAILED, reason="code_failed", detail="[7]"
+    )
+    store.apply([EndTask(ended, 5)])
+    rule = Retract("job-1", "rule cabin")
+    assert store.forbidden_words(rule)
+
+    store.apply([rule])
+
+    (told,) = (store.load(entry.seq) for entry in store.deliverable())
+    assert isinstance(told, TaskEnded)
+    assert told.detail == "rule cabin keeps the words on the vehicle"

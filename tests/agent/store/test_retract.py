@@ -119,19 +119,19 @@ def test_what_is_barred_waits_and_no_chunk_of_it_is_given(store: Store, result: 
     assert store.owes(large.digest)
 
 
-def test_what_an_ended_task_was_is_known_while_results_of_it_wait(
+def test_what_an_ended_task_was_is_known_while_anything_of_it_waits(
     tmp_path: Path, result: MakeResult, spec: Callable[..., Assignment]
 ) -> None:
     store = Store(tmp_path, outbox_mb=10)
     for name in ("job-1", "job-2"):
         store.apply([SaveTask(name, "ana", spec(), Position(iteration=1))])
     store.apply([Enqueue(result(), 5), EndTask(ENDED, 5)])
-    store.apply([EndTask(replace(ENDED, assignment_id="job-2"), 5)])  # without any result
+    store.apply([EndTask(replace(ENDED, assignment_id="job-2"), 5)])
     store.close()
 
     again = Store(tmp_path, outbox_mb=10)
     assert again.tasks == ()
-    assert again.origins() == (Origin("job-1", "ana", spec()),)
+    assert again.origins() == tuple(Origin(f"job-{i}", "ana", spec()) for i in (1, 2))
 
     items(again)
     assert again.origins() == ()
@@ -139,7 +139,27 @@ def test_what_an_ended_task_was_is_known_while_results_of_it_wait(
     again.apply([EndTask(replace(ENDED, assignment_id="job-3"), 5)])
     again.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
-        assert raw.execute("SELECT * FROM origins").fetchall() == []
+        assert raw.execute("SELECT assignment_id FROM origins").fetchall() == [("job-3",)]
+
+
+def test_an_end_loses_the_words_that_may_hold_samples_and_no_others(store: Store) -> None:
+    said = replace(ENDED, reason="code_failed", detail="ValueError: [59.9139]")
+    ruled = replace(ENDED, reason="budget", rule="daily", detail="rule daily: 10 results a day")
+    for i, ended in enumerate((said, ruled)):
+        store.apply([EndTask(replace(ended, assignment_id=f"job-{i}"), 5)])
+    forbidding = [Retract(f"job-{i}", RULE) for i in (0, 1)]
+    assert [store.forbidden_words(write) for write in forbidding] == [True, False]
+    assert not store.forbidden_words(Retract("job-0", RULE, {"A": 10}))
+
+    store.apply(forbidding)
+
+    assert (store.entries, store.outbox_bytes) == (2, sum(e.size for e in store.deliverable()))
+    assert not store.forbidden_words(forbidding[0])
+    one, other = items(store)
+    assert isinstance(one, TaskEnded)
+    assert isinstance(other, TaskEnded)
+    assert (one.reason, one.detail) == ("code_failed", "rule cabin keeps the words on the vehicle")
+    assert other.detail == ruled.detail
 
 
 def test_an_outbox_of_an_agent_without_the_additions_is_read_on(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from agent.policy import Budget, Policy, SignalRule
 from agent.sandbox import Outcome
+from agent.store import Acknowledge
 from agent.tasks.ports import Arrived
 from agent.trust import Trust
 from user_lib.contract.clock import SystemClock
@@ -335,6 +336,112 @@ def test_what_is_allowed_again_before_the_disk_took_a_record_leaves(vehicle: Veh
 
     assert lost(vehicle) == {}
     assert len(vehicle.results("over")) == 1
+
+
+def test_a_running_task_that_is_allowed_again_on_a_full_disk_goes_on_with_its_results(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign()
+    vehicle.iterate()
+
+    with vehicle.full_disk():
+        vehicle.renew(Policy(signals=(FORBIDDING,)))
+        vehicle.renew(Policy())
+    vehicle.tick(5)
+
+    assert lost(vehicle) == {}
+    vehicle.iterate()
+    assert [r.status for r in vehicle.results()] == ["ok", "ok"]
+
+
+WORDS = "ValueError: [59.9139, 10.7522]"
+BROKEN = Outcome(status="error", reason="traceback", detail=WORDS)
+FINE = "def custom(xs):\n    return 1\n"
+TELLING = "def custom(xs):\n    raise ValueError(list(xs))\n"
+Renewal = Callable[[Any, Policy], None]
+
+
+def by_reload(vehicle: Vehicle, policy: Policy) -> None:
+    vehicle.renew(policy)
+
+
+def told(vehicle: Vehicle) -> bytes:
+    """Return all that waits to be sent, in bytes."""
+    vehicle.orders.modules.report_all()  # as a new link does
+    items = (*vehicle.outbox(), *vehicle.orders.modules.owed())
+    return b"".join(msgspec.msgpack.encode(item) for item in items)
+
+
+@pytest.mark.parametrize("begin", [rule, by_reload])
+def test_words_of_failed_code_stay_here_when_a_rule_forbids_what_it_had_read(
+    vehicle: Vehicle, set_code: Callable[..., SetCode], begin: Renewal
+) -> None:
+    vehicle.orders.set_code(set_code(1, TELLING), vehicle.now)
+    vehicle.assign(onboard="custom")
+    vehicle.iterate(outcome=BROKEN)
+    _, end = vehicle.outbox()
+    vehicle.store.apply([Acknowledge((vehicle.store.deliverable()[0].seq,))])
+    assert WORDS in end.detail
+
+    begin(vehicle, Policy(signals=(FORBIDDING,)))
+
+    assert WORDS.encode() not in told(vehicle)
+    assert (vehicle.end().reason, vehicle.end().detail) == (
+        "code_failed",
+        "rule mine keeps the words on the vehicle",
+    )
+
+
+@pytest.mark.parametrize("begin", [rule, by_reload])
+def test_words_of_code_that_was_rolled_back_stay_here_too(
+    vehicle: Vehicle, set_code: Callable[..., SetCode], begin: Renewal
+) -> None:
+    vehicle.orders.set_code(set_code(1, FINE), vehicle.now)
+    vehicle.assign(onboard="custom")
+    vehicle.iterate()
+    vehicle.orders.set_code(set_code(2, TELLING), vehicle.now)
+    vehicle.iterate(outcome=BROKEN)
+    begin(vehicle, Policy())
+    assert WORDS.encode() in told(vehicle)
+
+    begin(vehicle, Policy(signals=(FORBIDDING,)))
+
+    assert WORDS.encode() not in told(vehicle)
+    (report,) = vehicle.orders.modules.owed()
+    assert (report.state, report.detail) == (
+        "rolled_back",
+        "rule mine keeps the words on the vehicle",
+    )
+    rule(vehicle, Policy())  # what was kept is gone for good
+    assert WORDS.encode() not in told(vehicle)
+
+
+@pytest.mark.parametrize("versions", [(TELLING,), (FINE, TELLING)])
+@pytest.mark.parametrize("disk_is_full", [False, True])
+def test_words_of_code_that_fails_after_the_rule_came_stay_here(
+    vehicle: Vehicle,
+    set_code: Callable[..., SetCode],
+    versions: tuple[str, ...],
+    disk_is_full: bool,
+) -> None:
+    vehicle.assign(onboard="custom")
+    for generation, source in enumerate(versions, 1):
+        vehicle.orders.set_code(set_code(generation, source), vehicle.now)
+        vehicle.tick()
+        if source == FINE:
+            vehicle.iterate()
+    vehicle.window()
+
+    with vehicle.full_disk() if disk_is_full else nullcontext():
+        if disk_is_full:
+            vehicle.finish(BROKEN)
+        vehicle.renew(Policy(signals=(FORBIDDING,)))
+        if not disk_is_full:
+            vehicle.finish(BROKEN)
+    vehicle.tick(5)
+
+    assert vehicle.end().rule == "mine"
+    assert WORDS.encode() not in told(vehicle)
 
 
 def test_a_refusal_at_admission_carries_the_rule(vehicle: Vehicle) -> None:
