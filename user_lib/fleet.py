@@ -22,8 +22,6 @@ from user_lib.contract.ids import new_id
 from user_lib.contract.messages import (
     CodeSlots,
     CodeStatus,
-    Explain,
-    Explanation,
     JobInfo,
     Jobs,
     ListJobs,
@@ -43,7 +41,7 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.signed import assignment_id_of
 from user_lib.contract.states import JobState
-from user_lib.job import Job
+from user_lib.job import Job, explanation_of
 from user_lib.methods import MethodInfo, method_table
 from user_lib.settings import Given, KeyPaths, load_settings
 from user_lib.signed_orders import sign_submit
@@ -192,7 +190,7 @@ class Fleet:
 
         Raises: Rejected, when there is none.
         """
-        return self._job(self._connection.ask(Explain(assignment_id=job_id), Explanation).job)
+        return self._job(explanation_of(self._connection, job_id).job)
 
     def update_code(
         self,

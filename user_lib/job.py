@@ -9,7 +9,7 @@ from user_lib.connection import Connection
 from user_lib.contents import Contents
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.clock import SECOND, Clock, SystemClock
-from user_lib.contract.errors import OodidaError
+from user_lib.contract.errors import OodidaError, ProtocolError
 from user_lib.contract.escaping import escaped
 from user_lib.contract.messages import (
     Cancel,
@@ -35,7 +35,7 @@ from user_lib.verification.findings import Verification
 from user_lib.verification.repeats import Heard
 from user_lib.verification.signatures import Signatures
 
-__all__ = ["Job", "JobFailed", "job_table"]
+__all__ = ["Job", "JobFailed", "explanation_of", "job_table"]
 
 _JOBS: Mapping[str, Column[JobInfo]] = {
     "job": lambda j: j.assignment_id,
@@ -210,11 +210,11 @@ class Job:
     def verify(self) -> Verification:
         """Verify all that came back so far, without trusting the cloud.
 
-        The assignment's signature, that no vehicle which was named is left out, each vehicle's
-        signature of its results, losses and ends, the code versions they ran, and that nothing is
-        missing between; that each round counts each result that came in time, once; built-in
-        aggregates are computed again. Nothing is raised
-        for what does not hold: see `Verification.problems`.
+        The assignment's signature, and that `spec` is what was signed; that no vehicle which was
+        named is left out; each vehicle's signature of its results, losses and ends, the code
+        versions they ran, and that nothing is missing between; that each round counts each result
+        that came in time, once; built-in aggregates are computed again. Nothing is raised for what
+        does not hold: see `Verification.problems`.
 
         Raises: ConfigError, without keys.
         """
@@ -223,7 +223,7 @@ class Job:
 
     def explanation(self) -> Explanation:
         """Return what `explain` says, for programs."""
-        return self._connection.ask(Explain(assignment_id=self.id), Explanation)
+        return explanation_of(self._connection, self.id)
 
     def _notes(self) -> list[str]:
         """Return what the cloud remarked on the job as a whole, the newest of each kind."""
@@ -272,6 +272,16 @@ class Job:
         done = f"{info.rounds_closed} rounds, {info.results} results"
         said = f"{self.id}{name} {info.state}{why}"
         return f"<Job {escaped(said)}: {len(self.vehicles)} vehicles, {done}>"
+
+
+def explanation_of(connection: Connection, job_id: str) -> Explanation:
+    """Ask the cloud of a job. Raises: ProtocolError, when it tells of another; Rejected."""
+    told = connection.ask(Explain(assignment_id=job_id), Explanation)
+    if told.job.assignment_id != job_id:
+        raise ProtocolError(
+            f"asked of {job_id}, the cloud tells of another job: {told.job.assignment_id}"
+        )
+    return told
 
 
 def job_table(jobs: Iterable[Job]) -> Table[JobInfo]:

@@ -15,7 +15,7 @@ from tests.faults.reader import read_kept
 from user_lib.contract.content import unpack_body
 from user_lib.contract.messages import Event, JobChanged, Result, RoundClosed
 from user_lib.contract.states import JOB_ENDS
-from user_lib.verification.chain import Verification
+from user_lib.verification.findings import Verification
 
 __all__ = ["Audit", "audited"]
 

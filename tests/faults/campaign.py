@@ -34,7 +34,7 @@ from user_lib.contract.states import JOB_ENDS
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 from user_lib.fleet import Fleet, connect
 from user_lib.job import Job
-from user_lib.verification.chain import Verification
+from user_lib.verification.findings import Verification
 from user_lib.wire.enrolment import enrol
 from user_lib.wire.keys import load_keys
 

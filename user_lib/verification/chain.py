@@ -41,6 +41,7 @@ from user_lib.verification.aggregates import Aggregates
 from user_lib.verification.audience import Audience
 from user_lib.verification.completeness import Completeness
 from user_lib.verification.findings import Verification
+from user_lib.verification.order import differences
 from user_lib.verification.repeats import Heard
 from user_lib.verification.vehicle_words import is_vehicles_word, tells
 from user_lib.wire.keys import Keys
@@ -90,6 +91,7 @@ def verify(
     found.audience.members.update(card.name for card in proof.cards)
     over = found.end is not None
     if order is not None:
+        found.problems += differences(order, told)
         found.problems += found.aggregates.problems(order.spec, found.end)
         found.problems += found.audience.problems(order, _named(told), over=over)
     return Verification(

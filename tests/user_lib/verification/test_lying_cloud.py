@@ -368,7 +368,7 @@ def test_a_vehicle_that_was_not_named_is_told_of_in_vain(
 ) -> None:
     job = fleet.assign({**make.spec, "vehicles": ["compact-1"]})
 
-    (problem,) = job.verify().problems
+    problem = job.verify().problems[-1]
     assert problem == "the cloud tells of vehicles that you did not name: wagon-1"
 
 
@@ -650,6 +650,50 @@ def test_another_order_than_ones_own_is_found(fleet: Fleet, lies: LyingCloud, ma
     assert first is not None
     lies.signed = replace(first, body=first.body + b"x")
     assert "signature of the assignment is not of ada" in repr(job.verify())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"signals": ("Vehicle.Other",), "onboard": "max"}, "signals, onboard differ"),
+        ({"onboard_params": {"a": True}}, "onboard_params differ"),
+        ({"vehicles": ("compact-1",)}, "vehicles differ"),
+    ],
+)
+def test_a_job_that_is_told_otherwise_than_it_was_signed_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any, changes: Any, said: str
+) -> None:
+    given = fleet.assign({**make.spec, "vehicles": list(CARS), "onboard_params": {}})
+    lies.ends = [lies.ended(name) for name in CARS]
+
+    def tamper(answer: Any) -> Any:
+        if not isinstance(answer, Explanation):
+            return answer
+        spec = replace(given.spec, **changes)
+        return replace(answer, job=replace(answer.job, spec=spec))
+
+    assert given.verify().ok
+    lies.tamper = tamper
+    (problem,) = fleet.job(given.id).verify().problems
+    assert problem == f"the cloud tells of another assignment than you signed: {said}"
+
+
+def test_a_job_that_is_told_of_strangers_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign({**make.spec, "vehicles": ["compact-1"]})
+
+    assert "given to vehicles you did not name: wagon-1" in repr(job.verify())
+
+
+def test_another_job_than_was_asked_for_is_refused(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.job = "job-other"
+    for ask in (job.explain, lambda: fleet.job(job.id)):
+        with pytest.raises(ProtocolError, match="tells of another job: job-other"):
+            ask()
 
 
 def test_a_vehicles_key_that_changes_after_first_use_is_not_believed(
