@@ -96,7 +96,7 @@ def retracted(
 
 
 def sent(job: AssignmentId, sent: Sent, unix_ns: int) -> Entry:
-    """So much has left since a task began."""
+    """So much was made to be sent since a task began; not all of it need have left."""
     return Entry(
         at=stamp(unix_ns),
         event="sent",
@@ -104,11 +104,12 @@ def sent(job: AssignmentId, sent: Sent, unix_ns: int) -> Entry:
         job=job,
         results=sent.results,
         bytes=sent.bytes,
+        retracted=sent.retracted,
     )
 
 
 def ended(task: Task, sent: Sent, unix_ns: int) -> Entry:
-    """A task is over, after so much has left."""
+    """A task is over, after so much was made to be sent; not all of it need have left."""
     return Entry(
         at=stamp(unix_ns),
         event="ended",
@@ -119,6 +120,7 @@ def ended(task: Task, sent: Sent, unix_ns: int) -> Entry:
         reason=task.reason or str(task.state),
         results=sent.results,
         bytes=sent.bytes,
+        retracted=sent.retracted,
         detail=task.detail[:1000],
     )
 

@@ -100,15 +100,23 @@ class Allowance:
         return refusal
 
     def charge(self, name: UserId, assignment_id: AssignmentId, size: int) -> None:
-        """Count a result that leaves."""
+        """Count a result that is to leave."""
         self._account = charged(self._account, name, assignment_id, size)
 
+    def retract(self, assignment_id: AssignmentId, results: int) -> None:
+        """Count results of a running task that stay here after all; no budget gets them back."""
+        before = self._account.sent.get(assignment_id)
+        if before is not None:
+            now = msgspec.structs.replace(before, retracted=before.retracted + results)
+            sent = {**self._account.sent, assignment_id: now}
+            self._account = msgspec.structs.replace(self._account, sent=sent)
+
     def sent(self, assignment_id: AssignmentId) -> Sent:
-        """Return what a task has sent since it began."""
+        """Return what a task has made to be sent since it began."""
         return self._account.sent.get(assignment_id, Sent())
 
     def to_note(self) -> dict[AssignmentId, Sent]:
-        """Return what tasks have sent, every hour, if that is more than was noted."""
+        """Return what tasks have made to be sent, every hour, if that is more than was noted."""
         hour = self._account.elapsed_ns // NOTED_EVERY_NS
         if hour == self._hour:
             return {}

@@ -42,13 +42,15 @@ class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a task has sent since it began."""
+    """What a task has made to be sent since it began."""
 
     analyst: str = ""
     results: int = 0
     bytes: int = 0
     noted: int = 0
     """How many of the results the audit log was told of."""
+    retracted: int = 0
+    """How many of the results new rules kept here before they had left."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from agent.policy import Allowance
-from agent.store import SaveAccount, StateUnwritable, Write
+from agent.store import Note, SaveAccount, StateUnwritable, Write
 from agent.tasks.ports import Durable
 from agent.tasks.task import Now
 from user_lib.contract.clock import SECOND
@@ -30,7 +30,10 @@ class Journal:
 
         Returns False, and `unwritable` says why, when nothing was written.
         """
-        allowance = self._allowance
+        writes, allowance = tuple(writes), self._allowance
+        for write in writes:
+            if isinstance(write, Note) and write.entry.event == "retracted":
+                allowance.retract(write.entry.job, write.entry.results)
         account = allowance.to_save
         if account is None:
             return self._apply(writes, now)

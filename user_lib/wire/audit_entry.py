@@ -49,8 +49,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The owner's rule that refused it."""
     reason: str = ""
     results: int = 0
-    """How many results left, or came, since the job began."""
+    """How many results were made to be sent since the job began, came, or were kept here."""
     bytes: int = 0
+    retracted: int = 0
+    """How many of the results that were made to be sent rules kept here, up to this entry."""
     policy: str = ""
     """sha256 of the rules in force."""
     detail: str = ""

@@ -15,6 +15,7 @@ from agent.store.store import MAX_IN_FLIGHT
 from user_lib.contract.messages import Assign, Deliver, Hello, Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
 from user_lib.contract.validation import parse
+from user_lib.wire.audit_reading import read
 
 ROOT = Path(__file__).parents[3]
 SPEED = {"signals": ["Vehicle.Speed"], "onboard": "mean", "window": {"seconds": 1}}
@@ -193,6 +194,10 @@ def test_what_became_forbidden_while_the_cloud_was_away_is_told_as_lost_and_neve
     assert len(lost) == len(set(lost)) >= MAX_IN_FLIGHT
     assert set(lost) | set(had) == set(range(1, end.iterations + 1))
     assert [i for i in items if isinstance(i, Result) and i.status == "ok"] == []
+    entries = list(read(owner.file.parent / "state" / "audit"))
+    kept = sum(e.results for e in entries if e.event == "retracted")
+    (ended,) = [e for e in entries if e.event == "ended"]
+    assert (ended.retracted, ended.results - ended.retracted) == (kept, end.iterations - len(lost))
 
 
 def test_an_agent_does_not_start_with_half_a_policy(owner: Owner) -> None:
