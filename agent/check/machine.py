@@ -19,7 +19,7 @@ from agent.sandbox import (
     check,
     window_of,
 )
-from agent.store.database import FILE
+from agent.store.database import FILE, SCHEMA_VERSION
 from agent.wall import synchronised
 from user_lib.contract.clock import SECOND, Clock
 
@@ -67,21 +67,29 @@ def disk(config: AgentConfig) -> Finding:
             f"{found}, the outbox may need {config.outbox_mb:.0f}",
             "free some, or lower outbox_mb",
         )  # fmt: skip
-    waiting = _waiting(state)
+    version, waiting = _kept(state)
+    if version > SCHEMA_VERSION:
+        return Finding(
+            "disk", "fail",
+            f"{state / FILE}: written by a newer agent (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}), {waiting} results wait",
+            "upgrade this agent, or give it a state_dir of its own",
+        )  # fmt: skip
     return Finding("disk", "ok", found + (f", {waiting} results wait" if waiting else ""))
 
 
-def _waiting(state: Path) -> int:
-    """Count the outbox, without disturbing an agent that uses it."""
+def _kept(state: Path) -> tuple[int, int]:
+    """Return the state's schema and count its outbox, without disturbing an agent that uses it."""
     try:
         connection = sqlite3.connect(f"file:{state / FILE}?mode=ro", uri=True)
         try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
             (count,) = connection.execute("SELECT COUNT(*) FROM outbox").fetchone()
         finally:
             connection.close()
     except sqlite3.Error:
-        return 0
-    return int(count)
+        return 0, 0
+    return int(version), int(count)
 
 
 def sandbox(config: AgentConfig) -> tuple[Finding, ...]:

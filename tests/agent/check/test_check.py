@@ -1,6 +1,8 @@
 import itertools
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from agent.check import buses, machine
 from agent.check.buses import Heard
 from agent.check.finding import Finding, screen
 from agent.config import AgentConfig
+from agent.store import Store
 from hw import CanConfig
 from user_lib.contract.clock import SECOND
 from user_lib.wire.enrolment import enrol
@@ -197,6 +200,20 @@ def test_a_disk_without_room_for_the_outbox_fails(tmp_path: Path) -> None:
     config = AgentConfig(profile="compact", state_dir=str(tmp_path / "state"), outbox_mb=1e9)
 
     assert machine.disk(config).level == "fail"
+
+
+def test_a_state_that_this_agent_would_refuse_fails(tmp_path: Path) -> None:
+    config = AgentConfig(profile="compact", state_dir=str(tmp_path), outbox_mb=1)
+    Store(tmp_path, outbox_mb=1).close()
+    assert machine.disk(config).level == "ok"
+    with closing(sqlite3.connect(tmp_path / "state.db")) as raw:
+        raw.execute("PRAGMA user_version = 99")
+
+    found = machine.disk(config)
+
+    assert found.level == "fail"
+    assert "written by a newer agent (schema 99, this one knows 3)" in found.found
+    assert "upgrade this agent" in found.fix
 
 
 def test_an_absent_sandbox_service_is_named(tmp_path: Path) -> None:
