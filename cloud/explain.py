@@ -1,5 +1,7 @@
 """Where an assignment stands, in words: from the ledger, the rounds and the last heartbeats."""
 
+import msgspec
+
 from cloud.context import Context
 from cloud.jobs import Job
 from cloud.ledger import AssignmentRow, Ledger, MemberRow
@@ -48,9 +50,20 @@ def explanation(context: Context, row: AssignmentRow, job: Job | None) -> Explan
     rows = context.ledger.members.of(row.row)
     rounds = sorted(job.state.open.values(), key=lambda r: r.number) if job is not None else []
     sent = context.contents.progress(row.assignment_id)
+    lost_for, rules = (
+        context.ledger.members.lost_for(row.row),
+        context.ledger.members.rules(row.row),
+    )
     return Explanation(
         job=job_info(row, tuple(m.vehicle_id for m in rows)),
-        members=tuple(_member(context, row, m, sent.get(m.vehicle_id, "")) for m in rows),
+        members=tuple(
+            msgspec.structs.replace(
+                _member(context, row, m, sent.get(m.vehicle_id, "")),
+                lost_for=lost_for.get(m.vehicle_id, {}),
+                rule=rules.get(m.vehicle_id, ""),
+            )
+            for m in rows
+        ),
         open_rounds=tuple(r.number for r in rounds),
         waiting_for=tuple(sorted(rounds[0].pending)) if rounds else (),
         unkept=context.ledger.refusal,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Explanation, MemberInfo
 from user_lib.contract.states import JOB_ENDS, TASK_ENDS, TaskState
+from user_lib.member_words import lost_words
 from user_lib.tables import render_text, say
 
 __all__ = ["explain_text"]
@@ -70,7 +71,7 @@ def _row(member: MemberInfo) -> list[str]:
 def _detail(member: MemberInfo) -> str:
     parts = []
     if member.lost_results:
-        parts.append(f"{member.lost_results} results lost, its outbox was full")
+        parts.append(lost_words(member))
     if member.detail:
         parts.append(member.detail)
     if member.last_failure and member.last_failure not in member.detail:

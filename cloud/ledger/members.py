@@ -17,6 +17,8 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
+MAX_REASONS, MAX_REASON_CHARS = 10, 200
+"""What is told of the reasons for which a vehicle dropped results; a rule's name is shorter."""
 LOOKED_UP_AT_MOST = 50_000
 """More iterations than an outbox can hold back; who tells of more is not believed in that."""
 
@@ -175,6 +177,30 @@ class Members:
             (row, iteration, iteration),
         )
         return {vehicle for (vehicle,) in rows}
+
+    def lost_for(self, row: int) -> dict[VehicleId, dict[str, int]]:
+        """Return how many results each vehicle had to drop for which reasons, the most first."""
+        rows = self._db.read(
+            "SELECT vehicle_id, substr(reason, 1, ?), CAST(TOTAL(last - first + 1) AS INTEGER)"
+            " FROM losses WHERE assignment = ? GROUP BY 1, 2 ORDER BY 3 DESC, 2",
+            (MAX_REASON_CHARS, row),
+        )
+        found: dict[VehicleId, dict[str, int]] = {}
+        for vehicle, reason, count in rows:
+            reasons = found.setdefault(vehicle, {})
+            if len(reasons) < MAX_REASONS:
+                reasons[reason] = count
+        return found
+
+    def rules(self, row: int) -> dict[VehicleId, str]:
+        """Return the owner's rule by which a task was refused or ended, where it was one."""
+        rows = self._db.read(
+            "SELECT vehicle_id, ended FROM members WHERE assignment = ?"
+            " AND state IN ('failed', 'rejected') AND ended IS NOT NULL",
+            (row,),
+        )
+        ends = ((v, msgspec.msgpack.decode(ended, type=TaskEnded)) for v, ended in rows)
+        return {vehicle: ended.rule for vehicle, ended in ends if ended.rule}
 
     def standing(self, row: int, standings: Iterable[tuple[VehicleId, int]]) -> None:
         """Keep who missed the last round."""

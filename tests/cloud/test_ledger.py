@@ -163,6 +163,44 @@ def test_an_iteration_is_a_result_or_lost_whichever_came_first(ledger: Ledger) -
     assert (member.lost_results, member.iteration) == (4, 9)
 
 
+def test_what_a_vehicle_dropped_is_told_by_reason_the_most_frequent_first(ledger: Ledger) -> None:
+    row = added(ledger)
+    ledger.add_result(row, result_of(2), 3)
+    ledger.members.lost(row.row, losses_of((1, 3)))
+    ledger.members.lost(row.row, losses_of((4, 9), (11, 11), reason="outbox_full"))
+    assert ledger.members.lost_for(row.row) == {"kona-1": {"outbox_full": 7, "rule cabin": 2}}
+
+    for number in range(20, 40):
+        ledger.members.lost(row.row, losses_of((number, number), reason=f"{number}" * 1000))
+    reasons = ledger.members.lost_for(row.row)["kona-1"]
+    assert list(reasons)[:2] == ["outbox_full", "rule cabin"]
+    assert len(reasons) == 10
+    assert max(map(len, reasons)) == 200
+
+
+def test_a_vehicle_that_lies_of_its_losses_does_not_break_the_account_of_them(
+    ledger: Ledger,
+) -> None:
+    row = added(ledger)
+    for start in range(0, 2**52, 2**42):
+        ledger.members.lost(row.row, losses_of((start, 2**53), reason="outbox_full"))
+
+    assert ledger.members.lost_for(row.row)["kona-1"]["outbox_full"] > 2**62
+
+
+def test_the_rule_that_ended_a_task_is_known(ledger: Ledger) -> None:
+    row = added(ledger)
+    end = TaskEnded(
+        assignment_id="job-1", vehicle_id="kona-1", epoch="e1", state=TaskState.FAILED, rule="cabin"
+    )
+    assert ledger.members.rules(row.row) == {}
+
+    ledger.members.task_ended(row.row, end)
+    ledger.members.task_ended(row.row, msgspec.structs.replace(end, vehicle_id="leaf-1", rule=""))
+
+    assert ledger.members.rules(row.row) == {"kona-1": "cabin"}
+
+
 def test_a_record_of_more_than_any_outbox_holds_is_taken_without_looking(ledger: Ledger) -> None:
     row = added(ledger)
     ledger.add_result(row, result_of(3), 3)

@@ -115,6 +115,12 @@ def test_what_doctor_needs_is_left_out_where_there_is_nothing_to_tell() -> None:
     answer = m.Explanation(job=info, members=(), open_rounds=(), waiting_for=())
     assert b"unkept" not in told(answer)
     assert told(replace(answer, unkept="full")).endswith(b"\xa6unkept\xa4full")
+    member = m.MemberInfo(vehicle_id="v", online=True, state=None)
+    assert b"rule" not in told(replace(answer, members=(member,)))
+    assert b"lost_for" not in told(replace(answer, members=(member,)))
+    owned = replace(member, lost_for={"outbox_full": 2}, rule="r")
+    words = b"\xa8lost_for\x81\xaboutbox_full\x02\xa4rule\xa1r"
+    assert words in told(replace(answer, members=(owned,)))
     assert b"delivered_ns" not in told(m.Vehicles(vehicles=(car,)))
     late = m.Vehicles(vehicles=(replace(car, delivered_ns=7),))
     assert told(late).endswith(b"\xacdelivered_ns\x07")

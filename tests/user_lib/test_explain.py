@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import pytest
+from msgspec.structs import replace
+
 from user_lib.contract.messages import Explanation, JobInfo, MemberInfo
 from user_lib.contract.states import JobState, TaskState
 from user_lib.contract.validation import parse
@@ -51,6 +54,25 @@ def test_a_task_that_came_to_its_end_still_tells_of_its_failures() -> None:
     text = told(member("a", "all 2 iterations are done", "traceback: ZeroDivisionError"))
 
     assert "all 2 iterations are done; last failure: traceback: ZeroDivisionError" in text
+
+
+@pytest.mark.parametrize(
+    ("reasons", "words"),
+    [
+        ({"outbox_full": 5}, "5 results lost, its outbox was full"),
+        ({"rule cabin": 5}, "5 results lost: rule cabin of the vehicle's owner keeps them there"),
+        ({"untrusted": 5}, "the vehicle's owner no longer trusts the analyst"),
+        ({"else": 5}, "5 results lost (else)"),
+        ({"rule cabin": 3, "outbox_full": 2}, "keeps them there; 2 results lost, its outbox"),
+        ({}, "5 results lost"),  # of a cloud that does not tell why
+        ({"outbox_full": 2}, "2 results lost, its outbox was full; 3 results lost"),
+    ],
+)
+def test_lost_results_are_told_with_their_reason(reasons: dict[str, int], words: str) -> None:
+    text = told(replace(member("a", ""), lost_results=5, lost_for=reasons))
+
+    assert words in text
+    assert ("outbox" in text) == ("outbox_full" in reasons)
 
 
 def test_what_was_remarked_on_the_whole_job_stands_above_its_vehicles() -> None:

@@ -160,10 +160,10 @@ def _words(event: Event) -> str:
         return repr(result) + ("" if whole else f"; see `oodida explain {item.assignment_id}`")
     if not isinstance(item, JobChanged):
         return repr(Round(item))
-    whose = f"{item.vehicle_id} {item.task_state}" if item.vehicle_id else f"job {item.state}"
+    whose = f"{item.vehicle_id} {item.task_state or ''}" if item.vehicle_id else f"job {item.state}"
     why = item.detail or item.reason  # the reason is a word for programs
     why = why.rstrip().replace("\n", "\n  ")  # a line of its own would look like an event
-    return f"{whose}: {why}" if why else whose
+    return f"{whose.rstrip()}: {why}" if why else whose.rstrip()
 
 
 def _check_out(path: Path | None, *, force: bool) -> None:

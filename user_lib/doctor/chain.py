@@ -12,6 +12,7 @@ from user_lib.contract.messages import Explanation, MemberInfo, VehicleInfo
 from user_lib.contract.states import TaskState
 from user_lib.doctor import delivery
 from user_lib.doctor.diagnosis import Diagnosis, Link
+from user_lib.member_words import lost_words
 
 __all__ = ["diagnose", "vehicle_links"]
 
@@ -78,7 +79,7 @@ def _chain(
     if spec.trigger is not None:
         yield _condition(words, some=some)
     yield _computed(member, some=some)
-    yield delivery.sent(vehicle, came=some, lost_results=member.lost_results)
+    yield delivery.sent(vehicle, came=some, lost=lost_words(member))
     yield delivery.acknowledged(vehicle, explanation.unkept, member.results)
 
 

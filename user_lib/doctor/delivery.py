@@ -15,10 +15,13 @@ UNANSWERED_S = 15.0
 """By then an entry was sent three times."""
 
 
-def sent(vehicle: VehicleInfo | None, *, came: bool, lost_results: int = 0) -> Link:
-    """Say whether results leave the vehicle and reach the cloud; ``came``: some did."""
+def sent(vehicle: VehicleInfo | None, *, came: bool, lost: str = "") -> Link:
+    """Say whether results leave the vehicle and reach the cloud.
+
+    ``came``: some did; ``lost`` says in words how many it had to drop.
+    """
     waiting = vehicle.outbox if vehicle is not None else 0
-    lost = f"; {lost_results} lost by a full outbox" if lost_results else ""
+    lost = f"; {lost}" if lost else ""
     if vehicle is None or not waiting:
         return Link("sent", "yes" if came else "unknown", f"its outbox is empty{lost}")
     found = f"{waiting} results of all jobs wait in its outbox{lost}"

@@ -104,6 +104,10 @@ class MemberInfo(Record, frozen=True, kw_only=True):
     detail: str = ""
     results: int = 0
     lost_results: int = 0
-    """Results that the vehicle had to drop, its outbox being full."""
+    """Results that the vehicle had to drop."""
+    lost_for: dict[str, int] = {}
+    """How many of them for which reason, the most frequent ones: the `reason` of `Losses`."""
+    rule: str = ""
+    """The rule of the vehicle's owner that refused the task or ended it."""
     last_result_ns: Nanoseconds | None = None
     last_failure: str = ""
