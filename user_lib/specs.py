@@ -8,6 +8,7 @@ import numpy as np
 
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError
+from user_lib.contract.plainness import MAX_DEPTH
 from user_lib.contract.validation import parse
 from user_lib.methods import check_params
 from user_lib.wire.config import read_yaml
@@ -50,9 +51,11 @@ def _listed(spec: dict[str, Any]) -> dict[str, Any]:
     return {**spec, **params}
 
 
-def _without_arrays(value: Any) -> Any:  # noqa: ANN401 - whatever the analyst gave
+def _without_arrays(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever was given
+    if depth > MAX_DEPTH:
+        return value  # it is refused for that
     if isinstance(value, Mapping):
-        return {key: _without_arrays(inner) for key, inner in value.items()}
+        return {key: _without_arrays(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_arrays(inner) for inner in value]
+        return [_without_arrays(inner, depth + 1) for inner in value]
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

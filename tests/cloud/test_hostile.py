@@ -20,10 +20,12 @@ from user_lib.contract.clock import SECOND, SystemClock
 from user_lib.contract.codec import FROM_VEHICLE, REPLY, REQUEST
 from user_lib.contract.messages import (
     CodeReport,
+    Deliver,
     Heartbeat,
     Hello,
     Ping,
     Pong,
+    PushCode,
     Reply,
     Request,
     TaskHeld,
@@ -68,6 +70,32 @@ def test_hostile_frames_are_survived_and_others_are_served(
     assert "malformed message" in log
     assert log.count("malformed message") < 10
     assert "Traceback" not in log
+
+
+def test_values_that_json_cannot_hold_are_refused_at_the_door(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada, mallory = vehicle("kona-1"), analyst(), analyst("mallory")
+    mallory.ask(PushCode(side="onboard", source="def custom(xs):\n    return 1.0\n", token="t"))
+    kona.until(lambda: kona.code)
+    for value in ({None: 1}, {True: 1}, {(1, 2): 1}, msgspec.msgpack.Ext(1, b"")):
+        params = {"weights": value}
+        answer = mallory.try_submit(onboard="custom", offboard="collect", onboard_params=params)
+        assert (answer.reason, answer.path) == ("invalid", "onboard_params.weights")
+        assert "allowed are" in answer.message or "keys are strings" in answer.message
+
+    job = ada.submit(iterations=1, offboard="collect").assignment_id
+    kona.until(lambda: job in kona.tasks)
+    for value in ({None: 1}, [b"abc"], msgspec.msgpack.Ext(1, b"")):
+        kona.send(Deliver(seq=99, item=kona.result(job, 1, value)))
+    kona.answer(job, 1, 1.0)
+    kona.settle()
+
+    assert ada.to_end(job)[-1].state == "finished"
+    log = cloud.log.read_text()
+    assert "malformed message" in log
+    assert "value: has the key None" in log
+    assert "internal error" not in log
 
 
 def _mutated(body: bytes, dice: random.Random) -> bytes:

@@ -1,5 +1,7 @@
 """Frames in, messages out; any other bytes are a ProtocolError and nothing else."""
 
+import datetime as dt
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from msgspec.structs import replace
 
 from user_lib.contract import messages as m
 from user_lib.contract.codec import FROM_VEHICLE, MAX_BODY_BYTES, REPLY, REQUEST, TO_VEHICLE, Codec
-from user_lib.contract.content import CHUNK_BYTES, content_of
+from user_lib.contract.content import CHUNK_BYTES, ResultBody, content_of, pack, unpack, unpack_body
 from user_lib.contract.errors import ProtocolError
 from user_lib.contract.signed import Signed
 from user_lib.contract.states import JobState, RoundState, TaskState
@@ -247,6 +249,47 @@ def test_what_goes_in_comes_out(codec: Codec[object], message: object) -> None:
 def test_other_bytes_are_named(frames: list[bytes], says: str) -> None:
     with pytest.raises(ProtocolError, match=says):
         FROM_VEHICLE.decode(frames)
+
+
+def _nested(levels: int) -> object:
+    value: object = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"w": [1.0, {None: 1}]}, r"w\[1\]: has the key None"),
+        ({"w": {3: 1}}, r"w: has the key 3"),
+        ([b"abc"], r"\[0\]: b'abc' is of type bytes"),
+        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "is of type datetime"),
+        (msgspec.msgpack.Ext(5, b""), "is of type Ext"),
+        (_nested(34), "deeper than 32"),
+        ([[]] * 100_001, "lists and mappings to more than 100000"),
+    ],
+)
+def test_values_that_are_not_json_are_no_message(value: object, words: str) -> None:
+    by_a_vehicle = [
+        m.Deliver(seq=1, item=replace(RESULT, **{where: value})) for where in ("value", "partial")
+    ]
+    by_the_cloud = m.Feedback(assignment_id="job-1", iteration=2, value=value)
+
+    for where, message in zip(("value", "partial"), by_a_vehicle, strict=True):
+        with pytest.raises(ProtocolError, match=f"{where}.*{words}"):
+            FROM_VEHICLE.decode(FROM_VEHICLE.encode(message))
+    with pytest.raises(ProtocolError, match=f"value.*{words}"):
+        TO_VEHICLE.decode(TO_VEHICLE.encode(by_the_cloud))
+
+
+def test_contents_that_are_not_json_are_no_content() -> None:
+    for value in ({None: 1}, [b"x"], msgspec.msgpack.Ext(5, b""), _nested(34)):
+        with pytest.raises(ProtocolError, match="no JSON: value"):
+            unpack(pack(value))
+        with pytest.raises(ProtocolError, match="no JSON: partial"):
+            unpack_body(pack(ResultBody(partial=value)))
+    assert unpack(pack(_nested(33))) == _nested(33)
 
 
 def test_a_message_too_large_is_not_sent() -> None:

@@ -1,5 +1,6 @@
 """The grammar accepts what DESIGN writes down and names what is wrong with the rest."""
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -205,6 +206,74 @@ def test_params_nest_only_so_deep() -> None:
 
     with pytest.raises(AssignmentError, match="deeper"):
         parse({**MINIMAL, "onboard_params": {"x": deep}})
+
+
+NOT_JSON: list[tuple[object, str, str]] = [
+    ({None: 1}, "", "has the key None; keys are strings"),
+    ({True: 1}, "", "has the key True"),
+    ({1: 2}, "", "has the key 1;"),
+    ({1.5: 2}, "", "has the key 1.5"),
+    ({(1, 2): 1}, "", "has the key (1, 2)"),
+    ({b"k": 1}, "", "has the key b'k'"),
+    ([1, {"deep": [{2: 1}]}], "[1].deep[0]", "has the key 2"),
+    ([0.5, b"abc"], "[1]", "b'abc' is of type bytes; allowed are numbers, strings, true"),
+    ({"t": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}, ".t", "is of type datetime"),
+    (msgspec.msgpack.Ext(1, b""), "", "is of type Ext"),
+    ({1, 2}, "", "is of type set"),
+    ([[0.5], math.nan], "[1]", "nan is no number"),
+]
+"""What stands at ``x``, the place in it, and the words."""
+
+
+@pytest.mark.parametrize("key", ["onboard_params", "offboard_params"])
+@pytest.mark.parametrize(("value", "place", "words"), NOT_JSON)
+def test_what_json_would_change_or_not_hold_is_refused_by_its_place(
+    key: str, value: object, place: str, words: str
+) -> None:
+    by_hand = msgspec.structs.replace(parse(MINIMAL), **{key: {"x": value}})
+    for refuse in (
+        lambda: parse({**MINIMAL, key: {"x": value}}),
+        lambda: parse(by_hand),
+        lambda: check(by_hand),
+    ):
+        with pytest.raises(AssignmentError) as caught:
+            refuse()
+
+        assert caught.value.path == f"{key}.x{place}"
+        assert words in str(caught.value)
+
+
+def test_no_more_lists_are_looked_at_than_the_params_allowed_could_hold() -> None:
+    crowded = {**MINIMAL, "onboard_params": {"x": [[] for _ in range(1000)]}}
+
+    assert parse(crowded, params_bytes=2000).onboard_params["x"][-1] == []
+    with pytest.raises(AssignmentError, match="lists and mappings to more than 500"):
+        parse(crowded, params_bytes=500)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.binary(max_size=3)
+        | st.floats(allow_nan=False)
+        | st.text(max_size=3)
+        | st.datetimes(),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.text(max_size=3) | st.integers() | st.none(), inner, max_size=4)
+        ),
+    )
+)
+def test_params_that_are_taken_come_back_from_json_as_they_were(value: Any) -> None:
+    try:
+        taken = parse({**MINIMAL, "onboard_params": {"x": value}})
+    except AssignmentError:
+        return
+
+    kept = msgspec.json.decode(msgspec.json.encode(taken), type=Assignment)
+    assert kept.onboard_params == {"x": value}
 
 
 @pytest.mark.parametrize("name", ["kona-1\n", "\nkona-1"])

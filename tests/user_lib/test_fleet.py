@@ -1,8 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
+from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import AssignmentError, ConfigError, Rejected
 from user_lib.contract.messages import (
     Answer,
@@ -54,6 +57,34 @@ def test_submitting_takes_one_question(fleet: Any, cloud: Any, make: Any) -> Non
 
     assert [type(request.ask) for request in cloud.asked[before:]] == [Submit]
     assert (job.id, job.vehicles, job.spec.iterations) == ("job-1", ("compact-1", "wagon-1"), 3)
+
+
+def _deep() -> Any:
+    value: Any = 0
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({None: 0.0, "a": 1.0}, r"onboard_params\.weights: has the key None; keys are strings"),
+        ({"a": [b"x"]}, r"onboard_params\.weights\.a\[0\]: b'x' is of type bytes; allowed are"),
+        ({0: np.ones(3)}, r"onboard_params\.weights: has the key 0;"),
+        (_deep(), r"nested deeper than 32 levels"),
+    ],
+)
+def test_params_that_are_not_json_are_refused_before_anything_is_sent(
+    fleet: Any, cloud: Any, make: Any, value: Any, words: str
+) -> None:
+    params = {"onboard_params": {"weights": value}}
+    by_hand = msgspec.convert({**make.spec, **params}, Assignment)
+    for spec in ({**make.spec, **params}, by_hand):
+        with pytest.raises(AssignmentError, match=words):
+            fleet.assign(spec)
+
+    assert not cloud.asks(Submit)
 
 
 def test_a_mistake_is_refused_before_anything_is_sent(fleet: Any, cloud: Any, make: Any) -> None:

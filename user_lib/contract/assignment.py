@@ -167,9 +167,14 @@ class Assignment(_Part, frozen=True, kw_only=True, dict=True):
         return self.when is None
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the assignment in the grammar, without what is at its default."""
-        plain: dict[str, Json] = msgspec.to_builtins(self)
-        return plain
+        """Return the assignment in the grammar, without what is at its default.
+
+        Params stay as they are, also those that are not JSON: they were changed or raise otherwise.
+        """
+        bare = msgspec.structs.replace(self, onboard_params={}, offboard_params={})
+        plain: dict[str, Json] = msgspec.to_builtins(bare)
+        params = {"onboard_params": self.onboard_params, "offboard_params": self.offboard_params}
+        return plain | {key: given for key, given in params.items() if given}
 
 
 def json_schema() -> dict[str, Any]:

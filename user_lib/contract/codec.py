@@ -5,13 +5,23 @@ the msgpack body. Whatever does not fit raises a `ProtocolError` that says how; 
 Bump `PROTOCOL_VERSION` when a message changes in a way that an older peer cannot read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
+from user_lib.contract.assignment import Json
 from user_lib.contract.errors import ProtocolError
-from user_lib.contract.messages import FromVehicle, Reply, Request, ToVehicle
+from user_lib.contract.messages import (
+    Deliver,
+    Feedback,
+    FromVehicle,
+    Reply,
+    Request,
+    Result,
+    ToVehicle,
+)
+from user_lib.contract.plainness import NotJson, check_json
 
 __all__ = [
     "FROM_VEHICLE",
@@ -26,6 +36,8 @@ __all__ = [
 
 PROTOCOL_VERSION = 3
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_CONTAINERS = 100_000
+"""Lists and mappings in a result or a round's value; no method gives back more."""
 _MAGIC = b"OD"
 
 T = TypeVar("T")
@@ -69,6 +81,11 @@ class Codec(Generic[T]):
             message: T = self._decoder.decode(body)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"the body is not a message of this direction: {error}") from None
+        for name, value in _values(message):
+            try:
+                check_json(value, name, finite=False, most=MAX_CONTAINERS)
+            except NotJson as error:
+                raise ProtocolError(f"{error.path}: {error}") from None
         return message
 
     def _check_header(self, header: bytes) -> None:
@@ -87,6 +104,17 @@ class Codec(Generic[T]):
 def direction(frames: Sequence[bytes]) -> bytes:
     """Return the direction byte of a message's header; empty when there is none."""
     return frames[0][3:4] if frames else b""
+
+
+def _values(message: object) -> Iterable[tuple[str, Json]]:
+    """Return what of a message is any value; an assignment's params have their own check."""
+    match message:
+        case Deliver(item=Result(value=value, partial=partial)):
+            return (("value", value), ("partial", partial))
+        case Feedback(value=value):
+            return (("value", value),)
+        case _:
+            return ()
 
 
 def _check_size(size: int) -> None:

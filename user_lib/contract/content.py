@@ -11,6 +11,7 @@ import msgspec
 
 from user_lib.contract.digest import sha256
 from user_lib.contract.errors import ProtocolError
+from user_lib.contract.plainness import NotJson, check_json
 
 __all__ = [
     "CHUNK_BYTES",
@@ -69,12 +70,16 @@ def pack(value: Value) -> bytes:
 
 def unpack(data: bytes) -> Value:
     """Return the value that bytes hold. Raises: ProtocolError, when they hold none."""
-    return _decoded(data, Any)
+    value = _decoded(data, Any)
+    _check_json(value, "value", len(data))
+    return value
 
 
 def unpack_body(data: bytes) -> ResultBody:
     """Return the body of a result. Raises: ProtocolError, when it is none."""
     body: ResultBody = _decoded(data, ResultBody)
+    _check_json(body.value, "value", len(data))
+    _check_json(body.partial, "partial", len(data))
     return body
 
 
@@ -92,3 +97,10 @@ def _decoded(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - of the kind asked
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProtocolError(f"the content is not what it should be: {error}") from None
+
+
+def _check_json(value: Value, path: str, most: int) -> None:
+    try:
+        check_json(value, path, finite=False, most=most)
+    except NotJson as error:
+        raise ProtocolError(f"the content holds what is no JSON: {error.path}: {error}") from None

@@ -7,7 +7,6 @@ vehicle calls `check`, which is what is left of that once an assignment was deco
 """
 
 import datetime as dt
-import math
 from collections.abc import Mapping
 
 import msgspec
@@ -28,12 +27,12 @@ from user_lib.contract.escaping import steers
 from user_lib.contract.expectations import in_words
 from user_lib.contract.expressions import parse_condition
 from user_lib.contract.ids import is_name
+from user_lib.contract.plainness import NotJson, check_json
 
 __all__ = ["check", "parse"]
 
 MAX_PARAMS_BYTES = 256 * 1024
 """Larger ones travel as content."""
-MAX_PARAMS_DEPTH = 32
 
 
 def parse(
@@ -138,7 +137,7 @@ def _check_params(a: Assignment, path: str, beside: str, most: int) -> None:
     params: dict[str, Json] = getattr(a, path)
     if params and getattr(a, beside) is not None:
         raise AssignmentError(f"stands beside {beside}; give one of them", path=path)
-    _check_json(params, path, 0)
+    _check_json(params, path, most)
     try:
         size = len(msgspec.msgpack.encode(params))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -150,18 +149,11 @@ def _check_params(a: Assignment, path: str, beside: str, most: int) -> None:
         )
 
 
-def _check_json(value: Json, path: str, depth: int) -> None:
-    """Refuse what JSON, in which assignments are kept, would change in silence or not hold."""
-    if depth > MAX_PARAMS_DEPTH:
-        raise AssignmentError(f"nested deeper than {MAX_PARAMS_DEPTH} levels", path=path[:200])
-    if isinstance(value, float) and not math.isfinite(value):
-        raise AssignmentError(f"{value} is no number of JSON; only finite ones travel", path=path)
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _check_json(inner, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            _check_json(inner, f"{path}[{i}]", depth + 1)
+def _check_json(params: Json, path: str, most_bytes: int) -> None:
+    try:
+        check_json(params, path, finite=True, most=most_bytes)  # each takes a byte and more
+    except NotJson as error:
+        raise AssignmentError(str(error), path=error.path) from None
 
 
 def _check_one_method(name: str, builtin: tuple[str, ...], path: str, *, external: bool) -> None:
