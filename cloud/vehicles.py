@@ -5,9 +5,12 @@ import logging
 import msgspec
 
 from cloud.auth import Peer
+from cloud.config import Rate
 from cloud.context import Context
+from cloud.door.allowance import Allowance
 from cloud.jobs import Jobs
 from cloud.registry import Vehicle
+from user_lib.contract.errors import ProtocolError
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import (
     Catalog,
@@ -29,6 +32,8 @@ from user_lib.contract.messages import (
 __all__ = ["Vehicles"]
 
 LOG = logging.getLogger(__name__)
+RUNS_OF_LOSSES = Rate(messages_per_s=2000, mb_per_s=1000, burst_s=60)
+"""Runs of lost iterations that one vehicle may tell: the burst is more than a full outbox holds."""
 
 
 class Vehicles:
@@ -36,6 +41,7 @@ class Vehicles:
 
     def __init__(self, context: Context, jobs: Jobs, version: str) -> None:
         self._context, self._jobs, self._version = context, jobs, version
+        self._runs = Allowance(RUNS_OF_LOSSES)
         self._catalogs: set[str] = set()
         """Hashes whose signals are known to be in the ledger."""
 
@@ -187,13 +193,29 @@ class Vehicles:
                 self._context.contents.fetch(vehicle.hello.vehicle_id, message)
 
     def _deliver(self, peer: Peer, vehicle: Vehicle, deliver: Deliver) -> None:
-        """Keep an entry of an outbox; a result whose content is not here has to wait for it."""
+        """Keep an entry of an outbox; a result whose content is not here has to wait for it.
+
+        Raises: ProtocolError, for what no agent would write.
+        """
         item, name = deliver.item, vehicle.hello.vehicle_id
+        if isinstance(item, Losses) and not self._may_lose(name, item):
+            return
         vehicle.delivered_unix_ns = vehicle.seen_unix_ns
         if isinstance(item, Result) and self._context.contents.lacks(name, deliver.seq, item):
             return
         self._item(vehicle, item)
         self._context.mail.ack(peer, deliver.seq)
+
+    def _may_lose(self, name: VehicleId, losses: Losses) -> bool:
+        """Whether a record is looked at now; a message may hold a thousand things to look up."""
+        if losses.problem:
+            raise ProtocolError(losses.problem)
+        now_ns = self._context.clock.monotonic_ns()
+        if self._runs.take(name, 0, now_ns, messages=len(losses.iterations)):
+            return True
+        words = "vehicle %s tells of more runs of lost iterations than %g a second; it repeats them"
+        self._context.complaints.add("too fast", words, name, RUNS_OF_LOSSES.messages_per_s)
+        return False
 
     def _take(self, peer: Peer, vehicle: Vehicle, chunk: Chunk) -> None:
         """Keep a chunk, and the results that were waiting for it."""

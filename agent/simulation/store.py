@@ -35,7 +35,7 @@ from agent.store.losses import FULL, with_iteration
 from agent.store.store import MAX_IN_FLIGHT
 from agent.tasks.code import CodeSlot
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.messages import MAX_RUNS, Losses, Result, TaskEnded
 from user_lib.wire.content_rows import ContentRows
 
 __all__ = ["LightStore"]
@@ -204,7 +204,8 @@ class LightStore(Store):
         """Put a result's iteration in a record that cannot be on its way."""
         at = self._records.get((result.assignment_id, reason), 0)
         before = self._outbox.get(at)
-        if isinstance(before, Losses) and at > through_seq:
+        has_room = isinstance(before, Losses) and len(before.iterations) < MAX_RUNS
+        if isinstance(before, Losses) and has_room and at > through_seq:
             runs = with_iteration(before.iterations, result.iteration)
             self._outbox[at] = replace(before, iterations=runs)
             del self._outbox[seq]

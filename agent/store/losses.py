@@ -16,13 +16,11 @@ import msgspec
 
 from agent.store.writes import Kind, Retract, decode
 from user_lib.contract.ids import AssignmentId
-from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.messages import MAX_RUNS, Losses, Result, TaskEnded
 
 __all__ = ["FULL", "drop_excess", "forbidden", "retract", "with_iteration", "wordy"]
 
 FULL = "outbox_full"
-MAX_RUNS = 1000
-"""Runs of iterations in one record; a further one begins a new record."""
 
 
 def drop_excess(connection: sqlite3.Connection, excess_bytes: int, through_seq: int) -> int:

@@ -34,12 +34,15 @@ class Allowance:
     def __len__(self) -> int:
         return len(self._paid_ns)
 
-    def take(self, peer: Hashable, size: int, now_ns: int) -> bool:
-        """Whether a peer may send a message of so many bytes now; if so, it has."""
+    def take(self, peer: Hashable, size: int, now_ns: int, *, messages: int = 1) -> bool:
+        """Whether a peer may send a message of so many bytes now; if so, it has.
+
+        One that is as much work as several counts as so many ``messages``.
+        """
         paid_ns = max(self._paid_ns.get(peer, now_ns), now_ns)
         if paid_ns - now_ns > self._burst_ns:
             return False
-        self._paid_ns[peer] = paid_ns + max(self._message_ns, int(size * self._byte_ns))
+        self._paid_ns[peer] = paid_ns + max(messages * self._message_ns, int(size * self._byte_ns))
         if len(self._paid_ns) > self._prune_at:
             self._prune(now_ns)
         return True

@@ -199,9 +199,7 @@ class Assignments:
         return None if found is None else int(found[0])
 
     def remove(self, row: int) -> None:
-        """Forget an assignment and its members."""
-        self._db.write("DELETE FROM members WHERE assignment = ?", (row,))
-        self._db.write("DELETE FROM losses WHERE assignment = ?", (row,))
+        """Forget an assignment."""
         self._db.write("DELETE FROM assignments WHERE id = ?", (row,))
 
     def _one(self, where: str, values: tuple[Any, ...]) -> AssignmentRow | None:

@@ -46,8 +46,9 @@ class Events:
         """
         new = self._db.write(
             "INSERT OR IGNORE INTO results (assignment, iteration, vehicle_id, epoch, seq, late)"
-            " SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM losses WHERE assignment = ?"
-            " AND vehicle_id = ? AND epoch = ? AND first <= ? AND last >= ?)",
+            " SELECT ?, ?, ?, ?, ?, ? WHERE ? > coalesce((SELECT last FROM losses"
+            " WHERE assignment = ? AND vehicle_id = ? AND epoch = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 1), 0)",
             (
                 row.row,
                 result.iteration,
@@ -55,10 +56,10 @@ class Events:
                 result.epoch,
                 row.last_seq + 1,
                 result.late,
+                result.iteration,
                 row.row,
                 result.vehicle_id,
                 result.epoch,
-                result.iteration,
                 result.iteration,
             ),
         )

@@ -78,6 +78,7 @@ class Ledger:
         if not self.events.remove_some(old, events):
             self.rounds.remove(old)
             self.contents.release_all(old)
+            self.members.remove(old)
             self.assignments.remove(old)
         return True
 

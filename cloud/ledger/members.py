@@ -1,11 +1,12 @@
 """The vehicles that an assignment was given to, and what became of it on each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from cloud.ledger.database import Database
+from cloud.ledger.losses import LossRows, Run
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
@@ -17,10 +18,10 @@ _MEMBER_COLUMNS = (
     " last_failure, standing"
 )
 MAX_FAILURE_CHARS = 2000
+MAX_COUNTED = 2**53
+"""Who tells of more, in ever new epochs, lies; the column would not hold it."""
 MAX_REASONS, MAX_REASON_CHARS = 10, 200
 """What is told of the reasons for which a vehicle dropped results; a rule's name is shorter."""
-LOOKED_UP_AT_MOST = 50_000
-"""More iterations than an outbox can hold back; who tells of more is not believed in that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Members:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._losses = LossRows(database)
 
     def of(self, row: int) -> list[MemberRow]:
         """Return the vehicles of an assignment."""
@@ -123,60 +125,26 @@ class Members:
         )
         return [msgspec.msgpack.decode(ended, type=TaskEnded) for (ended,) in rows]
 
-    def lost(self, row: int, losses: Losses) -> tuple[tuple[int, int], ...]:
-        """Keep which iterations a member had to drop; return those that are news.
-
-        One whose result is here was sent before a rule made the vehicle drop it: the result counts.
-        """
-        new = []
-        for first, last in self._without_results(row, losses):
-            kept = self._db.write(
-                "INSERT OR IGNORE INTO losses (assignment, vehicle_id, epoch, first, last, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (row, losses.vehicle_id, losses.epoch, first, last, losses.reason),
-            )
-            new += [(first, last)] * kept
-        if new:
-            count = sum(last - first + 1 for first, last in new)
+    def lost(self, row: int, losses: Losses) -> tuple[Run, ...]:
+        """Keep which iterations a member had to drop; return those that are news."""
+        news = self._losses.keep(row, losses)
+        if news:
+            count = sum(last - first + 1 for first, last in news)
             self._db.write(
-                "UPDATE members SET lost_results = lost_results + ?, iteration = max(iteration, ?)"
-                " WHERE assignment = ? AND vehicle_id = ?",
-                (count, new[-1][1], row, losses.vehicle_id),
+                "UPDATE members SET lost_results = min(lost_results + ?, ?),"
+                " iteration = max(iteration, ?) WHERE assignment = ? AND vehicle_id = ?",
+                (count, MAX_COUNTED, news[-1][1], row, losses.vehicle_id),
             )
-        return tuple(new)
-
-    def _without_results(self, row: int, losses: Losses) -> Iterator[tuple[int, int]]:
-        """Yield the runs of iterations of which no result is here.
-
-        What an outbox dropped for want of room was never sent, and may be far more than one can
-        look up one by one.
-        """
-        if losses.reason == "outbox_full" or losses.count > LOOKED_UP_AT_MOST:
-            yield from losses.iterations
-            return
-        for first, last in losses.iterations:
-            begin = first
-            for iteration in range(first, last + 1):
-                found = self._db.read_one(
-                    "SELECT 1 FROM results WHERE assignment = ? AND iteration = ?"
-                    " AND vehicle_id = ? AND epoch = ?",
-                    (row, iteration, losses.vehicle_id, losses.epoch),
-                )
-                if found is not None:
-                    if begin < iteration:
-                        yield begin, iteration - 1
-                    begin = iteration + 1
-            if begin <= last:
-                yield begin, last
+        return news
 
     def lost_in(self, row: int, iteration: int) -> set[VehicleId]:
         """Return the vehicles that had to drop their result of an iteration."""
-        rows = self._db.read(
-            "SELECT DISTINCT vehicle_id FROM losses WHERE assignment = ? AND first <= ?"
-            " AND last >= ?",
-            (row, iteration, iteration),
-        )
-        return {vehicle for (vehicle,) in rows}
+        return self._losses.lost_in(row, iteration)
+
+    def remove(self, row: int) -> None:
+        """Forget the vehicles of an assignment, and what they lost."""
+        self._losses.remove(row)
+        self._db.write("DELETE FROM members WHERE assignment = ?", (row,))
 
     def lost_for(self, row: int) -> dict[VehicleId, dict[str, int]]:
         """Return how many results each vehicle had to drop for which reasons, the most first."""

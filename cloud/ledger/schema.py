@@ -204,6 +204,23 @@ UPDATE assignments SET result_bytes = (
 """
 """How much came, contents included: to add it up when a job ends would hold up the loop."""
 
+_TOLD = """
+CREATE TABLE IF NOT EXISTS told (
+    id INTEGER PRIMARY KEY,
+    assignment INTEGER NOT NULL,
+    vehicle_id TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    UNIQUE (assignment, vehicle_id, epoch, first)
+);
+INSERT OR IGNORE INTO told (assignment, vehicle_id, epoch, first, last)
+    SELECT assignment, vehicle_id, epoch, first, last FROM losses;
+CREATE INDEX IF NOT EXISTS results_of_vehicle ON results (assignment, vehicle_id, epoch, iteration);
+"""
+"""What vehicles told as lost, results included that had arrived all the same: nothing of it is
+looked up twice."""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _LOSSES,
@@ -213,6 +230,7 @@ MIGRATIONS: tuple[str, ...] = (
     _CONTENTS,
     _AUDITED,
     _WEIGHED,
+    _TOLD,
 )
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)

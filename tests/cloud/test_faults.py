@@ -10,7 +10,9 @@ from typing import Any
 
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import (
+    MAX_RUNS,
     CodeStatus,
+    Deliver,
     Explain,
     JobChanged,
     Losses,
@@ -123,6 +125,50 @@ def test_results_that_a_vehicle_had_to_drop_are_told_and_counted_once(
     ]
     members = {m.vehicle_id: m for m in ada.ask(Explain(assignment_id=job)).members}
     assert {v: m.lost_results for v, m in members.items()} == {"kona-1": 2, "leaf-1": 0}
+
+
+def test_a_record_of_losses_that_no_agent_would_write_is_refused_and_changes_nothing(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    job = ada.submit(iterations="forever").assignment_id
+    kona.until(lambda: job in kona.tasks)
+    runs = tuple((i, i) for i in range(1, 2 * MAX_RUNS + 2, 2))
+    kona.send(
+        Deliver(seq=1, item=Losses(assignment_id=job, epoch=kona.hello.epoch, iterations=runs))
+    )
+    kona.until(lambda: "malformed message" in cloud.log.read_text())
+
+    kona.answer(job, 1, 1.0)
+    kona.settle()
+
+    (member,) = ada.ask(Explain(assignment_id=job)).members
+    assert (member.lost_results, member.results) == (0, 1)
+    assert f"at most {MAX_RUNS} are allowed" in cloud.log.read_text()
+
+
+def test_a_vehicle_that_tells_of_losses_without_end_is_slowed_and_others_are_served(
+    cloud: Any, vehicle: Make, analyst: Make
+) -> None:
+    kona, leaf, ada = vehicle("kona-1"), vehicle("leaf-1"), analyst()
+    job = ada.submit(iterations="forever").assignment_id
+    for each in (kona, leaf):
+        each.until(lambda each=each: job in each.tasks)
+    for seq in range(1, 201):
+        at = 2 * MAX_RUNS * seq
+        runs = tuple((i, i) for i in range(at, at + 2 * MAX_RUNS, 2))
+        losses = Losses(assignment_id=job, epoch=kona.hello.epoch, iterations=runs)
+        kona.outbox[seq] = Deliver(seq=seq, item=losses)
+        kona.send(kona.outbox[seq])
+    leaf.answer(job, 1, 1.0)
+    leaf.settle()
+    kona.until(lambda: "runs of lost iterations than" in cloud.log.read_text())
+
+    assert isinstance(ada.ask(Ping()), Pong)
+    kona.until(lambda: len(kona.outbox) < 100)
+    acknowledged = 200 - len(kona.outbox)
+    members = {m.vehicle_id: m for m in ada.ask(Explain(assignment_id=job)).members}
+    assert MAX_RUNS * acknowledged <= members["kona-1"].lost_results < MAX_RUNS * 200
 
 
 def test_off_board_code_that_hangs_holds_back_neither_router_nor_others(

@@ -182,10 +182,12 @@ def test_a_vehicle_that_lies_of_its_losses_does_not_break_the_account_of_them(
     ledger: Ledger,
 ) -> None:
     row = added(ledger)
-    for start in range(0, 2**52, 2**42):
-        ledger.members.lost(row.row, losses_of((start, 2**53), reason="outbox_full"))
+    for epoch in range(1200):
+        lie = msgspec.structs.replace(losses_of((1, 2**53), reason="outbox_full"), epoch=f"{epoch}")
+        ledger.members.lost(row.row, lie)
 
     assert ledger.members.lost_for(row.row)["kona-1"]["outbox_full"] > 2**62
+    assert ledger.members.of(row.row)[0].lost_results == 2**53
 
 
 def test_the_rule_that_ended_a_task_is_known(ledger: Ledger) -> None:
@@ -201,11 +203,20 @@ def test_the_rule_that_ended_a_task_is_known(ledger: Ledger) -> None:
     assert ledger.members.rules(row.row) == {"kona-1": "cabin"}
 
 
-def test_a_record_of_more_than_any_outbox_holds_is_taken_without_looking(ledger: Ledger) -> None:
+def test_a_result_is_never_lost_too_however_large_the_record_and_whatever_its_reason(
+    ledger: Ledger,
+) -> None:
     row = added(ledger)
     ledger.add_result(row, result_of(3), 3)
 
-    assert ledger.members.lost(row.row, losses_of((1, 2**53))) == ((1, 2**53),)
+    record = losses_of((1, 2**53), reason="outbox_full")
+    assert ledger.members.lost(row.row, record) == ((1, 2), (4, 2**53))
+    assert kept_as_lost(ledger, row) == [1, 2, *range(4, 20)]
+    assert not ledger.add_result(row, result_of(2**52), 3)
+    ledger.commit()
+
+    assert ledger.members.lost(row.row, record) == ()
+    assert not ledger.commit(), "a repeat has nothing to keep"
 
 
 def test_what_was_not_committed_leaves_no_trace(ledger: Ledger) -> None:

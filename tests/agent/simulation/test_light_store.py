@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from agent.simulation.store import MAX_ENTRIES, LightStore
 from agent.store import Acknowledge, EndTask, Enqueue, Retract
 from user_lib.contract.content import content_of
-from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.messages import MAX_RUNS, Losses, Result, TaskEnded
 from user_lib.contract.states import TaskState
 
 
@@ -50,6 +50,19 @@ def test_a_full_outbox_tells_of_each_iteration_once_and_sends_what_may_be_on_its
     assert told == dict.fromkeys(range(1, last + 1), 1)
     assert store.dropped_results > 500
     assert store.entries == 0
+
+
+def test_a_record_has_no_more_runs_than_the_cloud_takes() -> None:
+    store = LightStore()
+    odd = range(1, 2 * MAX_RUNS + 100, 2)
+    for i in odd:
+        store.apply([Enqueue(result(i), 5)])
+    store.apply([Retract("job-1", "rule cabin")])
+
+    records = [store.load(entry.seq) for entry in store.deliverable()]
+    runs = [r.iterations for r in records if isinstance(r, Losses)]
+    assert [len(r) for r in runs] == [MAX_RUNS, len(odd) - MAX_RUNS]
+    assert [first for record in runs for first, _ in record] == list(odd)
 
 
 def test_what_a_rule_keeps_here_is_told_as_lost_wherever_it_was_sent() -> None:

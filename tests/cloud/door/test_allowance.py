@@ -29,6 +29,16 @@ def test_who_stays_below_the_rate_is_never_cut() -> None:
     assert all(allowance.take("p", 90_000, i * SECOND // 10) for i in range(10_000))
 
 
+def test_a_message_that_is_the_work_of_several_costs_as_much() -> None:
+    one, several = Allowance(RATE), Allowance(RATE)
+    for _ in range(7):
+        one.take("p", 0, 0)
+    several.take("p", 0, 0, messages=7)
+    ones = sum(one.take("p", 0, 0) for _ in range(10_000))
+
+    assert 0 < ones == sum(several.take("p", 0, 0) for _ in range(10_000)) < 10_000
+
+
 def test_one_peers_flood_is_not_anothers() -> None:
     allowance = Allowance(RATE)
     while allowance.take("loud", 1_000_000, 0):

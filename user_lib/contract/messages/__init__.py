@@ -69,6 +69,7 @@ from user_lib.contract.messages.jobs import (
     RoundClosed,
 )
 from user_lib.contract.messages.records import (
+    MAX_RUNS,
     Chunk,
     Losses,
     ModuleHeld,
@@ -100,6 +101,7 @@ from user_lib.contract.messages.vehicle import (
 )
 
 __all__ = [
+    "MAX_RUNS",
     "Ack",
     "Answer",
     "Ask",

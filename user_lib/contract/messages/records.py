@@ -10,6 +10,7 @@ from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
 from user_lib.contract.states import TaskState
 
 __all__ = [
+    "MAX_RUNS",
     "Chunk",
     "Counted",
     "Int64",
@@ -35,6 +36,8 @@ Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Iteration = Annotated[int, msgspec.Meta(ge=1, le=2**52)]
 """One that a vehicle can be told to begin with: it counts on from there."""
 Nanoseconds: TypeAlias = Int64
+MAX_RUNS = 1000
+"""Runs of iterations in one record of losses; an agent begins a new record for a further one."""
 OutcomeStatus: TypeAlias = Literal["ok", "error", "killed", "refused"]
 
 
@@ -161,6 +164,17 @@ class Losses(Message, frozen=True, kw_only=True, tag="losses"):
     """First and last of each run of iterations, ascending and apart."""
     reason: str = "outbox_full"
     signature: bytes = b""
+
+    @property
+    def problem(self) -> str:
+        """What no agent would write; empty when there is nothing of the kind."""
+        runs = self.iterations
+        if len(runs) > MAX_RUNS:
+            return f"{len(runs)} runs of lost iterations; at most {MAX_RUNS} are allowed"
+        ends = (0, *(last for _, last in runs))
+        if any(not end < first <= last for end, (first, last) in zip(ends, runs, strict=False)):
+            return "runs of lost iterations that do not ascend"
+        return ""
 
     @property
     def count(self) -> int:

@@ -1,0 +1,131 @@
+"""The iterations that vehicles told as lost: which are news, and which are results after all.
+
+What a record costs is bounded by what is new in it, and so by what its vehicle ever told: the runs
+that were told are kept joined, and no iteration of them is looked up again.
+"""
+
+import json
+from collections.abc import Iterable
+
+from cloud.ledger.database import Database
+from user_lib.contract.ids import VehicleId
+from user_lib.contract.messages import Losses
+
+__all__ = ["LossRows", "Run", "joined", "without"]
+
+Run = tuple[int, int]
+"""First and last."""
+
+_RUNS = (
+    "WITH run AS (SELECT json_extract(value, '$[0]') AS a, json_extract(value, '$[1]') AS b"
+    " FROM json_each(?))"
+)
+_TOLD = (
+    f"{_RUNS} SELECT DISTINCT t.id, t.first, t.last FROM run CROSS JOIN told AS t"  # noqa: S608 - constants
+    " ON t.assignment = ? AND t.vehicle_id = ? AND t.epoch = ? AND t.first BETWEEN"
+    " coalesce((SELECT max(p.first) FROM told AS p WHERE p.assignment = t.assignment"
+    " AND p.vehicle_id = t.vehicle_id AND p.epoch = t.epoch AND p.first <= run.a), run.a)"
+    " AND run.b + 1 WHERE t.last >= run.a - 1 ORDER BY t.first"
+)
+"""The runs told before that overlap or touch some others."""
+_HERE = (
+    f"{_RUNS} SELECT r.iteration FROM run CROSS JOIN results AS r INDEXED BY results_of_vehicle"  # noqa: S608 - constants
+    " ON r.assignment = ? AND r.vehicle_id = ? AND r.epoch = ?"
+    " AND r.iteration BETWEEN run.a AND run.b ORDER BY r.iteration"
+)
+
+
+class LossRows:
+    """The ledger's part on losses; ``row`` is their assignment's."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def keep(self, row: int, losses: Losses) -> tuple[Run, ...]:
+        """Keep which iterations are lost; return the runs of those that are news.
+
+        One whose result is here was sent before a rule made the vehicle drop it: the result counts.
+        """
+        whose = (row, losses.vehicle_id, losses.epoch)
+        told = self._db.read(_TOLD, (json.dumps(losses.iterations), *whose))
+        fresh = without(losses.iterations, [(first, last) for _, first, last in told])
+        if not fresh:
+            return ()
+        self._tell(whose, told, losses.iterations)
+        here = self._db.read(_HERE, (json.dumps(fresh), *whose))
+        news = without(fresh, joined((i, i) for (i,) in here))
+        self._db.write_many(
+            "INSERT INTO losses (assignment, vehicle_id, epoch, first, last, reason)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [(*whose, first, last, losses.reason) for first, last in news],
+        )
+        return news
+
+    def lost_in(self, row: int, iteration: int) -> set[VehicleId]:
+        """Return the vehicles that had to drop their result of an iteration."""
+        rows = self._db.read(
+            "SELECT DISTINCT vehicle_id FROM losses WHERE assignment = ? AND first <= ?"
+            " AND last >= ?",
+            (row, iteration, iteration),
+        )
+        return {vehicle for (vehicle,) in rows}
+
+    def remove(self, row: int) -> None:
+        """Forget the losses of an assignment."""
+        self._db.write("DELETE FROM losses WHERE assignment = ?", (row,))
+        self._db.write("DELETE FROM told WHERE assignment = ?", (row,))
+
+    def _tell(
+        self,
+        whose: tuple[int, VehicleId, str],
+        told: list[tuple[int, int, int]],
+        runs: tuple[Run, ...],
+    ) -> None:
+        """Put runs in the place of those that they overlap or touch."""
+        self._db.write_many("DELETE FROM told WHERE id = ?", [(id_,) for id_, _, _ in told])
+        self._db.write_many(
+            "INSERT INTO told (assignment, vehicle_id, epoch, first, last) VALUES (?, ?, ?, ?, ?)",
+            [
+                (*whose, *run)
+                for run in joined((*runs, *((first, last) for _, first, last in told)))
+            ],
+        )
+
+
+def joined(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Return runs ascending and apart.
+
+    >>> joined([(5, 6), (1, 2), (3, 3), (2, 3)])
+    ((1, 3), (5, 6))
+    """
+    found: list[Run] = []
+    for first, last in sorted(runs):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def without(runs: Iterable[Run], others: Iterable[Run]) -> tuple[Run, ...]:
+    """Return what of ``runs`` is in none of ``others``; both ascend, each apart.
+
+    >>> without([(1, 9), (12, 14)], [(2, 3), (9, 12), (20, 20)])
+    ((1, 1), (4, 8), (13, 14))
+    """
+    cuts = list(others)
+    found: list[Run] = []
+    at = 0
+    for first, last in runs:
+        while at < len(cuts) and cuts[at][1] < first:
+            at += 1
+        begin, cut = first, at
+        while cut < len(cuts) and cuts[cut][0] <= last:
+            if begin < cuts[cut][0]:
+                found.append((begin, cuts[cut][0] - 1))
+            begin = cuts[cut][1] + 1
+            cut += 1
+        if begin <= last:
+            found.append((begin, last))
+        at = max(at, cut - 1)
+    return tuple(found)
