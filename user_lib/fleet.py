@@ -227,6 +227,8 @@ class Fleet:
     ) -> CodeUpdate:
         """Put the slot's previous content back in force.
 
+        On board it is the newest one that not every vehicle has rejected.
+
         Raises: Rejected, when there is none.
         """
         ask = RollbackCode(side=side, token=new_id("token"))

@@ -7,7 +7,7 @@ got lost.
 from collections.abc import Iterator
 from typing import Literal, TypeAlias, cast
 
-from cloud.code.slot import CLOUD, Slot
+from cloud.code.slot import CLOUD, REJECTED, Slot
 from cloud.code.slots import Slots
 from cloud.ledger import ReportRow
 from cloud.registry import Registry, Vehicle
@@ -108,9 +108,19 @@ class Rollout:
         for name in names:
             report = slot.report_of(name)
             if report is not None:
-                yield _told(report)
+                yield _told(report, self._runs(slot, report))
             elif version := slot.version_for(name):
                 yield CodeState(vehicle_id=name, version=version, state=self._guess(slot, name))
+
+    def _runs(self, slot: Slot, report: ReportRow) -> str:
+        """Return what runs in place of a version that was rejected; empty where nobody has said."""
+        if report.state not in REJECTED:
+            return ""
+        if slot.side == "offboard":
+            return slot.offboard_version
+        held = self._registry.vehicles[report.vehicle_id].code.get(slot.analyst)
+        told = held is not None and held.generation == slot.generation
+        return held.version if held and told and held.version != report.version else ""
 
     def _guess(self, slot: Slot, name: VehicleId) -> _State:
         """Without a report of its own (it may be lost), a vehicle's heartbeat tells."""
@@ -124,7 +134,7 @@ class Rollout:
         return "pending" if vehicle.online else "offline"
 
 
-def _told(report: ReportRow) -> CodeState:
+def _told(report: ReportRow, runs: str) -> CodeState:
     return CodeState(
         vehicle_id=report.vehicle_id,
         version=report.version,
@@ -132,4 +142,5 @@ def _told(report: ReportRow) -> CodeState:
         swap_ms=report.swap_ms,
         first_result_ms=report.first_result_ms,
         detail=report.detail,
+        runs=runs,
     )

@@ -1,5 +1,6 @@
 """One code slot: its content in force, the one before, and what became of it where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -8,13 +9,14 @@ from user_lib.contract.ids import UserId, VehicleId
 from user_lib.contract.messages import PushCode, RemoveCode, RollbackCode
 from user_lib.contract.messages.records import Side
 
-__all__ = ["CLOUD", "NOTHING", "CodeChange", "Slot"]
+__all__ = ["CLOUD", "NOTHING", "REJECTED", "CodeChange", "Slot", "previous_of"]
 
 CodeChange: TypeAlias = PushCode | RollbackCode | RemoveCode
 """The requests that change a slot."""
 
 MAX_AHEAD = 1_000_000
 """How many generations a lost ledger may lie behind its vehicles."""
+REJECTED = ("refused", "rolled_back")
 CLOUD = "cloud"
 """The vehicle id under which the off-board side's own state stands."""
 NOTHING = GenerationRow(
@@ -30,6 +32,7 @@ class Slot:
     side: Side
     content: GenerationRow = NOTHING
     previous: GenerationRow = NOTHING
+    """What taking back the present content goes to (`previous_of`)."""
     reports: dict[str, ReportRow] = field(default_factory=dict)
     pushed_ns: int | None = None
     """When this generation came, on the monotonic clock; None after a restart."""
@@ -85,3 +88,31 @@ class Slot:
         """Whether the present off-board version has produced a value."""
         report = self.report_of(CLOUD)
         return report is not None and report.first_result_ms is not None
+
+    @property
+    def good(self) -> bool:
+        """Whether the present content is one to go back to: not if all who answered rejected it."""
+        if self.side == "offboard":
+            return self.proven
+        states = [r.state for r in self.reports.values() if r.generation == self.generation]
+        return not states or any(state not in REJECTED for state in states)
+
+
+def previous_of(side: Side, contents: Sequence[GenerationRow]) -> GenerationRow:
+    """Return the content that taking back the first of ``contents``, newest first, goes to.
+
+    It is the one before. On board it is the newest one with the version that was last good, where
+    one is known: what every vehicle has rejected is nothing to go back to.
+    """
+    newest, *before = contents
+    if side == "offboard" or not newest.last_good:
+        return before[0] if before else NOTHING
+    return next(
+        (
+            row
+            for row in before
+            if row.version == newest.last_good
+            and (row.version, row.overrides) != (newest.version, newest.overrides)
+        ),
+        NOTHING,
+    )

@@ -8,7 +8,7 @@ the vehicles (`cloud.code.rollout`).
 
 from collections.abc import Iterator, Mapping
 
-from cloud.code.slot import CLOUD, NOTHING, CodeChange, Slot
+from cloud.code.slot import CLOUD, CodeChange, Slot, previous_of
 from cloud.ledger import GenerationRow, Ledger, ReportRow
 from user_lib.contract.clock import MS, Clock
 from user_lib.contract.code import version_of
@@ -27,6 +27,8 @@ from user_lib.contract.signed import SlotOrder
 
 __all__ = ["Slots"]
 
+_LOOKED_AT = 32
+"""Among so many contents the one is looked for that taking back a change goes to."""
 _ACTIONS: Mapping[type[CodeChange], str] = {
     PushCode: "push",
     RollbackCode: "rollback",
@@ -41,8 +43,8 @@ class Slots:
         self._ledger, self._clock = ledger, clock
         self._slots: dict[tuple[UserId, Side], Slot] = {}
         for analyst, side in ledger.code.slots():
-            contents = [*ledger.code.latest(analyst, side, 2), NOTHING]
-            slot = Slot(analyst, side, contents[0], contents[1])
+            contents = ledger.code.latest(analyst, side, _LOOKED_AT)
+            slot = Slot(analyst, side, contents[0], previous_of(side, contents))
             slot.reports = {r.vehicle_id: r for r in ledger.code.reports(analyst, side)}
             self._slots[analyst, side] = slot
 
@@ -80,12 +82,14 @@ class Slots:
         return self._change(slot, ask, order, default, overrides)
 
     def rollback(self, analyst: UserId, ask: RollbackCode, order: SlotOrder | None) -> Slot | None:
-        """Put the previous content back, as a new generation; None for a repeat."""
+        """Put back what worked before, as a new generation; None for a repeat."""
         slot = self.get(analyst, ask.side)
         old = slot.previous
         if not self._used(slot, ask.token) and old.generation == 0:
             raise Rejected(
-                f"the {ask.side} slot has no previous code to go back to", reason="no_previous"
+                f"the {ask.side} slot has no previous code to go back to"
+                + (" that was not rejected by every vehicle" if slot.content.last_good else ""),
+                reason="no_previous",
             )
         return self._change(slot, ask, order, old.version, old.overrides)
 
@@ -111,7 +115,7 @@ class Slots:
             return None
         if order is not None:
             _check_same(order, slot.next_generation, version, overrides)
-        last_good = slot.content.version if slot.proven else slot.content.last_good
+        last_good = slot.content.version if slot.good else slot.content.last_good
         row = GenerationRow(
             generation=slot.next_generation,
             action=_ACTIONS[type(ask)],
@@ -124,7 +128,9 @@ class Slots:
         )
         self._ledger.code.add(slot.analyst, slot.side, row)
         self._slots[slot.analyst, slot.side] = slot
-        slot.previous, slot.content = slot.content, row
+        slot.content = row
+        contents = self._ledger.code.latest(slot.analyst, slot.side, _LOOKED_AT)
+        slot.previous = previous_of(slot.side, contents)
         slot.pushed_ns = self._clock.monotonic_ns()
         if slot.side == "offboard":
             state = "armed" if version else "removed"

@@ -29,7 +29,8 @@ class GenerationRow:
     token: str
     created_ns: int
     last_good: str = ""
-    """The version that had worked when this content came; what a failure falls back to."""
+    """The version that was good when this content came: off-board what a failure falls back to, on
+    board what taking it back goes to."""
     signed: Signed | None = None
     """The content as its analyst signed it; None in insecure mode."""
 

@@ -57,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     status.set_defaults(run=_status)
     rollback = add_command(
-        commands, "rollback", about="put the previous content of the slot back",
+        commands, "rollback", about="put the slot's previous content that worked back",
         example="oodida code rollback --side offboard",
     )  # fmt: skip
     rollback.set_defaults(run=_rollback)

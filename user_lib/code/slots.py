@@ -150,7 +150,8 @@ def _state(state: CodeState) -> str:
     """Say what became of a version; in force for want of a better one, it may yet fail."""
     if state.state == "armed" and state.detail:
         return "armed, fails"
-    return state.state.replace("_", " ")
+    words = state.state.replace("_", " ")
+    return f"{words}, runs {state.runs[:SHORT_VERSION]}" if state.runs else words
 
 
 def _last_line(detail: str) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from user_lib.contract.code import version_of
 from user_lib.contract.messages import (
     CodeStatus,
@@ -17,6 +20,7 @@ from user_lib.contract.states import JobState
 Make = Callable[..., Any]
 A = "def custom(data, params):\n    return 1\n"
 B = "def custom(data, params):\n    return 2\n"
+C = "def custom(data, params):\n    return 3\n"
 
 
 def of(kind: type, items: list[Any]) -> list[Any]:
@@ -107,6 +111,33 @@ def test_rolling_back_restores_the_previous_content_as_a_new_generation(
     removed = ada.ask(RemoveCode(side="onboard", token="gone"))
     kona.until(lambda: kona.code["ada"].generation == 4)
     assert (removed.version, kona.code["ada"].source) == ("", "")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_rolling_back_goes_to_the_last_content_that_not_every_vehicle_rejected(
+    cloud: Any, vehicle: Make, analyst: Make, restarted: bool
+) -> None:
+    kona, ada = vehicle("kona-1"), analyst()
+    good = push(ada, A)
+    kona.until(lambda: "ada" in kona.code)
+    for generation, (source, state) in enumerate(((B, "rolled_back"), (C, "refused")), 2):
+        push(ada, source)
+        kona.until(lambda g=generation: kona.code["ada"].generation == g)
+        kona.report(kona.code["ada"], state)
+        kona.code["ada"] = replace(kona.code["ada"], version=good.version)  # what it runs on
+        kona.until(lambda s=state: states(ada.ask(CodeStatus()).onboard)["kona-1"] == s)
+    kona.until(lambda: ada.ask(CodeStatus()).onboard.vehicles[0].runs == good.version)
+    if restarted:
+        cloud.kill()
+        cloud.restart()
+
+    assert ada.ask(CodeStatus()).onboard.previous_version == good.version
+    back = ada.ask(RollbackCode(side="onboard", token="back"))
+    again = ada.ask(RollbackCode(side="onboard", token="again"))
+
+    assert (back.generation, back.version) == (4, good.version)
+    assert again.reason == "no_previous"
+    assert "that was not rejected by every vehicle" in again.message
 
 
 def test_a_vehicle_that_comes_later_or_lost_its_code_gets_it(vehicle: Make, analyst: Make) -> None:

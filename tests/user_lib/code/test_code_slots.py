@@ -33,7 +33,9 @@ def test_a_traceback_takes_one_line_of_the_table() -> None:
 
 def test_the_table_tells_a_version_that_is_in_force_but_fails_from_one_that_works() -> None:
     fails = CodeState(vehicle_id="a", version="1" * 64, state="armed", detail="KeyError: 7\n")
-    back = CodeState(vehicle_id="b", version="1" * 64, state="rolled_back", detail="KeyError: 8\n")
+    back = CodeState(
+        vehicle_id="b", version="1" * 64, state="rolled_back", detail="KeyError: 8", runs="2" * 64
+    )
     slot = CodeSlot(side="onboard", version="1" * 64, generation=1, vehicles=(fails, back))
 
     empty = CodeSlot(side="offboard", version="", generation=0)
@@ -41,4 +43,4 @@ def test_the_table_tells_a_version_that_is_in_force_but_fails_from_one_that_work
     a, b = repr(CodeOverview(slot, empty)).splitlines()[2:4]
 
     assert ("armed, fails" in a, "KeyError: 7" in a) == (True, True)
-    assert ("rolled back" in b, "KeyError: 8" in b) == (True, True)
+    assert ("rolled back, runs 2222222" in b, "KeyError: 8" in b) == (True, True)

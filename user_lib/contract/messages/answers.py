@@ -133,6 +133,8 @@ class CodeState(Record, frozen=True, kw_only=True):
     first_result_ms: float | None = None
     """Until the first result that the version produced."""
     detail: str = ""
+    runs: str = ""
+    """The version that runs in place of one that was refused or rolled back, once it is known."""
 
 
 class CodeSlot(Message, frozen=True, kw_only=True, tag="code_slot"):
@@ -144,6 +146,7 @@ class CodeSlot(Message, frozen=True, kw_only=True, tag="code_slot"):
     """The default version; empty when the slot is empty."""
     overrides: dict[VehicleId, str] = {}
     previous_version: str = ""
+    """What taking the content back goes to."""
     next_generation: int = 1
     """What the next content is to be numbered."""
     signed: Signed | None = None
