@@ -140,7 +140,7 @@ class Job:
 
     def closed_rounds(self) -> list[Round]:
         """Return the rounds closed so far."""
-        events = read(self._connection, self.id, ("round",))
+        events = self._verified(read(self._connection, self.id, ("round",)))
         contents = self._contents
         return [Round(e.item, contents) for e in events if isinstance(e.item, RoundClosed)]
 

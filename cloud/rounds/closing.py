@@ -4,12 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from cloud.rounds.model import Answer, Closing, Part, Round, Rounds
+from user_lib.contract.quorum import is_met
 from user_lib.contract.states import RoundState
 
 __all__ = ["close"]
-
-_ROUNDING = 1e-9
-"""So that a quorum of 0.7 of 10 vehicles is 7, not 8."""
 
 
 def close(state: Rounds, round_: Round) -> Closing:
@@ -61,5 +59,5 @@ def _verdict(state: Rounds, round_: Round) -> RoundState:
         version = member.expected if state.split and member is not None else ""
         asked[version] += 1
         answered[version] += vehicle in round_.answers
-    met = all(answered[v] + _ROUNDING >= state.rules.quorum * n for v, n in asked.items())
+    met = all(is_met(state.rules.quorum, answered[v], n) for v, n in asked.items())
     return RoundState.COMPLETE if met else RoundState.SHORT

@@ -1,7 +1,6 @@
 """Whether the rounds that a cloud tells follow from the results that the vehicles have signed.
 
-Which results came in time is the cloud's word. With that word each result of a round has one place
-in it: the group of its code version, or beside it when another version is that of more vehicles.
+Each round is held against the results that came in time, and its aggregates are computed again.
 Values that are too large for a message are pulled round by round, and not kept.
 """
 
@@ -16,8 +15,10 @@ from user_lib.contract.assignment import Assignment
 from user_lib.contract.content import megabytes
 from user_lib.contract.errors import ProtocolError, Rejected
 from user_lib.contract.ids import VehicleId
-from user_lib.contract.messages import Group, Result, RoundClosed
+from user_lib.contract.messages import Group, Result, RoundClosed, TaskEnded
+from user_lib.contract.states import TaskState
 from user_lib.verification.completeness import names
+from user_lib.verification.rounds import contradictions
 
 __all__ = ["Aggregates"]
 
@@ -49,11 +50,15 @@ class Aggregates:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     _rounds: list[RoundClosed] = field(default_factory=list)
+    _failed_tasks: set[VehicleId] = field(default_factory=set)
 
-    def hear(self, item: Result | RoundClosed) -> None:
+    def hear(self, item: Result | RoundClosed | TaskEnded) -> None:
         """Take in one item, once, in the order of the stream; a late result counts nowhere."""
         if isinstance(item, RoundClosed):
             self._rounds.append(item)
+        elif isinstance(item, TaskEnded):
+            if item.state is TaskState.FAILED:
+                self._failed_tasks.add(item.vehicle_id)
         elif not item.late:
             self._results[item.iteration][item.vehicle_id].append(item)
 
@@ -92,9 +97,8 @@ class Aggregates:
                 yield f"{vehicle} has {len(heard)} results that are said to be in time"
             if heard[0].status == "ok" and not self._was_too_large(closed, heard[0]):
                 good[vehicle] = heard[0]
-        if closed.offboard_method != spec.offboard:
-            yield f"it is of {closed.offboard_method}, not of {spec.offboard}"
-        yield from _places(closed, good)
+        first = {vehicle: heard[0] for vehicle, heard in results.items()}
+        yield from contradictions(closed, spec, first, good, self._failed_tasks)
         for group in closed.groups:
             problem = self._group(group, spec, good, closed.round)
             if problem:
@@ -157,32 +161,6 @@ class Aggregates:
             return said
         self.notes[f"round {number}: {said}"] = None
         return ""
-
-
-def _places(closed: RoundClosed, good: Mapping[VehicleId, Result]) -> Iterator[str]:
-    """Each group has a version of its own, and each result its one place in or beside them."""
-    versions = [group.code_version for group in closed.groups]
-    if len(set(versions)) < len(versions):
-        yield "two aggregates are of the same code version"
-    places = Counter(v for group in closed.groups for v in group.vehicles)
-    repeated = sorted(v for v, times in places.items() if times > 1)
-    if repeated:
-        yield f"{names(repeated)} counted more than once"
-    beside: Counter[str] = Counter()
-    left_out = []
-    for vehicle, result in sorted(good.items()):
-        version = result.code_version
-        if vehicle in places:
-            continue
-        if version not in versions and closed.not_counted.get(vehicle) == version:
-            beside[version] += 1
-        else:
-            left_out.append(vehicle)
-    if left_out:
-        yield f"the results of {names(left_out)} were in time and are left out"
-    most = max((len(group.vehicles) for group in closed.groups), default=0)
-    if max(beside.values(), default=0) > most:
-        yield "what counts is not the code version of the most vehicles"
 
 
 def _in_short(error: str) -> str:

@@ -56,3 +56,9 @@ class Audience:
                 f"vehicles that you named are in no round, and not told as refused: "
                 f"{names(nowhere)}"
             )
+
+    def unchecked(self, order: AssignmentOrder | None) -> Iterator[str]:
+        """Say of whom there is nothing but their name, when nobody has signed whom to ask."""
+        ghosts = sorted(self.placed - self.members - self.heard)
+        if ghosts and (order is None or order.audience is None):
+            yield f"whether there are such vehicles, of which rounds tell: {names(ghosts)}"

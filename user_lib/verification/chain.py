@@ -97,7 +97,7 @@ def verify(
     return Verification(
         assignment_id,
         tuple(found.problems),
-        tuple(found.aggregates.unchecked),
+        (*found.aggregates.unchecked, *found.audience.unchecked(order)),
         (*found.notes, *found.complete.notes(found.audience.members, over=over), *_lateness(found)),
         found.results,
         found.aggregates.same,
@@ -129,8 +129,7 @@ def _page(
 ) -> None:
     for event in page.events:
         if isinstance(event.item, RoundClosed):
-            found.aggregates.hear(event.item)
-            found.audience.hear(event.item)
+            _round(event.item, assignment_id, found)
         elif isinstance(event.item, JobChanged):
             _change(event.item, assignment_id, cards, found)
         elif _result(event.item, assignment_id, contents, cards, found) and _once(
@@ -143,6 +142,16 @@ def _page(
             found.aggregates.hear(event.item)
     if page.ended and found.end is None:
         found.end = ""
+
+
+def _round(closed: RoundClosed, assignment_id: AssignmentId, found: _Findings) -> None:
+    if closed.assignment_id != assignment_id:
+        found.problems.append(
+            f"round {closed.round}: it is of another assignment, {closed.assignment_id}"
+        )
+        return
+    found.aggregates.hear(closed)
+    found.audience.hear(closed)
 
 
 def _once(result: Result, found: _Findings) -> bool:
@@ -249,6 +258,8 @@ def _said(
         found.problems.append(f"{name}: {error}")
         return False
     found.complete.hear(item)
+    if isinstance(item, TaskEnded):
+        found.aggregates.hear(item)
     found.audience.heard.add(item.vehicle_id)
     return True
 

@@ -38,15 +38,19 @@ class Signatures:
         self._cards = VehicleCards(None, None) if cards is None else cards
 
     def check(self, item: Result | RoundClosed | JobChanged) -> None:
-        """Refuse what is told of a vehicle and is not the vehicle's own word.
+        """Refuse what is of another assignment, or told of a vehicle and not its own word.
 
         Raises: SignatureError, saying what to do.
         """
         if self._connection.settings.keys is None:
             return
-        if isinstance(item, Result):
+        if isinstance(item, RoundClosed):
+            if item.assignment_id != self._assignment_id:
+                name = f"round {item.round}"
+                raise SignatureError(f"{name} is of another assignment, {item.assignment_id}")
+        elif isinstance(item, Result):
             self._check(item, f"iteration {item.iteration} of vehicle {item.vehicle_id}")
-        elif isinstance(item, JobChanged) and is_vehicles_word(item):
+        elif is_vehicles_word(item):
             name = f"{item.reason} of vehicle {item.vehicle_id}"
             if item.said is None or not tells(item, item.said):
                 raise SignatureError(f"{name}: the cloud tells something else than the vehicle")

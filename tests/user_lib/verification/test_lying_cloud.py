@@ -48,7 +48,7 @@ from user_lib.contract.messages import (
 )
 from user_lib.contract.signed import Signed, SlotOrder, assignment_id_of
 from user_lib.contract.signing import open_slot, seal, sign_item
-from user_lib.contract.states import JobState, TaskState
+from user_lib.contract.states import JobState, RoundState, TaskState
 from user_lib.fleet import Fleet, connect
 from user_lib.wire.enrolment import enrol
 from user_lib.wire.keyring import Keyring
@@ -355,7 +355,9 @@ def test_a_vehicle_that_was_named_is_in_a_round_or_said_why_not(
     assert problem.startswith("vehicles that you named are in no round, and not told as refused")
     assert problem.endswith(": wagon-1")
 
-    lies.rounds = lambda closed: [replace(regrouped(closed, **ONE), missing=("wagon-1",))]
+    lies.rounds = lambda closed: [
+        replace(regrouped(closed, **ONE), missing=("wagon-1",), state=RoundState.SHORT)
+    ]
     assert named.verify().ok
     lies.rounds = lambda closed: [regrouped(closed, **ONE)]
     refused = lies.ended("wagon-1", state=TaskState.REJECTED, reason="no_code", iterations=0)
@@ -448,6 +450,94 @@ def test_a_round_that_does_not_count_each_result_once_is_found(
     assert said in job.verify().problems
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"failed": {"ghost-1": "crash"}}, "round 1: ghost-1 told as failed, which they have not"),
+        ({"failed": {"compact-1": "crash"}}, "round 1: compact-1 told in more than one place"),
+        ({"missing": ("compact-1",)}, "round 1: compact-1 told in more than one place"),
+        ({"not_counted": {"compact-1": "abc"}}, "round 1: compact-1 told in more than one place"),
+        ({"not_counted": {"ghost-1": "abc"}}, "round 1: ghost-1 told as of another version"),
+        ({"state": RoundState.SHORT}, "round 1: the cloud says short, but 2 of 2 vehicles answ"),
+        ({"state": RoundState.OPEN}, "round 1: the cloud says open, but 2 of 2 vehicles answered"),
+        ({"missing": ("ghost-1",)}, "round 1: the cloud says complete, but 2 of 3 vehicles answ"),
+        ({"lost_frames": 7}, "round 1: the vehicles lost 0 frames, the cloud says 7"),
+        ({"offboard_version": "f" * 64}, "round 1: mean has no versions, the cloud says ffffffff"),
+        ({"assignment_id": "job-x"}, "round 1: it is of another assignment, job-x"),
+    ],
+)
+def test_a_round_that_contradicts_itself_or_the_vehicles_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any, changes: Any, said: str
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: [replace(closed, **changes)]
+
+    assert any(problem.startswith(said) for problem in job.verify().problems), job.verify()
+
+
+def test_a_failure_that_is_signed_and_not_told_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    failed = replace(lies.results[1], status="error", reason="wall")
+    lies.results[1] = sign_item(failed, CARS["wagon-1"].sign)
+    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
+
+    problems = job.verify().problems
+    assert problems == ("round 1: the failures of wagon-1 were in time and are left out",)
+
+
+def test_a_task_that_has_failed_by_its_vehicles_word_fails_its_rounds(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results = lies.results[:1]
+    reason = {"wagon-1": "task ended: no_code"}
+    lies.rounds = lambda closed: [replace(regrouped(closed, **ONE), failed=reason)]
+    assert not job.verify().ok
+
+    lies.ends = [lies.ended("wagon-1", state=TaskState.FAILED, reason="no_code", iterations=0)]
+    verified = job.verify()
+    assert verified.ok, verified
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"round": 77, "missing": ("compact-1",)}, "there is no such round in 3 iterations"),
+        ({"round": 0, "missing": ("compact-1",)}, "there is no such round in 3 iterations"),
+        ({"round": 2, "missing": ("compact-1",)}, "the cloud says complete, but 0 of 1 vehicles"),
+        ({"round": 2}, "it has no members"),
+    ],
+)
+def test_a_round_that_is_made_up_is_found(
+    fleet: Fleet, lies: LyingCloud, make: Any, changes: Any, said: str
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: [closed, replace(closed, groups=(), **changes)]
+
+    assert f"round {changes['round']}: {said}" in " ".join(job.verify().problems)
+
+
+def test_a_vehicle_that_is_but_a_name_is_told_as_unchecked(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign({**make.spec, "quorum": 0.5})
+    lies.rounds = lambda closed: [replace(closed, missing=("ghost-1",))]
+
+    verified = job.verify()
+    assert (verified.ok, verified.problems) == (False, ())
+    assert "whether there are such vehicles, of which rounds tell: ghost-1" in repr(verified)
+
+
+def test_a_round_of_another_job_is_not_handed_on(fleet: Fleet, lies: LyingCloud, make: Any) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: [replace(closed, assignment_id="job-x")]
+    for read in (job.closed_rounds, lambda: list(job.rounds())):
+        with pytest.raises(SignatureError, match="round 1 is of another assignment, job-x"):
+            read()
+
+
 def test_two_results_of_a_vehicle_in_a_round_leave_the_cloud_no_choice(
     fleet: Fleet, lies: LyingCloud, make: Any
 ) -> None:
@@ -478,9 +568,14 @@ def test_what_an_honest_cloud_leaves_out_is_no_problem(
 ) -> None:
     job = fleet.assign(make.spec)
     late, failed = CARS["wagon-1"], replace(lies.results[1], status="error", reason="wall")
-    lies.rounds = lambda closed: [regrouped(closed, **ONE)]
-    for result in (sign_item(failed, late.sign), replace(lies.results[1], late=True)):
+    for result, told_failed in (
+        (sign_item(failed, late.sign), {"wagon-1": "wall"}),
+        (replace(lies.results[1], late=True), {}),
+    ):
         lies.results[1] = result
+        lies.rounds = lambda closed, failed=told_failed: [
+            replace(regrouped(closed, **ONE), failed=failed)
+        ]
         verified = job.verify()
         assert verified.ok, verified
         assert verified.aggregates == 1
