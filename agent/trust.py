@@ -147,7 +147,9 @@ class Trust:
             raise Untrusted(
                 "untrusted",
                 f"the owner of vehicle {self._vehicle_id} does not trust {analyst}; "
-                "`oodida keys enrol CARD --into` its directory of analysts changes that",
+                + _way_in(
+                    analyst, revoked=self._analysts is not None and self._analysts.barred(analyst)
+                ),
             )
         if signed is None:
             raise Untrusted("unsigned", f"vehicle {self._vehicle_id} takes signed orders only")
@@ -196,3 +198,13 @@ class Trust:
             raise Untrusted(
                 "bad_signature", f"{inner.analyst} did not select vehicle {self._vehicle_id}"
             )
+
+
+def _way_in(analyst: UserId, *, revoked: bool) -> str:
+    enrol = "`oodida keys enrol CARD --into` its directory of analysts"
+    if not revoked:
+        return f"{enrol} changes that"
+    return (
+        "the key was revoked there, which is for good: with new ones (`oodida keys create "
+        f"{analyst} --role analyst`) {enrol} changes that"
+    )

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ from user_lib.wire.keys import create_keys, load_card, load_keys, write_keys
 
 __all__ = ["add_parser"]
 
+_OWNERS = "analysts"
+"""How the directory is called whose analysts a vehicle's owner trusts."""
 _ABOUT = """\
 Every vehicle, analyst, engineer and operator, and the cloud, has keys of its
 own: NAME.key is secret and stays where it was made; NAME.pub, its card, goes
@@ -63,7 +66,9 @@ def _add_own(commands: Subparsers) -> None:
     shown.set_defaults(run=_show)
     rotate = add_command(
         commands, "rotate", about="make new keys for the same name, to take over once enrolled",
-        example="oodida keys rotate kona-1.key && oodida keys rotate kona-1.key --finish",
+        example="oodida keys rotate kona-1.key\n"
+        "  oodida keys enrol kona-1.next.pub --into authorized   wherever kona-1.pub is\n"
+        "  oodida keys rotate kona-1.key --finish                once that is done everywhere",
         cloud=False,
     )  # fmt: skip
     rotate.add_argument("file", type=Path, help="the secret file in use")
@@ -128,6 +133,7 @@ def _rotate(args: argparse.Namespace) -> int:
 def _enrol(args: argparse.Namespace) -> int:
     until = "" if args.until is None else _date(args.until)
     cards = [load_card(path) for path in args.cards]
+    _check_roles(cards, args.into)
     enrolment = Enrolment(args.into)
     for card in cards:
         card = msgspec.structs.replace(card, not_after=until)
@@ -136,13 +142,31 @@ def _enrol(args: argparse.Namespace) -> int:
     return OK
 
 
+def _check_roles(cards: Sequence[Card], into: Path) -> None:
+    """Refuse cards that would do nothing where a vehicle's owner keeps those of analysts.
+
+    Raises: ConfigError.
+    """
+    wrong = [card for card in cards if card.role != "analyst"]
+    if wrong and into.resolve().name == _OWNERS:
+        raise ConfigError(
+            f"{into}: {wrong[0].name} is a card of the role {wrong[0].role}, and a vehicle takes "
+            "orders of analysts only; the cloud lets it in from its directory `authorized`"
+        )
+
+
 def _date(text: str) -> str:
-    """Return a time with its zone, UTC by default. Raises: ConfigError."""
+    """Return a time to come with its zone, UTC by default. Raises: ConfigError."""
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"--until: {text!r} is no date such as 2027-01-01") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).isoformat()
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if moment <= dt.datetime.now(dt.UTC):
+        raise ConfigError(
+            f"--until: {text} is past; to end it now use `oodida keys revoke NAME --from DIR`"
+        )
+    return moment.isoformat()
 
 
 def _revoke(args: argparse.Namespace) -> int:

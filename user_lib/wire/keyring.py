@@ -77,6 +77,13 @@ class Keyring:
         """Return the cards of a name: more than one while its keys are rotated."""
         return self._snapshot.by_name.get(name, ())
 
+    def barred(self, name: str) -> bool:
+        """Whether a key of that name was revoked here."""
+        return any(
+            file.card is not None and file.card.name == name and Path(path).parent.name == REVOKED
+            for path, file in self._files.items()
+        )
+
     @property
     def cards(self) -> tuple[Card, ...]:
         """All cards."""

@@ -72,7 +72,7 @@ def test_a_card_can_be_trusted_until_a_day_and_for_longer_later(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], zone: str
 ) -> None:
     told(capfd, "create", "ada", "--role", "analyst", "--dir", tmp_path)
-    for day in ("2027-01-01T00:00:00", "2028-01-01T00:00:00"):
+    for day in ("2127-01-01T00:00:00", "2128-01-01T00:00:00"):
         until = f"{day}{zone}"
         told(capfd, "enrol", tmp_path / "ada.pub", "--into", tmp_path / "ring", "--until", until)
         (listed,) = told(capfd, "list", tmp_path / "ring")
@@ -81,6 +81,24 @@ def test_a_card_can_be_trusted_until_a_day_and_for_longer_later(
     enrol = ["keys", "enrol", str(tmp_path / "ada.pub"), "--into", str(tmp_path / "ring")]
     assert main([*enrol, "--until", "soon"]) == 2
     assert "no date such as" in capfd.readouterr().err
+    assert main([*enrol, "--until", "2020-01-01"]) == 2
+    assert "2020-01-01 is past; to end it now use `oodida keys revoke" in capfd.readouterr().err
+
+
+def test_a_vehicles_card_is_refused_where_its_owner_keeps_those_of_analysts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, role in (("ada", "analyst"), ("kona-1", "vehicle")):
+        told(capfd, "create", name, "--role", role, "--dir", tmp_path)
+    cards = [str(tmp_path / f"{name}.pub") for name in ("ada", "kona-1")]
+
+    assert main(["keys", "enrol", *cards, "--into", str(tmp_path / "analysts")]) == 2
+
+    said = capfd.readouterr().err
+    assert "kona-1 is a card of the role vehicle, and a vehicle takes orders of analysts" in said
+    assert not (tmp_path / "analysts").exists()
+    told(capfd, "enrol", *cards, "--into", tmp_path / "authorized")
+    told(capfd, "enrol", cards[0], "--into", tmp_path / "analysts")
 
 
 def test_no_error_about_a_damaged_secret_file_shows_a_secret(
