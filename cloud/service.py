@@ -19,7 +19,7 @@ from cloud.config import Config
 from cloud.contents import ContentDesk
 from cloud.context import Context
 from cloud.gate import Gate, number_of
-from cloud.jobs import Jobs
+from cloud.jobs import RECONNECT_NS, Jobs
 from cloud.ledger import Ledger, LedgerError
 from cloud.mail import Mail
 from cloud.offboard import Done, Work
@@ -43,6 +43,11 @@ CATCH_UP_NS = 2 * SECOND
 """How much later that may be while there is more to hear."""
 
 
+NOT_HANDLED = Rejection(
+    reason="internal",
+    message="the cloud failed at this request, which is an error of its own; its log says where: "
+    "tell who runs it, with the time",
+)
 MAX_KEPT_BYTES = {Hello: 64 * 1024, Heartbeat: 1024 * 1024}
 
 
@@ -128,6 +133,8 @@ class Service:
             self.complaints.add(
                 "internal error", "a message of %s was not handled", peer, error=error
             )
+            if direction(frames) == b"a":
+                self._context.mail.reply(peer, number_of(frames), NOT_HANDLED)
 
     def aggregated(self, done: Done) -> None:
         """Take a round back from the off-board method."""
@@ -163,7 +170,7 @@ class Service:
         self._context.work.clear()
         mail = [letter for letter in self._context.mail.take() if self._may_leave(letter[0])]
         if self._tainted:
-            self._build()
+            self._rebuild(patience_ns=0)
         return mail, work
 
     def recover(self) -> None:
@@ -173,7 +180,7 @@ class Service:
         """
         self._ledger.rollback()
         self._audit.forget()
-        self._build()
+        self._rebuild(patience_ns=self._registry.lease_ns + RECONNECT_NS)
 
     def unreachable(self, peer: Peer) -> None:
         """A connection is closed: its vehicle is offline, whatever its lease says."""
@@ -211,6 +218,15 @@ class Service:
             return True
         self.complaints.add("revoked key", "nothing is sent to %s any more", peer)
         return False
+
+    def _rebuild(self, *, patience_ns: int) -> None:
+        """Build everything from the ledger, while deadlines and durations go on.
+
+        What was forgotten is told again: no round closes before ``patience_ns`` have passed.
+        """
+        clocks = self._jobs.clocks
+        self._build()
+        self._jobs.go_on(clocks, self._clock.monotonic_ns() + patience_ns)
 
     def _build(self) -> None:
         self._tainted = False

@@ -2,5 +2,6 @@
 
 from cloud.jobs.book import Jobs
 from cloud.jobs.job import Job
+from cloud.jobs.restore import RECONNECT_NS
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["RECONNECT_NS", "Job", "Jobs"]

@@ -1,10 +1,11 @@
 """All running assignments, by id and by vehicle."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cloud.context import Context
 from cloud.jobs import members
+from cloud.jobs.clocks import Clocks
 from cloud.jobs.job import Job, withdrawal
 from cloud.jobs.restore import begin, restore
 from cloud.jobs.stream import Stream
@@ -45,6 +46,17 @@ class Jobs:
     def of_analyst(self, analyst: UserId) -> Iterator[Job]:
         """Return an analyst's running assignments."""
         return (job for job in list(self._live.values()) if job.row.analyst == analyst)
+
+    @property
+    def clocks(self) -> dict[AssignmentId, Clocks]:
+        """How long each has run and waited."""
+        return {name: job.clocks for name, job in self._live.items()}
+
+    def go_on(self, clocks: Mapping[AssignmentId, Clocks], not_before_ns: int) -> None:
+        """Take the place of handlers with these clocks; no round is due before a time."""
+        for name, job in self._live.items():
+            if name in clocks:
+                job.go_on(clocks[name], not_before_ns)
 
     # --- from analysts and the clock -------------------------------------------------------------
 

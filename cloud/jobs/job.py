@@ -2,13 +2,15 @@
 
 It turns what vehicles and analysts do into events of `cloud.rounds`, and carries out what follows:
 writes to the ledger, messages to the vehicles, work for the off-board method. A handler that is
-built from the ledger goes on where the last one was; only the clocks of its deadlines begin anew.
+built from the ledger goes on where the last one was; its deadlines begin anew with the process
+alone (`cloud.jobs.clocks`).
 """
 
 from collections import deque
 from collections.abc import Mapping
 
 from cloud.context import Context
+from cloud.jobs.clocks import Clocks, clocks_of, set_clocks
 from cloud.jobs.memory import Memory
 from cloud.jobs.stream import Stream
 from cloud.jobs.values import Stamps, criterion, no_value, skipped
@@ -69,13 +71,26 @@ class Job:
         self._stamps = dict(stamps or {})
         self._expires_ns: int | None = None
         self._kept_ns = 0
-        """When its running time was last kept, on the monotonic clock."""
+        """When its running time was last kept, on the monotonic clock; 0 without a duration."""
         self._told_until = False
 
     @property
     def ended(self) -> bool:
         """Whether this handler has nothing to do any more."""
         return self.state.ended
+
+    @property
+    def clocks(self) -> Clocks:
+        """How long it has run and waited, for a handler that takes its place."""
+        expires_ns = self._kept_ns if self._expires_ns is None else self._expires_ns
+        return Clocks(expires_ns, self._kept_ns, self.row.ran_ns, clocks_of(self.state))
+
+    def go_on(self, clocks: Clocks, not_before_ns: int) -> None:
+        """Take the place of a handler with these clocks; no round is due before a time."""
+        if clocks.kept_ns and self._expires_ns is not None:
+            self._expires_ns, self._kept_ns = clocks.expires_ns, clocks.kept_ns
+            self.row.ran_ns = clocks.ran_ns
+        set_clocks(self.state, clocks.rounds, not_before_ns)
 
     @property
     def contents(self) -> Contents:
@@ -208,20 +223,10 @@ class Job:
         return step(self.state, Aggregated(closing.number), now_ns)
 
     def _publish(self, done: Done) -> None:
-        self._keep_contents(done)
         self._memory.keep(done)
         now_ns = self._context.clock.unix_ns()
         stamps = self._stamps.pop(done.work.closing.number, Stamps(now_ns, now_ns))
         self.stream.round(done, stamps)
-
-    def _keep_contents(self, done: Done) -> None:
-        """Keep what a round's values are too large to hold themselves."""
-        contents = self._context.ledger.contents
-        for value in done.values:
-            for content, data in value.bodies:
-                contents.put(content, data)
-            if value.value.payload is not None:
-                contents.refer(self.row.row, value.value.payload, "aggregate")
 
     def _overrun(self, number: int, missing: tuple[VehicleId, ...]) -> None:
         self.stream.job(
@@ -253,8 +258,7 @@ class Job:
     def _run(self) -> None:
         """Begin the rounds, and go on with the clock of the duration.
 
-        As on the vehicles, time in which nobody was there does not count: the wall clock that would
-        tell how long that was may have been set meanwhile.
+        As on vehicles, time without a cloud does not count: the wall clock may have been set.
         """
         if self.row.spec.duration_s is not None:
             self._kept_ns = self._context.clock.monotonic_ns()

@@ -47,7 +47,8 @@ class Memory:
         )
 
     def keep(self, done: Done) -> None:
-        """Take the values of a round over into the next."""
+        """Take the values of a round over into the next, and keep those in contents."""
+        self._keep_contents(done)
         spec = self._row.spec
         if not spec.feedback and spec.offboard != "custom":
             return
@@ -62,6 +63,15 @@ class Memory:
         self._carried = Carried(feedback, states)
         self._context.ledger.assignments.remember(self._row.row, self._carried)
         self._refer()
+
+    def _keep_contents(self, done: Done) -> None:
+        """Keep what a round's values are too large to hold themselves."""
+        contents = self._context.ledger.contents
+        for value in done.values:
+            for content, data in value.bodies:
+                contents.put(content, data)
+            if value.value.payload is not None:
+                contents.refer(self._row.row, value.value.payload, "aggregate")
 
     def _refer(self) -> None:
         """Let go of the contents of the last round; those of this one stay for the next."""

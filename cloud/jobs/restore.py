@@ -12,7 +12,7 @@ from user_lib.contract.clock import SECOND
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.states import TASK_ENDS, TaskState
 
-__all__ = ["begin", "restore", "rules_of"]
+__all__ = ["RECONNECT_NS", "begin", "restore", "rules_of"]
 
 RECONNECT_NS = 5 * SECOND
 """How long a vehicle may take to find a restarted cloud again; its deadlines wait for that."""

@@ -22,9 +22,10 @@ JOIN_TIMEOUT_S = 2.0
 class Workers:
     """Runs `Work` in threads of its own and hands `Done` back to the loop.
 
-    Each assignment has at most one round in work, so the queues are bounded by their number. A
-    thread that meets an error of ours answers with it: the aggregate is lost, nothing else. In a
-    damaged ledger no round gets a value that would stand for ever.
+    Each assignment has at most one round in work, so the queues are bounded by their number; one
+    that handlers which were built anew submit again is in work once. A thread that meets an error
+    of ours answers with it: the aggregate is lost, nothing else. In a damaged ledger no round gets
+    a value that would stand for ever.
     """
 
     def __init__(self, ledger: Path, threads: int, sandbox: Sandbox | None = None) -> None:
@@ -32,6 +33,8 @@ class Workers:
         self._sandbox = sandbox or Sandbox()
         self._todo: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._done: deque[Done] = deque()
+        self._in_work: set[tuple[int, int]] = set()
+        """Rounds that were submitted and not taken, by assignment and number."""
         self._damage: LedgerDamaged | None = None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._threads = [
@@ -52,8 +55,10 @@ class Workers:
         return self._todo.qsize()
 
     def submit(self, work: Work) -> None:
-        """Queue a round whose results are committed."""
-        self._todo.put(work)
+        """Queue a round whose results are committed, unless it is in work."""
+        if _name(work) not in self._in_work:
+            self._in_work.add(_name(work))
+            self._todo.put(work)
 
     def take(self) -> list[Done]:
         """Return what was finished since the last call.
@@ -66,7 +71,9 @@ class Workers:
             os.eventfd_read(self._wake_fd)
         except BlockingIOError:
             return []
-        return [self._done.popleft() for _ in range(len(self._done))]
+        found = [self._done.popleft() for _ in range(len(self._done))]
+        self._in_work.difference_update(_name(done.work) for done in found)
+        return found
 
     def close(self) -> None:
         """Stop; a method that is running is killed with the sandbox."""
@@ -107,3 +114,7 @@ class Workers:
             )
             values = tuple(GroupValue(part, lost) for part in work.closing.parts)
             return Done(work=work, values=values)
+
+
+def _name(work: Work) -> tuple[int, int]:
+    return work.row, work.closing.number

@@ -76,9 +76,10 @@ class Cloud:
         self.ledger.close()
         self.start()
 
-    def say(self, vehicle: str, message: Any) -> None:
+    def say(self, vehicle: str, message: Any, *, finish: bool = True) -> None:
         self.service.receive(Peer(vehicle.encode()), FROM_VEHICLE.encode(message))
-        self.service.finish()
+        if finish:
+            self.service.finish()
 
     def ask(self, ask: Any) -> Any:
         request = Request(number=1, user="ada", ask=ask)
@@ -87,12 +88,12 @@ class Cloud:
         (answer,) = (REPLY.decode(f).answer for peer, f in mail if peer == Peer(b"analyst"))
         return answer
 
-    def answer(self, vehicle: str, job: str, iteration: int) -> None:
+    def answer(self, vehicle: str, job: str, iteration: int, *, finish: bool = True) -> None:
         result = Result(
             assignment_id=job, epoch="e", iteration=iteration, status="ok", value=1, method="mean",
             dbc_hash="d", window_start_ns=0, window_stop_ns=1, agent_version="1", created_ns=0,
         )  # fmt: skip
-        self.say(vehicle, Deliver(seq=iteration, item=result))
+        self.say(vehicle, Deliver(seq=iteration, item=result), finish=finish)
 
     def pass_time(self, seconds: int) -> None:
         """Let time pass, a second at a time, with a heartbeat of each vehicle in it."""
