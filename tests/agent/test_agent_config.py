@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,9 @@ def test_another_roles_keys_are_refused(read: Read, tmp_path: Path) -> None:
 def test_keys_and_insecure_exclude_each_other(read: Read, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         read(with_keys(tmp_path) + "insecure: true\n")
+
+
+def test_the_example_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "systemd" / "agent.example.yaml").read_text()
+
+    assert [k for k in AgentConfig.__struct_fields__ if not re.search(rf"\b{k}:", text)] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloud.config import Config, load
+from cloud.config import Bounds, Config, load
 from user_lib.contract.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,8 @@ def test_the_commented_example_is_what_the_cloud_does_by_default(tmp_path: Path)
     default = Config()
     assert (full.offboard, full.bounds) == (default.offboard, default.bounds)
     assert full.contents == default.contents
+    keys = (*Config.__struct_fields__, *Bounds.__struct_fields__)
+    assert [key for key in keys if not re.search(rf"^# +{key}:|^{key}:", text, re.MULTILINE)] == []
 
 
 def test_a_wrong_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
