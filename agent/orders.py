@@ -179,6 +179,8 @@ class Orders:
                 self.table.give(kept.assignment_id, over_by(refusal), now)
 
     def _resumed(self, kept: Kept | Origin) -> Refusal | None:
+        if self.trust.doubt(kept.analyst):
+            return None  # it is held, see `Retraction`
         return untrusted(self.trust, kept.analyst) or self._refusal(kept.analyst, kept.spec, Held())
 
     def _held(self) -> list[Origin]:
@@ -247,6 +249,10 @@ class Orders:
         self.refused += 1
         if not self._strangers.admit(order.assignment_id, now.monotonic_ns):
             return
+        doubt = self.trust.doubt(order.analyst)
+        if doubt:
+            log.error("task %s: not begun for now: %s", order.assignment_id, doubt)
+            return
         log.warning("task %s: refused: %s: %s", order.assignment_id, error.reason, error)
         refusal = Refusal(reason=error.reason, detail=str(error))
         note = notes.refused(order.assignment_id, order.analyst, None, refusal, now.unix_ns)
@@ -255,6 +261,8 @@ class Orders:
     def _refuse_code(self, order: SetCode, error: Untrusted, now: Now) -> None:
         """Tell of code that nobody trusted signed; the slot stays what it was."""
         self.refused += 1
+        if self.trust.doubt(order.analyst):
+            return  # the cloud gives it again
         if self._strangers.admit(f"code of {order.analyst}", now.monotonic_ns):
             words = f"generation {order.generation}, version {order.version[:64]}: {error}"
             refusal = Refusal(reason=error.reason, detail=words)

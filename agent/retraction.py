@@ -35,6 +35,8 @@ class Retraction:
         self._store, self._table, self._modules = store, table, modules
         self._waiting: dict[AssignmentId, list[tuple[Retract, Note]]] = {}
         """What the disk did not take yet."""
+        self._on_hold: frozenset[AssignmentId] = frozenset()
+        """Of whose analysts nobody knows whether they are trusted: nothing leaves, nothing ends."""
 
     def judge(
         self, origins: Iterable[Origin], policy: Policy, trust: Trust, signals: Signals, now: Now
@@ -42,12 +44,21 @@ class Retraction:
         """Keep here what may no longer leave, of all tasks that run or have ended."""
         self._waiting = {}
         self._table.pardon()
+        origins, slots = tuple(origins), self._modules.slots
+        doubts = _doubts(trust, (*(o.analyst for o in origins), *(s.analyst for s in slots)))
+        self._on_hold = frozenset(o.assignment_id for o in origins if o.analyst in doubts)
+        self._table.hold(doubts)
+        self._modules.hold(doubts)
         for origin in origins:
+            if origin.analyst in doubts:
+                continue
             refusal, rights = _rights(origin.analyst, origin.spec, policy, trust, signals)
             for write, why in retractions(origin.assignment_id, refusal, rights):
                 self._keep(origin, write, why, now)
-        self._store.bar(self._waiting)
-        for slot in self._modules.slots:
+        self._store.bar((*self._waiting, *self._on_hold))
+        for slot in slots:
+            if slot.analyst in doubts:
+                continue
 
             def keeper_of(spec: Assignment | None, analyst: UserId = slot.analyst) -> str:
                 if spec is None:
@@ -66,7 +77,7 @@ class Retraction:
         for assignment_id, writes in waiting.items():
             for write, note in writes:
                 self._write(assignment_id, write, note, now)
-        self._store.bar(self._waiting)
+        self._store.bar((*self._waiting, *self._on_hold))
 
     def _keep(self, origin: Origin, write: Retract, why: Refusal, now: Now) -> None:
         self._table.flush(now)
@@ -122,6 +133,14 @@ def untrusted(trust: Trust, analyst: str) -> Refusal | None:
         return None
     words = f"the owner of this vehicle no longer trusts {analyst}"
     return Refusal(reason="untrusted", detail=words)
+
+
+def _doubts(trust: Trust, analysts: Iterable[UserId]) -> dict[UserId, str]:
+    """Return why nobody knows of some whether they are trusted, and tell the log."""
+    found = {name: words for name in set(analysts) if (words := trust.doubt(name))}
+    for words in sorted(found.values()):
+        log.error("%s: put it right or remove it; tasks and results are held until then", words)
+    return found
 
 
 def _rights(

@@ -57,6 +57,13 @@ class Trust:
         """Whether an analyst's orders are taken as of now."""
         return self._analysts is None or bool(self._analysts.named(analyst))
 
+    def doubt(self, analyst: UserId) -> str:
+        """Say why nobody knows whether an analyst is trusted; empty when it is known."""
+        file = None if self._analysts is None else self._analysts.doubt(analyst)
+        if file is None:
+            return ""
+        return f"{file} may be the card of {analyst}, and cannot be read"
+
     @property
     def keyed(self) -> bool:
         """Whether orders have to be signed."""

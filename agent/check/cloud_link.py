@@ -28,10 +28,17 @@ def keys(config: AgentConfig) -> Finding:
         )  # fmt: skip
     try:
         link = read_link_keys(Path(config.keys.own), Path(config.keys.cloud), "vehicle")
-        analysts = sorted({c.name for c in Keyring(Path(config.keys.analysts), "analyst").cards})
+        ring = Keyring(Path(config.keys.analysts), "analyst")
     except ConfigError as error:
         return Finding("keys", "fail", str(error), "correct keys: in the configuration")
     own = f"this vehicle is {link.own.card.name}"
+    if ring.unreadable:
+        files = ", ".join(str(path) for path in ring.unreadable)
+        return Finding(
+            "keys", "fail", f"{own}; {files}: no card, or cannot be read",
+            "put it right or remove it: tasks and results of whose card it may be are held",
+        )  # fmt: skip
+    analysts = sorted({card.name for card in ring.cards})
     if not analysts:
         return Finding(
             "keys", "warn", f"{own}; it trusts no analyst, so it runs nothing",

@@ -15,6 +15,7 @@ class Modules:
     def __init__(self, slots: Iterable[CodeSlot]) -> None:
         self._slots = {slot.analyst: slot for slot in slots}
         self._owed: dict[UserId, CodeReport] = {}
+        self._on_hold: frozenset[UserId] = frozenset()
         self.report_all()
 
     def get(self, analyst: UserId) -> CodeSlot | None:
@@ -50,7 +51,11 @@ class Modules:
 
     def owed(self) -> tuple[CodeReport, ...]:
         """Return the reports that were not sent yet."""
-        return tuple(self._owed.values())
+        return tuple(r for analyst, r in self._owed.items() if analyst not in self._on_hold)
+
+    def hold(self, analysts: Iterable[UserId]) -> None:
+        """Report nothing of these for now, of all others again."""
+        self._on_hold = frozenset(analysts)
 
     def sent(self, report: CodeReport) -> None:
         """Note that a report is on its way."""

@@ -6,7 +6,7 @@ is kept to be given again once the disk can be written. A fault at one task ends
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -59,6 +59,7 @@ class Table:
         self._journal = Journal(around.store, around.allowance)
         self._roll = Roll()
         self._uncommitted: dict[AssignmentId, Uncommitted] = {}
+        self._on_hold: Mapping[UserId, str] = {}
         self.changes = 0
         """Rises when there is news for the cloud's heartbeat."""
         self.faults = 0
@@ -235,11 +236,24 @@ class Table:
             if not self._around.slots.idle:
                 return
             live = with_window[task.assignment_id]
+            if self._held(live):
+                continue
             event: Event | None = barred(live, self._around)
             if event is None and not self._waits(live, now):
                 event = to_grant(live, self._modules.get(task.analyst), now)
             if event is not None:
                 self._feed(live, event, now)
+
+    def hold(self, analysts: Mapping[UserId, str]) -> None:
+        """Compute nothing for these, for the reason given, and for all others again."""
+        self._on_hold = analysts
+
+    def _held(self, live: Live) -> bool:
+        words = self._on_hold.get(live.task.analyst, "")
+        if words:
+            self.changes += words != live.waits_for
+            live.waits_for = words
+        return bool(words)
 
     def _waits(self, live: Live, now: Now) -> bool:
         """Whether contents are under way or a budget of the owner's is used up; the task says."""

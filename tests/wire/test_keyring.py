@@ -94,3 +94,35 @@ def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path) -> None:
     assert ring.find(kona.curve) == kona
     with pytest.raises(ConfigError, match="cannot be read"):
         Keyring(directory)
+
+
+def test_who_may_have_a_card_that_cannot_be_read_is_in_doubt(tmp_path: Path) -> None:
+    for name in ("ana", "ben", "eve"):
+        enrol(create_keys(name, "analyst").card, tmp_path)
+    revoke("eve", tmp_path)
+    ana = tmp_path / "ana.pub"
+    whole = ana.read_bytes()
+    ana.write_bytes(b"")
+    keyring = Keyring(tmp_path, "analyst")
+
+    doubts = {name: keyring.doubt(name) for name in ("ana", "ben", "eve", "zoe")}
+
+    assert doubts == {"ana": ana, "ben": None, "eve": None, "zoe": ana}
+    ana.write_bytes(whole)  # in place: the directory itself does not change
+    assert keyring.refresh(within_ns=0)
+    assert [keyring.doubt(name) for name in doubts] == [None] * 4
+    assert keyring.named("ana")
+
+
+def test_a_newer_card_that_cannot_be_read_leaves_a_name_with_a_revoked_key_in_doubt(
+    tmp_path: Path,
+) -> None:
+    enrol(create_keys("eve", "analyst").card, tmp_path)
+    revoke("eve", tmp_path)
+    newer = enrol(create_keys("eve", "analyst").card, tmp_path)
+    (tmp_path / "everard.pub").write_bytes(b"")
+    assert Keyring(tmp_path).doubt("eve") is None
+
+    newer.write_bytes(b"")
+
+    assert Keyring(tmp_path).doubt("eve") == newer

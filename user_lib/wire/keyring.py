@@ -2,14 +2,15 @@
 
 ``NAME.pub`` files in the directory count; what is in its ``revoked/`` does not, and a key that is
 there is not taken even if a copy of its card is elsewhere. A file that is no card is told of and
-skipped: one mistake does not lock everybody out.
+skipped: one mistake does not lock everybody out. Whose card that may be is asked by `doubt`.
 """
 
+import contextlib
 import logging
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from user_lib.contract.card import Card, Role
@@ -42,6 +43,8 @@ class _Snapshot:
 
     by_curve: dict[str, Card] = field(default_factory=dict)
     by_name: dict[str, tuple[Card, ...]] = field(default_factory=dict)
+    unreadable: tuple[Path, ...] = ()
+    revoked: frozenset[str] = frozenset()
 
 
 class Keyring:
@@ -79,10 +82,25 @@ class Keyring:
 
     def barred(self, name: str) -> bool:
         """Whether a key of that name was revoked here."""
-        return any(
-            file.card is not None and file.card.name == name and Path(path).parent.name == REVOKED
-            for path, file in self._files.items()
-        )
+        return name in self._snapshot.revoked
+
+    def doubt(self, name: str) -> Path | None:
+        """Return the file that may be the card of a name, were it readable; None without doubt.
+
+        Without a card, a name is shut out for good only if that is known: a power cut or a failing
+        disk leaves files that are no cards. Of a name with a revoked key, its own files count.
+        """
+        held = self._snapshot
+        if name in held.by_name:
+            return None
+        known = self.barred(name)
+        own = (p for p in held.unreadable if not known or f"{p.stem}-".startswith(f"{name}-"))
+        return next(own, None)
+
+    @property
+    def unreadable(self) -> tuple[Path, ...]:
+        """The files that are no cards, or cannot be read."""
+        return self._snapshot.unreadable
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -113,6 +131,9 @@ class Keyring:
         revoked = self.directory / REVOKED
         if revoked.is_dir():
             stamps.append(revoked.stat().st_mtime_ns)
+        for path in self._snapshot.unreadable:  # it may be written over in place
+            with contextlib.suppress(FileNotFoundError):
+                stamps.append(path.stat().st_mtime_ns)
         unsettled = self._clock.unix_ns() - max(stamps) < _SETTLED_NS
         return (*stamps, self._looked_ns) if unsettled else tuple(stamps)
 
@@ -127,7 +148,12 @@ class Keyring:
         self._files = {**files, **barred}
         gone = {file.card.curve for file in barred.values() if file.card is not None}
         held = (f.card for f in files.values() if f.card is not None and f.card.curve not in gone)
-        self._snapshot = _snapshot(c for c in held if not self._roles or c.role in self._roles)
+        fresh = _snapshot(c for c in held if not self._roles or c.role in self._roles)
+        self._snapshot = replace(
+            fresh,
+            unreadable=tuple(Path(path) for path, file in files.items() if file.card is None),
+            revoked=frozenset(f.card.name for f in barred.values() if f.card is not None),
+        )
         self.version += 1
 
     def _scan(self, directory: Path) -> Iterable[tuple[str, _File]]:

@@ -84,8 +84,12 @@ def test_the_keys_are_read_and_the_trusted_analysts_named(
     found = findings_of(config, capfd, 0.1)[1]["keys"]
     (tmp_path / "analysts" / "ada.pub").unlink()
     nobody = findings_of(config, capfd, 0.1)[1]["keys"]
+    half = tmp_path / "analysts" / "ben.pub"
+    half.write_text("name: b")
+    torn = findings_of(config, capfd, 0.1)[1]["keys"]
 
     assert (found.level, found.found) == ("ok", "this vehicle is car-1; it trusts ada")
+    assert (torn.level, f"{half}: no card" in torn.found) == ("fail", True)
     assert nobody.level == "warn"
     assert "trusts no analyst" in nobody.found
     assert "oodida keys enrol" in nobody.fix

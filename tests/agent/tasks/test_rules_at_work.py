@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.policy import Budget, Policy, SignalRule
+from agent.policy import AnalystRule, Budget, Policy, SignalRule
 from agent.sandbox import Outcome
 from agent.store import Acknowledge
 from agent.tasks.ports import Arrived
@@ -21,10 +21,16 @@ from user_lib.contract.window import Window
 from user_lib.wire.audit_entry import Mark
 from user_lib.wire.audit_log import CURRENT, AuditLog
 from user_lib.wire.audit_reading import check, read
+from user_lib.wire.enrolment import enrol
 from user_lib.wire.keyring import Keyring
+from user_lib.wire.keys import create_keys
 
 Vehicle = Any
 SUMS = SignalRule(rule="sums-only", match=("Vehicle.*",), may="aggregates", at_least=5)
+WORDS = "ValueError: [59.9139, 10.7522]"
+BROKEN = Outcome(status="error", reason="traceback", detail=WORDS)
+FINE = "def custom(xs):\n    return 1\n"
+TELLING = "def custom(xs):\n    raise ValueError(list(xs))\n"
 
 
 def rule(vehicle: Vehicle, policy: Policy) -> None:
@@ -293,6 +299,73 @@ def test_nothing_waits_for_an_analyst_who_is_no_longer_trusted(
     assert vehicle.end("running").reason == "untrusted"
 
 
+@contextmanager
+def unreadable(card: Path) -> Iterator[None]:
+    """Let a card be what a power cut may leave of it."""
+    whole = card.read_bytes()
+    card.write_bytes(b"")
+    yield
+    card.write_bytes(whole)
+
+
+def restart(vehicle: Vehicle, cards: Path) -> Keyring:
+    """Begin again, trusting whose cards there are."""
+    keyring = Keyring(cards, "analyst")
+    vehicle.store.close()
+    vehicle.trust = Trust("car-1", keyring)
+    vehicle.start()
+    return keyring
+
+
+def test_tasks_and_results_are_held_while_the_card_of_their_analyst_cannot_be_read(
+    vehicle: Vehicle, set_code: Callable[..., SetCode], tmp_path: Path
+) -> None:
+    card = enrol(create_keys("ana", "analyst").card, tmp_path / "analysts")
+    vehicle.orders.set_code(set_code(1, FINE), vehicle.now)
+    vehicle.assign("running")
+    vehicle.iterate("running")
+    vehicle.assign("over", iterations=1)
+    vehicle.iterate("over")
+
+    with unreadable(card):
+        keyring = restart(vehicle, card.parent)
+        vehicle.renew(Policy(analysts=(AnalystRule(rule="hers", who=("key:none",)),)))
+        vehicle.renew(Policy())
+        vehicle.window("running")
+        assert vehicle.slots.jobs == {}
+        assert vehicle.outbox() == []
+        assert vehicle.orders.modules.owed() == ()
+        words = f"{card} may be the card of ana, and cannot be read"
+        assert vehicle.held("running").detail == words
+    keyring.refresh(within_ns=0)
+    assert vehicle.trust.refresh()
+    vehicle.orders.trust_changed(vehicle.now)
+    vehicle.tick()
+    vehicle.finish()
+
+    assert len(vehicle.results("running")) == 2
+    assert len(vehicle.results("over")) == 1
+    assert vehicle.end("over").state == "finished"
+    assert lost(vehicle) == {}
+    assert [report.state for report in vehicle.orders.modules.owed()] == ["armed"]
+
+
+def test_what_was_held_is_kept_here_once_the_card_that_cannot_be_read_is_removed(
+    vehicle: Vehicle, tmp_path: Path
+) -> None:
+    card = enrol(create_keys("ana", "analyst").card, tmp_path / "analysts")
+    vehicle.assign()
+    vehicle.iterate()
+    with unreadable(card):
+        restart(vehicle, card.parent)
+
+    card.unlink()
+    restart(vehicle, card.parent)
+
+    assert lost(vehicle) == {"job-1": ("untrusted", ((1, 1),))}
+    assert vehicle.end().reason == "untrusted"
+
+
 def test_what_was_computed_leaves_when_a_task_ends_for_what_is_not_the_owners_will(
     vehicle: Vehicle,
 ) -> None:
@@ -354,10 +427,6 @@ def test_a_running_task_that_is_allowed_again_on_a_full_disk_goes_on_with_its_re
     assert [r.status for r in vehicle.results()] == ["ok", "ok"]
 
 
-WORDS = "ValueError: [59.9139, 10.7522]"
-BROKEN = Outcome(status="error", reason="traceback", detail=WORDS)
-FINE = "def custom(xs):\n    return 1\n"
-TELLING = "def custom(xs):\n    raise ValueError(list(xs))\n"
 Renewal = Callable[[Any, Policy], None]
 
 
