@@ -24,6 +24,7 @@ from cloud.ledger import Ledger, LedgerError
 from cloud.mail import Mail
 from cloud.offboard import Done, Work
 from cloud.registry import Registry
+from cloud.retention import Retention
 from cloud.vehicles import Vehicles
 from cloud.waiting import Waiting
 from user_lib.contract.clock import MS, SECOND, Clock
@@ -35,8 +36,6 @@ from user_lib.wire.audit_log import AuditLog
 __all__ = ["Service"]
 
 LOG = logging.getLogger(__name__)
-DAY_NS = 24 * 3600 * SECOND
-PRUNE_NS = 600 * SECOND
 TIMERS_NS = 100 * MS
 """How often leases, deadlines and waiting requests are looked at."""
 CATCH_UP_NS = 2 * SECOND
@@ -69,7 +68,8 @@ class Service:
         self._audit.note("started", detail=f"cloud {version}, {self._trusts()}")
         self._gate = Gate(auth, config.bounds, clock, self.complaints)
         self._waiting = Waiting(config.bounds)
-        self._timers_ns = self._prune_ns = 0
+        self._retention = Retention(ledger, clock, config.keep_ended_days)
+        self._timers_ns = 0
         self._tainted = False
         """A message was handled halfway: memory must be built anew from the ledger."""
         for row in ledger.fleet.vehicles():
@@ -154,7 +154,7 @@ class Service:
         self._jobs.tick()
         self._analysts.expire()
         self._audit.tick()
-        self._prune(now_ns)
+        self._retention.tick(now_ns)
 
     def finish(self) -> tuple[list[tuple[Peer, list[bytes]]], list[Work]]:
         """Put the tick on disk; return what may leave now, and the off-board work it made.
@@ -248,15 +248,6 @@ class Service:
         self._jobs = Jobs(self._context)
         self._vehicles = Vehicles(self._context, self._jobs, self._version)
         self._analysts = Analysts(self._context, self._jobs, self._waiting, self._version)
-
-    def _prune(self, now_ns: int) -> None:
-        """Remove what is older than the operator wants to keep, a little each time."""
-        days = self._config.keep_ended_days
-        if days is None or now_ns < self._prune_ns:
-            return
-        before_ns = self._clock.unix_ns() - int(days * DAY_NS)
-        if not self._ledger.prune(before_ns=before_ns):
-            self._prune_ns = now_ns + PRUNE_NS
 
     def _dispatch(self, peer: Peer, frames: Sequence[bytes]) -> None:
         if direction(frames) == b"v":

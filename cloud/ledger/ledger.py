@@ -82,6 +82,23 @@ class Ledger:
             self.assignments.remove(old)
         return True
 
+    def lived_ns(self) -> int | None:
+        """Return until when this ledger has lived; in an older one, the newest time in it.
+
+        None while there is nothing in it.
+        """
+        row = self._database.read_one(
+            "SELECT coalesce((SELECT unix_ns FROM lived), max("
+            " coalesce((SELECT max(created_ns) FROM assignments), 0),"
+            " coalesce((SELECT max(ended_ns) FROM assignments), 0),"
+            " coalesce((SELECT max(last_seen_ns) FROM vehicles), 0)))"
+        )
+        return None if row is None else int(row[0]) or None
+
+    def keep_lived(self, unix_ns: int) -> None:
+        """Keep until when this ledger has lived."""
+        self._database.write("INSERT OR REPLACE INTO lived VALUES (1, ?)", (unix_ns,))
+
     def audit_mark(self) -> Mark:
         """Return the newest entry of the audit log that was kept."""
         row = self._database.read_one("SELECT number, chain FROM audit")

@@ -221,6 +221,13 @@ CREATE INDEX IF NOT EXISTS results_of_vehicle ON results (assignment, vehicle_id
 """What vehicles told as lost, results included that had arrived all the same: nothing of it is
 looked up twice."""
 
+_LIVED = """
+CREATE TABLE IF NOT EXISTS lived (
+    id INTEGER PRIMARY KEY CHECK (id = 1), unix_ns INTEGER NOT NULL
+);
+"""
+"""Until when the ledger has lived, whatever the wall clock was set to meanwhile."""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _LOSSES,
@@ -231,6 +238,7 @@ MIGRATIONS: tuple[str, ...] = (
     _AUDITED,
     _WEIGHED,
     _TOLD,
+    _LIVED,
 )
 """Step i leads from version i to i + 1. A released step is never changed: add one."""
 VERSION = len(MIGRATIONS)

@@ -59,8 +59,8 @@ class TwoClocks:
 class Cloud:
     """The whole service on two clocks, with vehicles and an analyst that are played."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder, self.settings = folder, settings
         self.clock = TwoClocks()
         self.start()
 
@@ -68,7 +68,11 @@ class Cloud:
         path = self.folder / "cloud.db"
         self.ledger = Ledger(path)
         self.service = Service(
-            Config(lease_s=10, ledger=path), self.ledger, self.clock, "test", Auth(None)
+            Config(lease_s=10, ledger=path, **self.settings),
+            self.ledger,
+            self.clock,
+            "test",
+            Auth(None),
         )
 
     def restart(self) -> None:

@@ -36,7 +36,7 @@ class Faulty(Cloud):
     """A cloud that can be made to fail at a request."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.settings = folder, {}
         self.clock = FailingClock()
         self.start()
 
