@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from user_lib.contract.assignment import Json
 from user_lib.contract.escaping import LINES, escaped
 from user_lib.results import Round, VehicleResult
+from user_lib.tables import MAX_DEPTH
 
 __all__ = ["Columns", "columns_of_results", "columns_of_rounds"]
 
@@ -105,11 +106,14 @@ def _columns(
     return Columns(columns)
 
 
-def _leaves(value: Json, path: str) -> Iterator[tuple[str, Json]]:
-    """Yield the dotted path and value of everything in ``value`` that is not a mapping."""
-    if isinstance(value, Mapping):
+def _leaves(value: Json, path: str, depth: int = 0) -> Iterator[tuple[str, Json]]:
+    """Yield the dotted path and value of everything in ``value`` that is not a mapping.
+
+    What is nested deeper than any method returns is one cell.
+    """
+    if isinstance(value, Mapping) and depth <= MAX_DEPTH:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key), depth + 1)
     else:
         yield path or "value", value
 

@@ -7,12 +7,14 @@ from typing import Any, Generic, TypeVar, overload
 from user_lib.contract.escaping import escaped
 from user_lib.plain import plain
 
-__all__ = ["Table", "last_words", "render_text", "say"]
+__all__ = ["MAX_DEPTH", "Table", "last_words", "render_text", "say"]
 
 T = TypeVar("T")
 Column = Callable[[T], object]
 
 MAX_CELL = 60
+MAX_DEPTH = 32
+"""Of lists and mappings in each other; no method returns more, a hostile vehicle may."""
 MAX_LAST_WORDS = 160
 
 
@@ -43,28 +45,30 @@ def last_words(text: str) -> str:
     return say(said, width=MAX_LAST_WORDS)
 
 
-def _say(value: object) -> str:
+def _say(value: object, depth: int = 0) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, (Mapping, list, tuple)) and depth > MAX_DEPTH:
+        return "…"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_say(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_say(inner, depth + 1)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return _say_sequence(value)
+        return _say_sequence(value, depth + 1)
     return str(value)
 
 
-def _say_sequence(values: Sequence[object]) -> str:
+def _say_sequence(values: Sequence[object], depth: int) -> str:
     """Return the first few of many numbers, with how many there are."""
     if not values:
         return "none"
     if len(values) > 8 and all(isinstance(v, (int, float)) for v in values):
         head = ", ".join(_say(v) for v in values[:3])
         return f"[{head}, … {len(values)} values]"
-    return ", ".join(_say(v) for v in values)
+    return ", ".join(_say(v, depth) for v in values)
 
 
 def render_text(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

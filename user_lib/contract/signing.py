@@ -94,7 +94,11 @@ def verify_item(item: Result | TaskEnded | Losses, cards: Iterable[Card]) -> Car
     kind = _ITEMS[type(item)]
     if not item.signature:
         raise SignatureError(f"the {kind} is not signed")
-    return _verify(kind, _body_of(item), item.signature, cards)
+    try:
+        body = _body_of(item)
+    except RecursionError:
+        raise SignatureError(f"the {kind} is nested too deep to verify its signature") from None
+    return _verify(kind, body, item.signature, cards)
 
 
 def _decoded(item: Item) -> Item:

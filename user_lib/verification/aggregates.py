@@ -6,17 +6,18 @@ Values that are too large for a message are pulled round by round, and not kept.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.sandbox import ParamsError, RoundInput, can_recompute, recompute
+from agent.sandbox import ParamsError, RoundInput, can_recompute
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.content import megabytes
 from user_lib.contract.errors import ProtocolError, Rejected
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Group, Result, RoundClosed, TaskEnded
 from user_lib.contract.states import TaskState
+from user_lib.verification.again import Unfit, aggregate_again, same_value, weight_of
 from user_lib.verification.completeness import names
 from user_lib.verification.rounds import contradictions
 
@@ -95,7 +96,7 @@ class Aggregates:
         for vehicle, heard in results.items():
             if len(heard) > 1:
                 yield f"{vehicle} has {len(heard)} results that are said to be in time"
-            if heard[0].status == "ok" and not self._was_too_large(closed, heard[0]):
+            if self._counts(closed, heard[0]):
                 good[vehicle] = heard[0]
         first = {vehicle: heard[0] for vehicle, heard in results.items()}
         yield from contradictions(closed, spec, first, good, self._failed_tasks)
@@ -103,6 +104,11 @@ class Aggregates:
             problem = self._group(group, spec, good, closed.round)
             if problem:
                 yield problem
+
+    def _counts(self, closed: RoundClosed, result: Result) -> bool:
+        """Whether a result has to count, as far as its vehicle's word goes."""
+        refused = not result.weighs and closed.failed.get(result.vehicle_id) == "weight"
+        return result.status == "ok" and not refused and not self._was_too_large(closed, result)
 
     def _was_too_large(self, closed: RoundClosed, result: Result) -> bool:
         """Whether the cloud says that it did not take a result for its size."""
@@ -127,30 +133,31 @@ class Aggregates:
         if unheard:
             return f"the aggregate counts {names(unheard)}, without a verified result of theirs"
         counted = [inputs[v] for v in dict.fromkeys(group.vehicles)]
-        weight = math.fsum(result.weight for result in counted)
-        if not math.isclose(group.weight, weight, rel_tol=1e-9):
-            return f"the vehicles gave it the weight {weight:g}, the cloud says {group.weight:g}"
-        if not can_recompute(spec):
-            return ""
         try:
-            return self._compare(group, spec, counted, number)
-        except Rejected as error:
+            return _weight_problem(group, counted) or self._again(group, spec, counted, number)
+        except (Rejected, Unfit) as error:
             self.unchecked.append(f"the aggregate of round {number}, because {error}")
         except ProtocolError as error:
             return str(error)
         return ""
 
+    def _again(self, group: Group, spec: Assignment, counted: Sequence[Result], number: int) -> str:
+        return self._compare(group, spec, counted, number) if can_recompute(spec) else ""
+
     def _compare(
-        self, group: Group, spec: Assignment, counted: Iterable[Result], number: int
+        self, group: Group, spec: Assignment, counted: Sequence[Result], number: int
     ) -> str:
-        """Say how an aggregate differs from what its results make. Raises: as `whole_result`."""
+        """Say how an aggregate differs from what its results make.
+
+        Raises: Unfit; as `whole_result`.
+        """
         try:
-            again = recompute(spec, [_input(self.whole_result(result)) for result in counted])
+            again = aggregate_again(spec, [_input(self.whole_result(r)) for r in counted])
         except ParamsError as error:
             return "" if group.error else f"the aggregate cannot be computed again: {error}"
         if group.error:
             return self._failed(group.error, number)
-        if again != self.whole_group(group).value:
+        if not same_value(again, self.whole_group(group).value):
             return f"the aggregate is {again!r:.200}, not what was told"
         self.same += 1
         return ""
@@ -161,6 +168,14 @@ class Aggregates:
             return said
         self.notes[f"round {number}: {said}"] = None
         return ""
+
+
+def _weight_problem(group: Group, counted: Sequence[Result]) -> str:
+    """Say where the weight is not that of the results. Raises: Unfit, when they have none."""
+    weight = weight_of(counted)
+    if math.isclose(group.weight, weight, rel_tol=1e-9):
+        return ""
+    return f"the vehicles gave it the weight {weight:g}, the cloud says {group.weight:g}"
 
 
 def _in_short(error: str) -> str:

@@ -116,6 +116,8 @@ def _failures(
 def _reasons(result: Result) -> list[str]:
     """Return why a round may have failed for the vehicle of a result."""
     reasons = [] if result.status == "ok" else [result.reason or result.status]
+    if not result.weighs:
+        reasons.append("weight")
     if result.payload is not None:
         reasons.append("content_too_large")
     return reasons

@@ -48,7 +48,8 @@ def _combine(given: _Given, reduce: Callable[[Weighted], float | None], path: st
         return None
     kinds = {_kind(value) for _, value, _ in known}
     if len(kinds) > 1 or "text" in kinds:
-        vehicle, value, _ = known[-1]
+        texts = [given for given in known if _kind(given[1]) == "text"]
+        vehicle, value, _ = (texts or known)[-1]
         raise ParamsError(
             f"{path} cannot be combined number by number ({' and '.join(sorted(kinds))}; vehicle "
             f"{vehicle} sent {value!r:.60}); offboard: collect keeps values of any shape",

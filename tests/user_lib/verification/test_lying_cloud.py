@@ -1,10 +1,13 @@
 """A cloud in an attacker's hands against a real analyst client: what it forges is not believed."""
 
+import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 from msgspec.structs import replace
@@ -528,6 +531,84 @@ def test_a_vehicle_that_is_but_a_name_is_told_as_unchecked(
     verified = job.verify()
     assert (verified.ok, verified.problems) == (False, ())
     assert "whether there are such vehicles, of which rounds tell: ghost-1" in repr(verified)
+
+
+def deep(levels: int, value: Any = 1.0) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(math.inf, -math.inf), (1e308, 1.7e308), (math.nan, 1.0), (-5.0, 1.0)],
+)
+def test_a_weight_that_is_none_is_told_as_unchecked(
+    fleet: Fleet, lies: LyingCloud, make: Any, weights: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results = [
+        sign_item(replace(r, weight=w), CARS[r.vehicle_id].sign)
+        for r, w in zip(lies.results, weights, strict=True)
+    ]
+
+    verified = job.verify()
+    assert (verified.ok, verified.problems) == (False, ())
+    assert "cannot be checked: the aggregate of round 1, because the weights" in repr(verified)
+    assert ("wagon-1" if weights[0] == 1e308 else "compact-1") in verified.unchecked[0]
+
+
+HOSTILE = [
+    {"Vehicle.Speed": math.nan},
+    {None: 1},
+    {"Vehicle.Speed": msgspec.msgpack.Ext(5, b"x")},
+    {"Vehicle.Speed": deep(400)},
+    deep(400),
+    {"Vehicle.Speed": {"a": {"a": deep(900)}}},
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("offboard", ["mean", "collect"])
+def test_a_value_that_a_hostile_vehicle_signs_breaks_nothing(
+    fleet: Fleet, lies: LyingCloud, make: Any, value: Any, offboard: str, tmp_path: Path
+) -> None:
+    job = fleet.assign({**make.spec, "offboard": offboard})
+    lies.results[0] = sign_item(replace(lies.results[0], value=value), CARS["compact-1"].sign)
+    lies.rounds = lambda closed: [replace(closed, offboard_method=offboard)]
+
+    verified = job.verify()
+    found = (*verified.problems, *verified.unchecked)
+    assert "compact-1" in " ".join(found), verified
+    assert job.save(tmp_path / "events.jsonl") == 3
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3]
+    assert "compact-1 iteration 1" in repr(job.results())
+    assert job.to_numpy().rows == 2
+
+
+def test_values_that_no_number_can_hold_together_are_told_as_unchecked(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.results = [
+        sign_item(replace(r, value={"Vehicle.Speed": 1e308}), CARS[r.vehicle_id].sign)
+        for r in lies.results
+    ]
+
+    (unchecked,) = job.verify().unchecked
+    assert "nothing can be computed of what came from compact-1, wagon-1 together" in unchecked
+
+
+def test_a_result_whose_weight_is_none_may_be_told_as_failed_for_it(
+    fleet: Fleet, lies: LyingCloud, make: Any
+) -> None:
+    job = fleet.assign(make.spec)
+    lies.rounds = lambda closed: [replace(regrouped(closed, **ONE), failed={"wagon-1": "weight"})]
+    assert not job.verify().ok
+
+    lies.results[1] = sign_item(replace(lies.results[1], weight=math.inf), CARS["wagon-1"].sign)
+    assert job.verify().ok
 
 
 def test_a_round_of_another_job_is_not_handed_on(fleet: Fleet, lies: LyingCloud, make: Any) -> None:

@@ -1,5 +1,6 @@
 """What several messages carry: results with their receipts, tasks and code that a vehicle holds."""
 
+import math
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -129,6 +130,11 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     """Set by the cloud: its round was already closed."""
     signature: bytes = b""
     """The vehicle's, over all of it but what the cloud sets (`contract.signing`)."""
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the weight is one; a vehicle can say anything, and sign it."""
+        return math.isfinite(self.weight) and self.weight >= 0
 
 
 class TaskEnded(Message, frozen=True, kw_only=True, tag="task_ended"):
