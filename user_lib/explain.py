@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from user_lib.contract.escaping import LINES, escaped
 from user_lib.contract.messages import Explanation, MemberInfo
 from user_lib.contract.states import JOB_ENDS, TASK_ENDS, TaskState
-from user_lib.member_words import lost_words
+from user_lib.member_words import lost_words, waits_for_budget
 from user_lib.tables import render_text, say
 
 __all__ = ["explain_text"]
@@ -56,16 +56,23 @@ def explain_text(explanation: Explanation, notes: Iterable[str] = ()) -> str:
 
 
 def _row(member: MemberInfo) -> list[str]:
-    step = "has not answered yet" if member.state is None else _STEPS[member.state]
     detail = say(_detail(member), width=MAX_DETAIL)
     return [
         member.vehicle_id,
         "online" if member.online else "OFFLINE",
-        step,
+        _step(member),
         str(member.iteration or "-"),
         str(member.results),
         "" if detail == "-" else detail,
     ]
+
+
+def _step(member: MemberInfo) -> str:
+    if member.state is None:
+        return "has not answered yet"
+    if waits_for_budget(member):
+        return "has its window, waits for the owner's budget"
+    return _STEPS[member.state]
 
 
 def _detail(member: MemberInfo) -> str:

@@ -2,16 +2,25 @@
 
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 
 from user_lib.cli import main
 from user_lib.doctor.diagnosis import Link
 
-__all__ = ["Doctor"]
+__all__ = ["Doctor", "eventually"]
 
 Links = dict[str, Link]
 PATIENCE_S = 90
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Ask until it holds; news takes some seconds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 class Doctor:
@@ -19,6 +28,8 @@ class Doctor:
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
         self._capfd = capfd
+        self.status = -1
+        """With what the command ended the last time."""
 
     def links(self, what: str) -> Links:
         """Return the links of the one vehicle by name."""
@@ -43,7 +54,7 @@ class Doctor:
 
     def _said(self, *words: str) -> str:
         self._capfd.readouterr()
-        main(words)
+        self.status = main(words)
         said = self._capfd.readouterr()
         assert said.out, said.err
         return said.out

@@ -11,6 +11,7 @@ import yaml
 
 import dbc
 from hw import write_candump
+from tests.system.doctor import eventually
 from user_lib.contract.frames import FrameBatch
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 
@@ -74,6 +75,7 @@ def test_a_chain_that_holds_is_ok_to_its_end(fleet: Any, doctor: Any) -> None:
 
     assert links["acknowledged"].found == "1 results in the ledger"
     assert all(link.holds == "yes" for link in links.values())
+    assert "=> nothing is broken: the job is done" in doctor.text(job.id)
 
 
 def test_a_vehicle_that_does_not_answer_is_not_assigned(
@@ -97,7 +99,6 @@ def test_a_vehicle_that_does_not_answer_is_not_assigned(
         ("accepted", {"signals": ["Vehicle.Sped"]}, "driven-1", "Vehicle.Speed"),
         ("frames seen", {}, "silent-1", "0 frames"),
         ("decoded", {}, "foreign-1", "0%"),
-        ("condition true", {"when": "Vehicle.Speed > 900"}, "driven-1", "0 triggers"),
     ],
 )
 def test_the_first_open_link_is_named_with_its_reason(
@@ -112,6 +113,19 @@ def test_the_first_open_link_is_named_with_its_reason(
     job.cancel()
 
 
+def test_a_condition_that_is_not_true_yet_is_waited_for(fleet: Any, doctor: Any) -> None:
+    job = fleet.assign({**SPEED, "when": "Vehicle.Speed > 900"}, vehicles=["driven-1"])
+    eventually(lambda: "0 triggers" in doctor.links(job.id)["condition true"].found)
+
+    text = doctor.text(job.id)
+
+    assert doctor.status == 0
+    assert "=> nothing is broken; it waits at: condition true" in text
+    assert "to do: wait; " in text
+    job.cancel()
+    assert "=> nothing is broken: the job was cancelled" in doctor.text(job.id)
+
+
 def test_code_that_fails_is_not_computed_and_its_error_is_told(fleet: Any, doctor: Any) -> None:
     fleet.update_code("def custom(xs):\n    return 1 / 0\n")
     job = fleet.assign({**SPEED, "onboard": "custom"}, vehicles=["driven-1"])
@@ -121,6 +135,18 @@ def test_code_that_fails_is_not_computed_and_its_error_is_told(fleet: Any, docto
     assert "ZeroDivisionError" in links["computed"].found
     assert "oodida code try" in links["computed"].advice
     job.cancel()
+
+
+def test_a_job_whose_code_failed_for_good_is_not_said_to_go_on(fleet: Any, doctor: Any) -> None:
+    fleet.update_code("def custom(xs):\n    return 1 / 0\n")
+    job = fleet.assign({**SPEED, "onboard": "custom", "iterations": 9}, vehicles=["driven-1"])
+    assert job.wait(timeout_s=60) == "failed"
+
+    broken = doctor.until(job.id, "computed")["computed"]
+
+    assert doctor.status == 1
+    assert "ZeroDivisionError" in broken.found
+    assert broken.advice.endswith("submit it again: this one has ended")
 
 
 def test_a_vehicle_that_is_off_is_not_online(local: LocalFleet, fleet: Any, doctor: Any) -> None:

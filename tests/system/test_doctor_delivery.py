@@ -1,6 +1,5 @@
 """The last links of `oodida doctor`'s chain, broken for real: sent, and acknowledged."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from tests.faults.disk import Disk, cannot_mount
 from tests.faults.message_link import MessageLink
+from tests.system.doctor import eventually
 from user_lib.demo.local_fleet import LocalFleet, LocalVehicle, simulated
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,13 +23,6 @@ WIDE = {
     "iterations": "forever",
 }
 SMALL = {**WIDE, "onboard": "mean", "window": {"samples": 10}}
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 90
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def goes_on(job: Any) -> Callable[[], bool]:

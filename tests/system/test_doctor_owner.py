@@ -2,8 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.system.doctor import eventually
 from user_lib.cli import main
 from user_lib.demo.local_fleet import LocalFleet, simulated
 
@@ -34,13 +34,6 @@ class Owner:
 
     def until_logged(self, words: str) -> None:
         eventually(lambda: words in self.local.log_tail("owned-1", 50))
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def text_of(job: Any) -> str:
@@ -87,7 +80,44 @@ def test_results_that_a_new_rule_keeps_are_told_with_its_name(
     lost = 8 - job.info.results
     told = f"{lost} results lost: rule no-speed of the vehicle's owner keeps them there"
     assert told in text_of(job)
-    assert told in doctor.links(job.id)["sent"].found
+    doctor.text(job.id)
+    assert doctor.status == 1
+    sent = doctor.links(job.id)["sent"]
+    assert (sent.holds, sent.found) == ("no", told)
+    assert "owner" in sent.advice
     capfd.readouterr()
     assert main(["results", job.id]) == 0
     assert f"owned-1: {lost} results were dropped (rule no-speed)" in capfd.readouterr().out
+
+
+def test_a_job_that_a_new_rule_ended_is_broken_by_that_rule(
+    fleet: Any, owner: Owner, doctor: Any
+) -> None:
+    job = fleet.assign({**SPEC, "iterations": "forever"})
+    eventually(lambda: job.info.results)
+
+    owner.rules(FORBID)
+    assert job.wait(timeout_s=60) == "failed"
+
+    text = doctor.text(job.id)
+    assert doctor.status == 1
+    assert "=> it ends at: accepted (ended by rule no-speed; " in text
+    assert "to do: ask the owner of the vehicle" in text
+
+
+def test_a_job_that_used_up_its_owners_budget_waits_for_that(
+    fleet: Any, owner: Owner, doctor: Any
+) -> None:
+    owner.rules(FEW)
+    owner.until_logged("few")
+    job = fleet.assign({**SPEC, "iterations": "forever"})
+    eventually(lambda: "are used up" in text_of(job))
+
+    text = doctor.text(job.id)
+
+    assert doctor.status == 0
+    assert "=> nothing is broken; it waits at: computed (for the owner's budget it waits: " in text
+    assert "goes on in 24.0 h" in text
+    assert "waits for the owner's budget" in text_of(job)
+    job.cancel()
+    assert "=> nothing is broken: the job was cancelled" in doctor.text(job.id)

@@ -79,3 +79,12 @@ def test_what_was_remarked_on_the_whole_job_stands_above_its_vehicles() -> None:
     text = told(member("a", ""), notes=["until: 'los' has no value here"])
 
     assert text.splitlines()[2] == "  note: until: 'los' has no value here"
+
+
+def test_who_waits_for_the_owners_budget_is_not_said_to_wait_for_a_slot() -> None:
+    words = "waits: rule few: 2 results a day of ada are used up; goes on in 3.0 h of running"
+    ready = replace(member("a", words), state=TaskState.READY)
+
+    assert "has its window, waits for the owner's budget" in told(ready)
+    assert "worker slot" not in told(ready)
+    assert "waits for a worker slot" in told(replace(ready, detail="waits for a worker slot"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from user_lib.cli.options import Subparsers, add_command, open_fleet, show, show_json
 from user_lib.cli.status import FAILED, OK
-from user_lib.contract.errors import ConfigError, Rejected
+from user_lib.contract.errors import Rejected, nearest
 
 if TYPE_CHECKING:
     from user_lib.doctor.diagnosis import Diagnosis
@@ -43,7 +43,11 @@ def _diagnoses(fleet: "Fleet", what: str) -> "tuple[Diagnosis, ...]":
     try:
         explanation = fleet.job(what).explanation()
     except Rejected as error:
-        raise ConfigError(f"there is no job and no vehicle {what!r}: {error}") from None
+        near = nearest(what, vehicles)
+        hint = f"did you mean {' or '.join(near)}?" if near else str(error)
+        raise Rejected(
+            f"there is no job and no vehicle {what!r}; {hint}", reason=error.reason, near=near
+        ) from None
     signals = {}
     for member in explanation.members[:100]:  # each is a question to the cloud
         try:

@@ -27,7 +27,8 @@ __all__ = ["build_parser", "main"]
 _EPILOG = """\
 exit codes:
   0    done
-  1    the job failed or was cancelled, or the cloud refused the request or the key
+  1    the job failed or was cancelled, doctor found what is broken, or the cloud refused the
+       request or the key
   2    wrong usage or input: an option, an assignment, a custom module, a file
   3    no cloud answered
   130  interrupted with Ctrl-C

@@ -8,17 +8,22 @@ from collections.abc import Collection, Iterator, Mapping
 
 from user_lib.contract.assignment import Assignment
 from user_lib.contract.errors import nearest
-from user_lib.contract.messages import Explanation, MemberInfo, VehicleInfo
-from user_lib.contract.states import TaskState
+from user_lib.contract.messages import Explanation, JobInfo, MemberInfo, VehicleInfo
+from user_lib.contract.states import JOB_ENDS, TASK_ENDS, JobState, TaskState
 from user_lib.doctor import delivery
 from user_lib.doctor.diagnosis import Diagnosis, Link
-from user_lib.member_words import lost_words
+from user_lib.member_words import ended_by, kept_by_owner, lost_words, waits_for_budget
 
 __all__ = ["diagnose", "vehicle_links"]
 
 _SILENT = "no frame"
 _TRIGGERS = "trigger"
 _ENDED_BY_SIGNAL = ("unknown_signal", "unknown signal", "no signal")
+_OF_NOW = frozenset(
+    {"online", "assigned", "signal known", "frames seen", "decoded", "condition true"}
+)
+_HAS_WINDOW = frozenset({TaskState.READY, TaskState.RUNNING})
+_SLOT = "worker slot"
 _LATE_MS, _HANGS_MS = 1_000, 8_000
 _START = (
     "start oodida-agent on it; there, oodida-agent check says whether network, keys and cloud are "
@@ -45,20 +50,32 @@ def diagnose(
 
     ``signals`` are the names that each vehicle has told, where they are known.
     """
-    return tuple(
-        Diagnosis(
-            member.vehicle_id,
-            tuple(
-                _chain(
-                    explanation,
-                    member,
-                    vehicles.get(member.vehicle_id),
-                    signals.get(member.vehicle_id),
-                )
-            ),
-        )
-        for member in explanation.members
-    )
+    found = []
+    for member in explanation.members:
+        name, ended = member.vehicle_id, _ended(explanation.job, member)
+        links = _chain(explanation, member, vehicles.get(name), signals.get(name))
+        found.append(Diagnosis(name, tuple(_past(links) if ended else links), ended))
+    return tuple(found)
+
+
+def _ended(job: JobInfo, member: MemberInfo) -> str:
+    """Say how a job ended on a vehicle without having failed there; empty when it did not."""
+    if job.state is JobState.CANCELLED:
+        words = "the job was cancelled"
+    elif member.state not in (TaskState.FINISHED, TaskState.CANCELLED):
+        return ""
+    elif job.state is JobState.FAILED:
+        words = f"its part is done; the job failed ({job.reason})"
+    else:
+        words = "the job is done" if job.state in JOB_ENDS else "its part is done"
+    return "; ".join(part for part in (words, lost_words(member)) if part)
+
+
+def _past(links: Iterator[Link]) -> Iterator[Link]:
+    """Yield the chain of a task that is over: how the vehicle is by now broke nothing of it."""
+    for link in links:
+        matters = link.name not in _OF_NOW or link.holds != "no"
+        yield link if matters else Link(link.name, "unknown", link.found)
 
 
 def _chain(
@@ -77,9 +94,10 @@ def _chain(
     yield _frames(stats, words, some=some)
     yield _decoded(stats, words, some=some)
     if spec.trigger is not None:
-        yield _condition(words, some=some)
-    yield _computed(member, some=some)
-    yield delivery.sent(vehicle, came=some, lost=lost_words(member))
+        yield _condition(words, was=some or member.state in _HAS_WINDOW)
+    yield _computed(member, over=explanation.job.state in JOB_ENDS or member.state in TASK_ENDS)
+    lost, kept = lost_words(member), kept_by_owner(member)
+    yield delivery.sent(vehicle, came=some, lost=lost, kept=kept)
     yield delivery.acknowledged(vehicle, explanation.unkept, member.results)
 
 
@@ -100,6 +118,10 @@ def _accepted(member: MemberInfo, words: str) -> Link:
     if member.state is TaskState.REJECTED:
         advice = "change the assignment as it says, or ask the owner of the vehicle"
         return Link("accepted", "no", words, advice)
+    keeper = ended_by(member)
+    if keeper:
+        advice = "ask the owner of the vehicle, or ask for what its rules allow"
+        return Link("accepted", "no", f"ended by {keeper}; {words}", advice)
     if member.state is TaskState.PENDING and not member.results:
         return Link("accepted", "yes", words or "waits for its start")
     return Link("accepted", "yes", str(member.state))
@@ -160,25 +182,48 @@ def _decoded(stats: Mapping[str, float], words: str, *, some: bool) -> Link:
     return Link("decoded", "yes", f"{found}; {words}" if words else found)
 
 
-def _condition(words: str, *, some: bool) -> Link:
-    if some:
+def _condition(words: str, *, was: bool) -> Link:
+    if was:
         return Link("condition true", "yes")
     if _TRIGGERS not in words:
         return Link("condition true", "unknown", words)
-    advice = "nothing, unless it should have been true: then compare it with oodida signals"
-    return Link("condition true", "no", words, advice)
+    advice = (
+        "wait; whether it can come true tells the same job without `when`, with onboard: min or max"
+    )
+    return Link("condition true", "unknown", words, advice)
 
 
-def _computed(member: MemberInfo, *, some: bool) -> Link:
+def _computed(member: MemberInfo, *, over: bool) -> Link:
+    """Say whether results come about; ``over``: nothing more is to come."""
+    some, words = member.results > 0, " ".join(member.detail.split())
     if member.last_failure:
         failure = " ".join(member.last_failure.split())
-        advice = "correct the code (oodida code try FILE) or its limits; the job goes on with it"
+        then = "submit it again: this one has ended" if over else "the job goes on with it"
+        advice = f"correct the code (oodida code try FILE) or its limits; {then}"
         return Link("computed", "no", f"last failure: {failure}", advice)
+    if member.state is TaskState.FAILED and not ended_by(member):
+        return Link("computed", "no", words, _HELD_UP[TaskState.FAILED])
+    if member.state is not None and not over:
+        waits = _waits(member, words, some=some)
+        if waits is not None:
+            return waits
     if some or member.state is TaskState.FINISHED:
         return Link("computed", "yes", f"iteration {member.iteration}")
-    if member.state in _HELD_UP:
-        return Link("computed", "no", " ".join(member.detail.split()), _HELD_UP[member.state])
-    return Link("computed", "unknown", "its first window is not complete")
+    return Link("computed", "unknown", "" if over else "its first window is not complete")
+
+
+def _waits(member: MemberInfo, words: str, *, some: bool) -> Link | None:
+    """Return what holds up a task that could compute, None when nothing does."""
+    if waits_for_budget(member):
+        advice = "nothing, it goes on by itself; more than that is for the vehicle's owner to allow"
+        return Link("computed", "unknown", f"for the owner's budget it {words}", advice)
+    if member.state is TaskState.PAUSED or (
+        member.state is TaskState.READY and _SLOT in words and not some
+    ):
+        return Link("computed", "no", words, _HELD_UP[member.state])
+    if member.state is TaskState.READY and words and not some:
+        return Link("computed", "unknown", words)
+    return None
 
 
 def vehicle_links(vehicle: VehicleInfo) -> Diagnosis:

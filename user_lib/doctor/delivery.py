@@ -15,11 +15,17 @@ UNANSWERED_S = 15.0
 """By then an entry was sent three times."""
 
 
-def sent(vehicle: VehicleInfo | None, *, came: bool, lost: str = "") -> Link:
+def sent(vehicle: VehicleInfo | None, *, came: bool, lost: str = "", kept: bool = False) -> Link:
     """Say whether results leave the vehicle and reach the cloud.
 
-    ``came``: some did; ``lost`` says in words how many it had to drop.
+    ``came``: some did; ``lost`` says in words how many it had to drop, ``kept`` whether some of
+    these since its owner does not let them leave.
     """
+    if kept:
+        return Link(
+            "sent", "no", lost,
+            "ask the owner of the vehicle: what a rule keeps there does not come any more",
+        )  # fmt: skip
     waiting = vehicle.outbox if vehicle is not None else 0
     lost = f"; {lost}" if lost else ""
     if vehicle is None or not waiting:

@@ -27,6 +27,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     vehicle_id: str
     links: tuple[Link, ...]
+    ended: str = ""
+    """How the job came to its end here; empty while something is to come."""
 
     @property
     def broken(self) -> Link | None:
@@ -35,8 +37,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     @property
     def waits_at(self) -> Link | None:
-        """The first link of which nothing is known yet, where none is broken."""
-        if self.broken is not None:
+        """The first link of which nothing is known yet, if none is broken and more is to come."""
+        if self.ended or self.broken is not None:
             return None
         return next((link for link in self.links if link.holds == "unknown"), None)
 
@@ -60,8 +62,11 @@ def _chain_lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"       then            {rest}"
     if broken is not None:
         yield f"  => it ends at: {broken.name}" + (f" ({broken.found})" * bool(broken.found))
-        if broken.advice:
-            yield f"     to do: {broken.advice}"
+    elif diagnosis.ended:
+        yield f"  => nothing is broken: {diagnosis.ended}"
     elif waits_at is not None:
         words = f" ({waits_at.found})" * bool(waits_at.found)
         yield f"  => nothing is broken; it waits at: {waits_at.name}{words}"
+    open_link = broken or waits_at
+    if open_link is not None and open_link.advice:
+        yield f"     to do: {open_link.advice}"

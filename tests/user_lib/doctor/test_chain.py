@@ -31,16 +31,19 @@ def car(**changes: Any) -> VehicleInfo:
 
 
 def diagnosed(
-    member: dict[str, Any], spec: dict[str, Any] | None = None, **vehicle: Any
+    member: dict[str, Any],
+    spec: dict[str, Any] | None = None,
+    job: JobState = JobState.RUNNING,
+    **vehicle: Any,
 ) -> Diagnosis:
     plain = {"vehicle_id": "car-1", "online": True, "state": TaskState.GATHERING, "iteration": 1}
-    job = JobInfo(
+    info = JobInfo(
         assignment_id="job-1", analyst="ana", spec=parse({**SPEC, **(spec or {})}),
-        state=JobState.RUNNING, reason="", created_ns=0, ended_ns=None, vehicles=("car-1",),
+        state=job, reason="why", created_ns=0, ended_ns=None, vehicles=("car-1",),
         rounds_closed=0, results=0, last_seq=0,
     )  # fmt: skip
     explanation = Explanation(
-        job=job, members=(MemberInfo(**{**plain, **member}),), open_rounds=(1,), waiting_for=()
+        job=info, members=(MemberInfo(**{**plain, **member}),), open_rounds=(1,), waiting_for=()
     )
     (found,) = diagnose(explanation, {"car-1": car(**vehicle)}, KNOWN)
     return found
@@ -78,8 +81,24 @@ def diagnosed(
             {"stats": {"frames.total": 9.0, "frames.unmatched": 9.0}}, "decoded", "another car",
         ),
         (
-            {"detail": "waits for Vehicle.Speed > 300; 0 triggers so far"},
-            {"when": "Vehicle.Speed > 300"}, {}, "condition true", "0 triggers",
+            {"state": TaskState.FAILED, "rule": "driving", "detail": "signal_forbidden: its owner"},
+            {}, {}, "accepted", "ended by rule driving; signal_forbidden: its owner",
+        ),
+        (
+            {"state": TaskState.FAILED, "detail": "untrusted: no more", "results": 3},
+            {}, {}, "accepted", "ended by lost trust",
+        ),
+        (
+            {"state": TaskState.FAILED, "detail": "code_failed: it failed", "results": 3},
+            {}, {}, "computed", "code_failed",
+        ),
+        (
+            {"results": 3, "lost_results": 5, "lost_for": {"rule driving": 5}},
+            {}, {}, "sent", "5 results lost: rule driving",
+        ),
+        (
+            {"state": TaskState.PAUSED, "results": 3, "detail": "disk full"},
+            {}, {}, "computed", "disk full",
         ),
         ({"last_failure": "error: ZeroDivisionError"}, {}, {}, "computed", "ZeroDivisionError"),
         (
@@ -104,6 +123,94 @@ def test_the_first_open_link_is_named(
     text = diagnosis_text([found])
     assert f"=> it ends at: {ends_at}" in text
     assert f"to do: {found.broken.advice}" in text
+
+
+BUDGET = "waits: rule few: 2 results a day of ana are used up; goes on in 3.0 h of running"
+DRIVEN = {"when": "Vehicle.Speed > 300"}
+
+
+@pytest.mark.parametrize(
+    ("member", "spec", "waits_at", "said", "to_do"),
+    [
+        (
+            {"state": TaskState.READY, "detail": BUDGET, "results": 2}, {},
+            "computed", f"for the owner's budget it {BUDGET}", "goes on by itself",
+        ),
+        ({"state": TaskState.READY, "detail": BUDGET}, DRIVEN, "computed", "budget", "by itself"),
+        (
+            {"detail": "waits for Vehicle.Speed > 300; 0 triggers so far"}, DRIVEN,
+            "condition true", "0 triggers", "the same job without `when`",
+        ),
+        (
+            {"state": TaskState.READY, "detail": "waits for the analyst's code to arrive"}, {},
+            "computed", "the analyst's code", "",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_that_waits_is_not_broken_and_says_for_what(
+    member: dict[str, Any], spec: dict[str, Any], waits_at: str, said: str, to_do: str
+) -> None:
+    found = diagnosed(member, spec)
+
+    assert found.broken is None
+    assert found.waits_at is not None
+    assert found.waits_at.name == waits_at
+    assert said in found.waits_at.found
+    text = diagnosis_text([found])
+    assert f"=> nothing is broken; it waits at: {waits_at} ({found.waits_at.found})" in text
+    assert to_do in found.waits_at.advice
+    assert ("to do: " in text) == bool(to_do)
+
+
+@pytest.mark.parametrize(
+    ("state", "member", "said"),
+    [
+        (JobState.FINISHED, {"state": TaskState.FINISHED, "results": 2}, "the job is done"),
+        (JobState.RUNNING, {"state": TaskState.FINISHED, "results": 2}, "its part is done"),
+        (JobState.FINISHED, {"state": TaskState.CANCELLED}, "the job is done"),
+        (JobState.CANCELLED, {"state": TaskState.CANCELLED}, "the job was cancelled"),
+        (JobState.CANCELLED, {"state": None}, "the job was cancelled"),
+        (JobState.CANCELLED, {"state": TaskState.READY, "detail": BUDGET}, "was cancelled"),
+        (JobState.FAILED, {"state": TaskState.FINISHED}, "its part is done; the job failed (why)"),
+        (
+            JobState.FINISHED,
+            {"state": TaskState.FINISHED, "lost_results": 5, "lost_for": {"outbox_full": 5}},
+            "the job is done; 5 results lost, its outbox was full",
+        ),
+    ],
+)
+@pytest.mark.parametrize("online", [True, False])
+def test_a_job_that_is_over_waits_for_nothing_however_its_vehicle_is_by_now(
+    state: JobState, member: dict[str, Any], said: str, online: bool
+) -> None:
+    stats = {"frames.total": 9.0, "frames.unmatched": 9.0}
+    found = diagnosed({"online": online, **member}, job=state, stats=stats)
+
+    assert found.broken is None
+    assert found.waits_at is None
+    text = diagnosis_text([found])
+    assert "=> nothing is broken: " in text
+    assert said in text
+    assert "waits at" not in text
+
+
+@pytest.mark.parametrize(
+    ("state", "job", "advice"),
+    [
+        (TaskState.GATHERING, JobState.RUNNING, "the job goes on with it"),
+        (TaskState.FAILED, JobState.FAILED, "submit it again: this one has ended"),
+        (TaskState.FAILED, JobState.RUNNING, "submit it again: this one has ended"),
+        (TaskState.FINISHED, JobState.FINISHED, "submit it again: this one has ended"),
+    ],
+)
+def test_corrected_code_helps_a_job_only_while_it_runs(
+    state: TaskState, job: JobState, advice: str
+) -> None:
+    found = diagnosed({"state": state, "last_failure": "traceback: ZeroDivisionError"}, job=job)
+
+    assert found.broken is not None
+    assert found.broken.name == "computed"
+    assert found.broken.advice.endswith(advice)
 
 
 def test_a_job_that_only_has_to_wait_has_no_open_link() -> None:
@@ -186,7 +293,8 @@ def test_the_command_says_when_it_knows_neither(
 
     cloud.script = script
 
-    assert (
-        main(["doctor", "nothing", "--cloud", cloud.endpoint, "--user", "ada", "--insecure"]) == 2
-    )
-    assert "there is no job and no vehicle 'nothing'" in capfd.readouterr().err
+    fleet = ["--cloud", cloud.endpoint, "--user", "ada", "--insecure"]
+    assert main(["doctor", "nothing", *fleet]) == 1
+    assert "there is no job and no vehicle 'nothing'; no such job" in capfd.readouterr().err
+    assert main(["doctor", "compact-9", *fleet]) == 1
+    assert "no vehicle 'compact-9'; did you mean compact-1?" in capfd.readouterr().err
