@@ -59,13 +59,35 @@ class BusLoads:
         self._settle(_OPEN_SECONDS)
 
     def _settle(self, left: int) -> None:
-        """Compare the oldest of the open seconds with the busiest, until so many are left."""
-        for second in sorted(self._open)[: max(0, len(self._open) - left)]:
+        """Compare the oldest of the open seconds with the busiest, until so many are left.
+
+        The first two stay, since the log may begin within the first (`_busiest_share`).
+        """
+        for second in sorted(self._open)[2 : max(2, len(self._open) - left)]:
             self._busiest_ns = np.maximum(self._busiest_ns, self._open.pop(second))
+
+    def _busiest_share(self) -> NDArray[np.float64]:
+        """Return for each bus how much of its worst second it was busy: never less than on average.
+
+        What is short of a second, where the log begins and ends, is added to its neighbour.
+        """
+        begin, end = self._first_ns or 0, self._last_ns
+        first, last = begin // SECOND, end // SECOND
+        seconds = sorted({*self._open, first, min(first + 1, last), max(last - 1, first), last})
+        busy = [self._open.get(s, np.zeros(len(self._channels))) for s in seconds]
+        length = [min(end, (s + 1) * SECOND) - max(begin, s * SECOND) for s in seconds]
+        for short, beside in ((0, 1), (-1, -2)):
+            if len(busy) > 1 and length[short] < SECOND:
+                busy[beside] = busy[beside] + busy[short]
+                length[beside] += length[short]
+                del busy[short], length[short]
+        shares = [row / ns for row, ns in zip(busy, length, strict=True) if ns]
+        busiest: NDArray[np.float64] = np.max([self._busiest_ns / SECOND, *shares], axis=0)
+        return busiest
 
     def summary(self) -> tuple[BusSummary, ...]:
         """Return what there was on each channel, in per cent of the time."""
-        self._settle(0)
+        busiest = self._busiest_share()
         span_ns = self._last_ns - (self._first_ns or 0)
         return tuple(
             BusSummary(
@@ -73,7 +95,7 @@ class BusLoads:
                 frames=int(self._frames[bus]),
                 error_frames=int(self._errors[bus]),
                 load_percent=100 * float(self._busy_ns[bus]) / span_ns if span_ns else 0.0,
-                busiest_second_percent=100 * float(self._busiest_ns[bus]) / SECOND,
+                busiest_second_percent=100 * float(busiest[bus]),
                 bitrate=self._rates[bus].bitrate,
                 data_bitrate=self._rates[bus].data_bitrate,
             )

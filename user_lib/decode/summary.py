@@ -51,6 +51,7 @@ class BusSummary(msgspec.Struct, frozen=True):
     load_percent: float
     """From the log's first frame, on any channel, to its last."""
     busiest_second_percent: float
+    """A part of a second at the log's beginning or end counts with the second beside it."""
     bitrate: int
     data_bitrate: int
 
