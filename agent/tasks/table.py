@@ -319,7 +319,7 @@ class Table:
         for live in self._roll:
             self._feed(live, DiskBack(), now)
             parked, live.parked = tuple(live.parked.values()), {}
-            for cause in sorted(parked, key=lambda c: not _by_owner(c)):  # else results leave first
+            for cause in parked:
                 self._feed(live, cause, now)
 
     def pardon(self) -> None:

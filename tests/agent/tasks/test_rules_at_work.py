@@ -213,6 +213,21 @@ def test_a_value_that_became_forbidden_while_it_was_computed_does_not_leave(
     assert vehicle.end().rule == "mine"
 
 
+def test_a_value_that_became_forbidden_after_the_time_of_its_task_was_over_does_not_leave(
+    vehicle: Vehicle,
+) -> None:
+    vehicle.assign(iterations="forever", duration_s=10)
+    vehicle.window()
+    vehicle.tick(11)
+
+    vehicle.renew(Policy(signals=(FORBIDDING,)))
+    vehicle.finish()
+
+    (result,) = vehicle.results()
+    assert (result.status, result.value) == ("refused", None)
+    assert vehicle.end().rule == "mine"
+
+
 @pytest.mark.parametrize("rule", [FORBIDDING, SUMS])
 def test_a_window_that_became_forbidden_while_it_waited_is_not_computed_on(
     make: Callable[..., Vehicle], rule: SignalRule
