@@ -57,23 +57,34 @@ def deliver(job: Job, result: Result) -> bool:
     job.start()
     answer = answer_of(result, job.contents)
     if result.status == "ok" and not answer.ok:
-        _tell_refused(job, result)
+        _tell_refused(job, result, answer.reason)
     job.apply(Answered(answer))
     return True
 
 
-def _tell_refused(job: Job, result: Result) -> None:
-    """Tell of a result whose content was not taken."""
-    size = 0 if result.payload is None else result.payload.size
+def _tell_refused(job: Job, result: Result, reason: str) -> None:
+    """Tell of a result that was not taken."""
     job.stream.changed(
         JobChanged(
             assignment_id=job.row.assignment_id,
             state=job.row.state,
             vehicle_id=result.vehicle_id,
-            reason="content_too_large",
-            detail=f"iteration {result.iteration} has {megabytes(size)}, which the cloud does not "
-            "take (contents.largest_mb in cloud.yaml): return less, or ask for a smaller window",
+            reason=reason,
+            detail=f"iteration {result.iteration} {_shortcoming(result, reason)}",
         )
+    )
+
+
+def _shortcoming(result: Result, reason: str) -> str:
+    if reason == "weight":
+        return (
+            f"has the weight {result.weight}, which is none: a finite number, 0 or more; it counts "
+            "as failed"
+        )
+    size = 0 if result.payload is None else result.payload.size
+    return (
+        f"has {megabytes(size)}, which the cloud does not take (contents.largest_mb in "
+        "cloud.yaml): return less, or ask for a smaller window"
     )
 
 

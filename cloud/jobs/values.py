@@ -90,19 +90,28 @@ def _readable(value: Json, number: int) -> str:
 
 
 def answer_of(result: Result, contents: Contents) -> Answer:
-    """Return a result as far as rounds care; one without its content is as good as failed."""
-    refused = result.payload is not None and not contents.is_whole(result.payload)
+    """Return a result as far as rounds care.
+
+    One without its content, or with a weight that is none, is as good as failed.
+    """
+    refusal = _refusal(result, contents)
     return Answer(
         vehicle=result.vehicle_id,
         iteration=result.iteration,
-        ok=result.status == "ok" and not refused,
-        reason="content_too_large" if refused else result.reason or result.status,
+        ok=result.status == "ok" and not refusal,
+        reason=refusal or result.reason or result.status,
         code_version=result.code_version,
         generation=result.generation,
-        weight=result.weight,
+        weight=result.weight if result.weighs else 0.0,
         lost_frames=result.lost_frames,
-        away_ms=result.away_ms,
     )
+
+
+def _refusal(result: Result, contents: Contents) -> str:
+    """Return why a result may not be aggregated, in a stable word; empty when it may."""
+    if result.payload is not None and not contents.is_whole(result.payload):
+        return "content_too_large"
+    return "" if result.weighs or result.status != "ok" else "weight"
 
 
 def _group(value: GroupValue) -> Group:

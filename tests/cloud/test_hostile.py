@@ -1,5 +1,6 @@
 """Hostile bytes cost nobody else anything: counted, logged, answered where somebody asks."""
 
+import math
 import random
 import socket
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +25,13 @@ from user_lib.contract.messages import (
     Deliver,
     Heartbeat,
     Hello,
+    JobChanged,
     Ping,
     Pong,
     PushCode,
     Reply,
     Request,
+    RoundClosed,
     TaskHeld,
 )
 from user_lib.contract.states import TaskState
@@ -229,3 +233,26 @@ def test_questions_that_take_long_are_not_all_answered_before_the_first_answer_l
     finally:
         socket.close(linger=0)
         app._close()
+
+
+@pytest.mark.parametrize("weight", [math.inf, -math.inf, math.nan, -1.0])
+@pytest.mark.parametrize("offboard", ["mean", "weighted_mean"])
+def test_a_weight_that_is_none_fails_its_vehicle_and_nobody_else(
+    vehicle: Make, analyst: Make, weight: float, offboard: str
+) -> None:
+    kona, leaf, ada = vehicle("kona-1"), vehicle("leaf-1"), analyst()
+    job = ada.submit(iterations=1, offboard=offboard).assignment_id
+    for car in (kona, leaf):
+        car.until(lambda car=car: job in car.tasks)
+
+    kona.answer(job, 1, 1.0, weight=weight)
+    leaf.answer(job, 1, 3.0, weight=2.0)
+
+    items = ada.to_end(job)
+    (closed,) = (item for item in items if isinstance(item, RoundClosed))
+    (group,) = closed.groups
+    assert (group.vehicles, group.value, group.weight, group.error) == (("leaf-1",), 3.0, 2.0, "")
+    assert closed.failed == {"kona-1": "weight"}
+    (told,) = (i for i in items if isinstance(i, JobChanged) and i.reason == "weight")
+    assert told.vehicle_id == "kona-1"
+    assert "iteration 1" in told.detail
