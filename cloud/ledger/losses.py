@@ -15,6 +15,10 @@ __all__ = ["LossRows", "Run", "joined", "without"]
 
 Run = tuple[int, int]
 """First and last."""
+MAX_REASONS, MAX_REASON_CHARS = 10, 200
+"""What is told of the reasons for which a vehicle dropped results; a rule's name is shorter."""
+MAX_RUNS_READ = 20_000
+"""More of them would hold up the cloud while somebody asks where a job stands."""
 
 _RUNS = (
     "WITH run AS (SELECT json_extract(value, '$[0]') AS a, json_extract(value, '$[1]') AS b"
@@ -69,6 +73,25 @@ class LossRows:
             (row, iteration, iteration),
         )
         return {vehicle for (vehicle,) in rows}
+
+    def lost_for(self, row: int) -> dict[VehicleId, dict[str, int]]:
+        """Return how many results each vehicle had to drop for which reasons, the most first.
+
+        Of vehicles that tell of runs without end, what is beyond `MAX_RUNS_READ` is left out.
+        """
+        rows = self._db.read(
+            "SELECT vehicle_id, substr(reason, 1, ?), CAST(TOTAL(last - first + 1) AS INTEGER)"
+            " FROM (SELECT vehicle_id, reason, first, last FROM losses WHERE assignment = ?"
+            " LIMIT ?)"
+            " GROUP BY 1, 2 ORDER BY 3 DESC, 2",
+            (MAX_REASON_CHARS, row, MAX_RUNS_READ),
+        )
+        found: dict[VehicleId, dict[str, int]] = {}
+        for vehicle, reason, count in rows:
+            reasons = found.setdefault(vehicle, {})
+            if len(reasons) < MAX_REASONS:
+                reasons[reason] = count
+        return found
 
     def remove(self, row: int) -> None:
         """Forget the losses of an assignment."""

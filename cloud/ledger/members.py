@@ -20,8 +20,6 @@ _MEMBER_COLUMNS = (
 MAX_FAILURE_CHARS = 2000
 MAX_COUNTED = 2**53
 """Who tells of more, in ever new epochs, lies; the column would not hold it."""
-MAX_REASONS, MAX_REASON_CHARS = 10, 200
-"""What is told of the reasons for which a vehicle dropped results; a rule's name is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +146,7 @@ class Members:
 
     def lost_for(self, row: int) -> dict[VehicleId, dict[str, int]]:
         """Return how many results each vehicle had to drop for which reasons, the most first."""
-        rows = self._db.read(
-            "SELECT vehicle_id, substr(reason, 1, ?), CAST(TOTAL(last - first + 1) AS INTEGER)"
-            " FROM losses WHERE assignment = ? GROUP BY 1, 2 ORDER BY 3 DESC, 2",
-            (MAX_REASON_CHARS, row),
-        )
-        found: dict[VehicleId, dict[str, int]] = {}
-        for vehicle, reason, count in rows:
-            reasons = found.setdefault(vehicle, {})
-            if len(reasons) < MAX_REASONS:
-                reasons[reason] = count
-        return found
+        return self._losses.lost_for(row)
 
     def rules(self, row: int) -> dict[VehicleId, str]:
         """Return the owner's rule by which a task was refused or ended, where it was one."""

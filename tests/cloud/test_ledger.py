@@ -190,6 +190,17 @@ def test_a_vehicle_that_lies_of_its_losses_does_not_break_the_account_of_them(
     assert ledger.members.of(row.row)[0].lost_results == 2**53
 
 
+def test_runs_without_end_are_not_all_read_for_their_reasons(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.ledger.losses.MAX_RUNS_READ", 3)
+    row = added(ledger)
+    ledger.members.lost(row.row, losses_of(*((i, i) for i in range(1, 12, 2))))
+
+    assert ledger.members.lost_for(row.row) == {"kona-1": {"rule cabin": 3}}
+    assert ledger.members.of(row.row)[0].lost_results == 6
+
+
 def test_the_rule_that_ended_a_task_is_known(ledger: Ledger) -> None:
     row = added(ledger)
     end = TaskEnded(

@@ -194,6 +194,14 @@ def test_a_job_that_is_over_waits_for_nothing_however_its_vehicle_is_by_now(
     assert "waits at" not in text
 
 
+def test_what_a_rule_ended_had_computed_until_then() -> None:
+    found = diagnosed(
+        {"state": TaskState.FAILED, "rule": "driving", "detail": "signal_forbidden", "results": 3}
+    )
+
+    assert {link.name: link.holds for link in found.links}["computed"] == "yes"
+
+
 @pytest.mark.parametrize(
     ("state", "job", "advice"),
     [
