@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -173,8 +174,11 @@ def _check_out(path: Path | None, *, force: bool) -> None:
     """
     if path is None or (path.exists() and not path.is_file()):
         return  # a pipe or a terminal holds nothing, and would be closed by a try
+    made = not os.path.lexists(path)
     with _opened(path, "a"):
         held = path.stat().st_size
+    if made:
+        path.unlink()  # it could be written; whether there is anything to write is not known yet
     if held and not force:
         raise ConfigError(f"{path}: holds {held} bytes; --force replaces them")
 
