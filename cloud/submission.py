@@ -88,8 +88,9 @@ def _check_code(
     elif spec.offboard == "custom":
         missing = "" if context.slots.get(user, "offboard").offboard_version else "offboard"
     if missing:
+        option = "" if missing == "onboard" else f" --side {missing}"
         raise Rejected(
-            f"your {missing} slot holds no code for it; "
+            f"your {missing} slot holds no code for it; `oodida code push FILE{option}` or "
             f"fleet.update_code(FILE, side={missing!r}) first",
             reason="no_code",
             path=missing,

@@ -1,6 +1,6 @@
 """ASAM MDF 4 (``.mf4``) bus logs, as CANedge and others write them, through asammdf.
 
-asammdf is an extra (``pip install 'oodida[mdf]'``), for its licence is LGPL. Read in slices, group
+asammdf is an extra (``pip install '.[mdf]'``), for its licence is LGPL. Read in slices, group
 by group, and merged by time: each kind of frame has a channel group of its own.
 """
 

@@ -68,7 +68,8 @@ def read_mdf(reading: Reading) -> Iterator[FrameBatch]:
     """
     if importlib.util.find_spec("asammdf") is None:
         raise SourceError(
-            "reading .mf4 needs asammdf, which is not installed; run: pip install 'oodida[mdf]'"
+            "reading .mf4 needs asammdf, which is not installed; run: pip install asammdf (or, in "
+            "the sources of oodida, pip install '.[mdf]')"
         )
     reading.open().close()
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))

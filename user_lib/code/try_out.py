@@ -13,7 +13,7 @@ from dbc import DatabaseRef, load
 from hw import read_log
 from user_lib.code.source import Code, source_of
 from user_lib.contract.assignment import Assignment, WindowSpec
-from user_lib.contract.errors import CodeError
+from user_lib.contract.errors import CodeError, UnknownSignal
 from user_lib.contract.window import Window
 
 __all__ = ["try_code", "windows_on_log"]
@@ -66,7 +66,11 @@ def windows_on_log(
     for _ in recorded:  # once through, for the channels
         pass
     spec = Assignment(signals=tuple(signals), onboard="custom", window=window)
-    yield from run_on_log(spec, catalog, recorded, recorded.channels)
+    try:
+        yield from run_on_log(spec, catalog, recorded, recorded.channels)
+    except UnknownSignal as error:
+        where = f"in the databases given for {log}"
+        raise UnknownSignal(error.signal, near=error.near, where=where) from None
 
 
 def _numbers(values: Iterable[float], name: str) -> npt.NDArray[np.float64]:

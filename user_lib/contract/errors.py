@@ -71,12 +71,16 @@ class AssignmentError(OodidaError):
 
 
 class UnknownSignal(AssignmentError):
-    """An assignment names a signal that no database of the vehicle defines."""
+    """An assignment names a signal that no database of the vehicle, or ``where``, defines."""
 
-    def __init__(self, signal: str, *, near: Sequence[str] = (), path: str = "signals") -> None:
+    def __init__(
+        self, signal: str, *, near: Sequence[str] = (), path: str = "signals", where: str = ""
+    ) -> None:
         self.signal = signal
-        hint = _did_you_mean(near, "`oodida signals` or fleet.signals() lists them")
-        super().__init__(f"no signal {signal!r} on this vehicle; {hint}", path=path, near=near)
+        lists = "`oodida signals` or fleet.signals() lists them"
+        hint = _did_you_mean(near, f"there is none like it {where}" if where else lists)
+        words = f"no signal {signal!r} {where or 'on this vehicle'}; {hint}"
+        super().__init__(words, path=path, near=near)
 
 
 class WindowTooLarge(AssignmentError):

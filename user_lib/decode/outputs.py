@@ -263,7 +263,7 @@ def _pyarrow() -> ModuleType:
     except ImportError as error:
         raise ConfigError(
             "writing .parquet needs pyarrow, which is not installed; "
-            "run: pip install 'oodida[dataframe]'"
+            "run: pip install pyarrow (or, in the sources of oodida, pip install '.[dataframe]')"
         ) from error
     module: ModuleType = pyarrow
     return module

@@ -7,6 +7,7 @@ refused unless the caller says that this is meant.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def _hint(target: Target) -> str:
     if target.interface not in can.VALID_INTERFACES:
         near = nearest(target.interface, can.VALID_INTERFACES)
         return f"; did you mean {' or '.join(near)}?" if near else ""
+    if target.interface == "udp_multicast" and find_spec("msgpack") is None:
+        return "; run: pip install msgpack"
     if target.interface == "socketcan" and not (NETWORK_INTERFACES / target.channel).exists():
         return (
             f"; make it: ip link add {target.channel} type vcan && "

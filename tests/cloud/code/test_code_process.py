@@ -83,6 +83,18 @@ def test_a_module_that_cannot_work_is_refused(vehicle: Make, analyst: Make) -> N
     assert ada.ask(RemoveCode(side="onboard", token="t")).reason == "no_code"
 
 
+@pytest.mark.parametrize(("side", "option"), [("onboard", ""), ("offboard", " --side offboard")])
+def test_custom_without_code_is_refused_with_the_command_that_pushes_it(
+    vehicle: Make, analyst: Make, side: str, option: str
+) -> None:
+    vehicle("kona-1")
+
+    refused = analyst().try_submit(**{"onboard": "mean", "offboard": "mean", side: "custom"})
+
+    assert (refused.reason, refused.path) == ("no_code", side)
+    assert f"`oodida code push FILE{option}`" in refused.message
+
+
 def test_the_same_token_pushes_once(vehicle: Make, analyst: Make) -> None:
     vehicle("kona-1")
     ada = analyst()

@@ -222,6 +222,10 @@ def test_a_refused_job_leaves_the_file_as_it_was(cloud: Any, tmp_path: Path) -> 
     assert done.returncode == 1
     assert out.read_text() == "of yesterday\n"
 
+    done = oodida("results", "job-2", "--out", tmp_path / "new.jsonl", cloud=cloud.endpoint)
+    assert done.returncode == 1
+    assert not (tmp_path / "new.jsonl").exists()
+
 
 def test_events_go_into_a_pipe_that_is_opened_once(cloud: Any, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
@@ -436,6 +440,19 @@ def test_a_log_that_cannot_be_tried_on_says_why(
 
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_an_unknown_signal_of_a_log_is_told_by_its_databases(tmp_path: Path) -> None:
+    module, log = tmp_path / "mine.py", recorded(tmp_path, 3)
+    module.write_text(GOOD)
+
+    done = oodida(
+        "code", "try", module, "--on", log, "--dbc", DATABASE, "--signals", "EngineData.EngineSped"
+    )
+
+    assert done.returncode == 2
+    assert f"no signal 'EngineData.EngineSped' in the databases given for {log}" in done.stderr
+    assert "did you mean EngineData.EngineSpeed" in done.stderr
 
 
 def test_a_log_without_databases_asks_for_them(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import uuid
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 import can
@@ -142,3 +143,9 @@ def test_a_mistake_on_the_command_line_says_what_there_is(
 ) -> None:
     assert main(["replay", "--interface", "virtual", *given]) == 2
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("msgpack") is not None, reason="msgpack is installed")
+def test_an_interface_that_lacks_a_package_names_it() -> None:
+    with ExitStack() as opening, pytest.raises(SourceError, match="; run: pip install msgpack"):
+        open_targets({0: Target("udp_multicast", "239.74.163.2")}, opening, real_bus=False)
