@@ -22,6 +22,7 @@ from cloud.offboard import Workers
 from cloud.service import Service
 from cloud.telemetry import Snapshot, render
 from user_lib.contract.clock import MS, SECOND, Clock, SystemClock
+from user_lib.contract.content import megabytes
 from user_lib.wire.descriptors import connections_that_fit
 from user_lib.wire.keyring import Keyring
 from user_lib.wire.keys import load_keys
@@ -39,6 +40,12 @@ WAIT_MS = 100
 FAILED_WAIT_S = 0.5
 METRICS_NS = 60 * SECOND
 SNAPSHOT_NS = 1 * SECOND
+
+CUT_FOR = {
+    "endless": "%s sent %s that are no whole message; hung up on",
+    "unread": "%s sent %s that are not handled yet, and all together too much (bounds.unread_mb); "
+    "hung up on",
+}
 
 
 class App:
@@ -161,7 +168,7 @@ class App:
         except LedgerError as error:
             self._recover(error)
         now_ns = self._clock.monotonic_ns()
-        self._router.look(now_ns)
+        self._look_at_connections(now_ns)
         self._notifier.alive(now_ns)
         self._turns += 1
         self._busy_ns += now_ns - began_ns
@@ -193,6 +200,14 @@ class App:
         else:
             self._doorman.shut_out(peer.key)
             self._usher.dismiss(peer.key)
+
+    def _look_at_connections(self, now_ns: int) -> None:
+        for cut in self._router.look(now_ns):
+            who = self._usher.name(cut.key) if cut.key else f"a connection from {cut.address}"
+            words = CUT_FOR[cut.why]
+            self._service.complaints.add(
+                f"{cut.why} message", words, who, megabytes(cut.owed_bytes)
+            )
 
     def _send(self, mail: list[tuple[Peer, list[bytes]]]) -> None:
         for peer, frames in mail:

@@ -77,6 +77,9 @@ class Bounds(_Part, frozen=True, kw_only=True):
     """Of replies and large messages, over all its connections; one is always allowed."""
     queued_mb: Positive = 512.0
     """Of large messages, for all peers that do not read."""
+    unread_mb: Positive = 256.0
+    """What all connections together may have sent that was not handed on yet: messages that are not
+    whole, or wait. Beyond it those are hung up on who owe most, and more than one message."""
     vehicle_rate: Rate = Rate(messages_per_s=500, mb_per_s=16)
     """What one vehicle may send; it is told and paces itself, also when it was away for days."""
     analyst_rate: Rate = Rate(messages_per_s=200, mb_per_s=8)

@@ -12,6 +12,7 @@ from cloud.config import Bounds
 from cloud.door.backlog import LARGE_BYTES, Backlog
 from cloud.door.connections import Connections
 from cloud.door.doorman import DOMAIN
+from cloud.door.unread import Cut
 from cloud.door.usher import Usher
 from user_lib.contract.clock import SECOND
 from user_lib.contract.codec import MAX_BODY_BYTES, direction
@@ -19,7 +20,6 @@ from user_lib.contract.errors import ConfigError
 from user_lib.wire.keys import Keys
 from user_lib.wire.socket import send_frames
 from user_lib.wire.tcp import hang_up
-from user_lib.wire.unfinished import FRAME_OVERHEAD_BYTES
 
 __all__ = ["Fate", "Router"]
 
@@ -55,7 +55,8 @@ class Router:
         wake_fds: Sequence[int] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._connections, self._usher = Connections(), usher
+        self._connections = Connections(int(bounds.unread_mb * 1e6), keyed=keys is not None)
+        self._usher = usher
         self._backlog = Backlog(
             peer_bytes=int(bounds.queued_mb_per_peer * 1e6),
             total_bytes=int(bounds.queued_mb * 1e6),
@@ -97,7 +98,7 @@ class Router:
             if self._usher is not None:
                 self._usher.met(fd, peer.key)
             frames, size = self._rest(fd)
-            self._connections.took(fd, size)
+            self._connections.took(fd, peer.route, peer.key, size)
             self.counts["received"] += 1
             yield peer, frames
 
@@ -111,7 +112,7 @@ class Router:
         size = count = 0
         while self._socket.getsockopt(zmq.RCVMORE):
             frame = self._socket.recv(zmq.NOBLOCK)
-            size += len(frame) + FRAME_OVERHEAD_BYTES
+            size += self._connections.sent_bytes(len(frame))
             count += 1
             if count <= MAX_FRAMES:
                 frames.append(frame)
@@ -119,14 +120,17 @@ class Router:
             self.counts["cut.frames"] += 1
         return frames, size
 
-    def look(self, now_ns: int) -> None:
-        """Let go of peers whose messages never end, and of what has left; now and then."""
-        if now_ns < self._look_ns:
-            return
-        self._look_ns = now_ns + LOOK_NS
-        self._backlog.settle()
-        if cut := self._connections.look():
-            self.counts["cut.endless"] += cut
+    def look(self, now_ns: int) -> list[Cut]:
+        """Let go of what has left, and of peers that send too much that is no whole message.
+
+        Returns the connections that were hung up on.
+        """
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self._backlog.settle()
+        cut = self._connections.look(now_ns)
+        self.counts.update(f"cut.{each.why}" for each in cut)
+        return cut
 
     def send(self, peer: Peer, frames: Sequence[bytes]) -> Fate:
         """Send, or say why not: the connection is gone, or too slow and its queue full."""

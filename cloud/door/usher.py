@@ -79,6 +79,11 @@ class Usher:
         """How many connections have said nothing yet, and how many have."""
         return self._attendance.newcomers, self._attendance.known
 
+    def name(self, key: str) -> str:
+        """Return whose a key is, for a person."""
+        card = self._auth.card(Peer(b"", key))
+        return f"key {key[:16]}" if card is None else f"{card.role} {card.name}"
+
     def met(self, fd: int, key: str) -> None:
         """Note that a message came by a connection, from the owner of a key."""
         if self._attendance.knows(fd, key):
@@ -138,9 +143,5 @@ class Usher:
             if not hang_up(fd):
                 continue  # it went by itself
             self.counts[f"cut.{why}"] += 1
-            name = self._name(who) if why == "key" else who
+            name = self.name(who) if why == "key" else who
             self.complaints.add(KINDS[why], SAID[why], name)
-
-    def _name(self, key: str) -> str:
-        card = self._auth.card(Peer(b"", key))
-        return f"key {key[:16]}" if card is None else f"{card.role} {card.name}"

@@ -5,7 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,31 @@ def test_a_message_that_never_ends_is_hung_up_on(cloud: Any, analyst: Make) -> N
     assert sent < 1000
     assert isinstance(ada.ask(Ping()), Pong)
     assert resident_mb(cloud) - before < 250
+
+
+def test_many_messages_without_an_end_are_bounded_all_together(
+    make_cloud: Make, analyst: Make
+) -> None:
+    cloud = make_cloud(bounds={"unread_mb": 100})
+    ada = analyst(endpoint=cloud.endpoint)
+    assert isinstance(ada.ask(Ping()), Pong)
+    before = resident_mb(cloud)
+    with ExitStack() as stack:
+        endless = [stack.enter_context(zmtp(cloud.endpoint)) for _ in range(30)]
+        frame = b"\x03" + struct.pack(">Q", 1_000_000) + bytes(1_000_000)
+        most, cut = 0.0, set[int]()
+        for _ in range(15):  # of each, less than the largest message there is
+            cut.update(i for i, raw in enumerate(endless) if i not in cut and is_cut(raw, frame))
+            most = max(most, resident_mb(cloud))
+            assert isinstance(ada.ask(Ping()), Pong)
+        log = eventually(cloud, "unread message")
+        until(lambda: resident_mb(cloud) - before < 250)
+
+    assert "a connection from 127.0.0.1 sent" in log
+    assert "hung up on" in log
+    assert cut
+    assert most - before < 350
+    assert isinstance(ada.ask(Ping()), Pong)
 
 
 def test_a_message_of_countless_frames_is_hung_up_on(cloud: Any, analyst: Make) -> None:
