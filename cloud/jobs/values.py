@@ -104,6 +104,7 @@ def answer_of(result: Result, contents: Contents) -> Answer:
         generation=result.generation,
         weight=result.weight if result.weighs else 0.0,
         lost_frames=result.lost_frames,
+        away_ms=result.away_ms,
     )
 
 

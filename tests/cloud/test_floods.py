@@ -1,6 +1,7 @@
 """Peers that send too much, too long, or never read: it costs them, and nobody else."""
 
 import os
+import re
 import socket
 import struct
 import time
@@ -145,16 +146,17 @@ def test_many_messages_without_an_end_are_bounded_all_together(
 
 def test_a_message_of_countless_frames_is_hung_up_on(cloud: Any, analyst: Make) -> None:
     ada = analyst()
-    with zmtp(cloud.endpoint) as raw:
-        raw.sendall(b"\x01\x00" * 5000 + b"\x00\x00")
-        raw.settimeout(PATIENCE_S)
-        with suppress(ConnectionResetError):  # so it ends where something was still unread
-            while raw.recv(4096):
-                pass
+    for _ in range(3):  # ZeroMQ may have let go of a connection before its message was read
+        with zmtp(cloud.endpoint) as raw:
+            raw.sendall(b"\x01\x00" * 5000 + b"\x00\x00")
+            raw.settimeout(PATIENCE_S)
+            with suppress(ConnectionResetError):  # so it ends where something was still unread
+                while raw.recv(4096):
+                    pass
 
     assert isinstance(ada.ask(Ping()), Pong)
     cloud.stop()
-    assert "cut.frames=1" in cloud.log.read_text()
+    assert re.search(r"cut\.frames=[123]\b", cloud.log.read_text())
 
 
 def test_a_peer_that_never_reads_holds_a_bounded_number_of_bytes(
