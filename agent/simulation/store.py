@@ -31,11 +31,12 @@ from agent.store import (
     Write,
 )
 from agent.store.database import Database
-from agent.store.losses import FULL, with_iteration
+from agent.store.losses import FULL
 from agent.store.store import MAX_IN_FLIGHT
 from agent.tasks.code import CodeSlot
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import MAX_RUNS, Losses, Result, TaskEnded
+from user_lib.contract.runs import joined
 from user_lib.wire.content_rows import ContentRows
 
 __all__ = ["LightStore"]
@@ -206,7 +207,7 @@ class LightStore(Store):
         before = self._outbox.get(at)
         has_room = isinstance(before, Losses) and len(before.iterations) < MAX_RUNS
         if isinstance(before, Losses) and has_room and at > through_seq:
-            runs = with_iteration(before.iterations, result.iteration)
+            runs = joined((*before.iterations, (result.iteration, result.iteration)))
             self._outbox[at] = replace(before, iterations=runs)
             del self._outbox[seq]
             return

@@ -17,8 +17,9 @@ import msgspec
 from agent.store.writes import Kind, Retract, decode
 from user_lib.contract.ids import AssignmentId
 from user_lib.contract.messages import MAX_RUNS, Losses, Result, TaskEnded
+from user_lib.contract.runs import joined
 
-__all__ = ["FULL", "drop_excess", "forbidden", "retract", "with_iteration", "wordy"]
+__all__ = ["FULL", "drop_excess", "forbidden", "retract", "wordy"]
 
 FULL = "outbox_full"
 
@@ -81,23 +82,6 @@ def wordy(connection: sqlite3.Connection, write: Retract) -> list[tuple[int, Tas
     return [(seq, ended) for seq, ended in ends if write.without_words(ended) != ended]
 
 
-def with_iteration(
-    runs: tuple[tuple[int, int], ...], iteration: int
-) -> tuple[tuple[int, int], ...]:
-    """Return runs of iterations with one more in them, ascending and apart.
-
-    >>> with_iteration(((1, 3), (5, 5)), 4)
-    ((1, 5),)
-    """
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted((*runs, (iteration, iteration))):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return tuple(merged)
-
-
 def _replace(connection: sqlite3.Connection, seq: int, through_seq: int, reason: str) -> int:
     """Put a result's iteration in a record; return how many bytes that takes more."""
     (item,) = connection.execute("SELECT item FROM outbox WHERE seq = ?", (seq,)).fetchone()
@@ -114,7 +98,7 @@ def _replace(connection: sqlite3.Connection, seq: int, through_seq: int, reason:
         return _put(connection, _unsent_place(connection, seq, through_seq), record)
     at, before, size = found
     connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
-    iterations = with_iteration(before.iterations, result.iteration)
+    iterations = joined((*before.iterations, (result.iteration, result.iteration)))
     return _put(connection, at, msgspec.structs.replace(before, iterations=iterations)) - size
 
 

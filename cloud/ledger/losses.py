@@ -5,16 +5,14 @@ that were told are kept joined, and no iteration of them is looked up again.
 """
 
 import json
-from collections.abc import Iterable
 
 from cloud.ledger.database import Database
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Losses
+from user_lib.contract.runs import Run, joined, without
 
-__all__ = ["LossRows", "Run", "joined", "without"]
+__all__ = ["LossRows"]
 
-Run = tuple[int, int]
-"""First and last."""
 MAX_REASONS, MAX_REASON_CHARS = 10, 200
 """What is told of the reasons for which a vehicle dropped results; a rule's name is shorter."""
 MAX_RUNS_READ = 20_000
@@ -113,42 +111,3 @@ class LossRows:
                 for run in joined((*runs, *((first, last) for _, first, last in told)))
             ],
         )
-
-
-def joined(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Return runs ascending and apart.
-
-    >>> joined([(5, 6), (1, 2), (3, 3), (2, 3)])
-    ((1, 3), (5, 6))
-    """
-    found: list[Run] = []
-    for first, last in sorted(runs):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return tuple(found)
-
-
-def without(runs: Iterable[Run], others: Iterable[Run]) -> tuple[Run, ...]:
-    """Return what of ``runs`` is in none of ``others``; both ascend, each apart.
-
-    >>> without([(1, 9), (12, 14)], [(2, 3), (9, 12), (20, 20)])
-    ((1, 1), (4, 8), (13, 14))
-    """
-    cuts = list(others)
-    found: list[Run] = []
-    at = 0
-    for first, last in runs:
-        while at < len(cuts) and cuts[at][1] < first:
-            at += 1
-        begin, cut = first, at
-        while cut < len(cuts) and cuts[cut][0] <= last:
-            if begin < cuts[cut][0]:
-                found.append((begin, cuts[cut][0] - 1))
-            begin = cuts[cut][1] + 1
-            cut += 1
-        if begin <= last:
-            found.append((begin, last))
-        at = max(at, cut - 1)
-    return tuple(found)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import msgspec
 
 from cloud.ledger.database import Database
-from cloud.ledger.losses import LossRows, Run
+from cloud.ledger.losses import LossRows
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.runs import Run, length
 from user_lib.contract.states import TaskState
 
 __all__ = ["MemberRow", "Members"]
@@ -127,7 +128,7 @@ class Members:
         """Keep which iterations a member had to drop; return those that are news."""
         news = self._losses.keep(row, losses)
         if news:
-            count = sum(last - first + 1 for first, last in news)
+            count = length(news)
             self._db.write(
                 "UPDATE members SET lost_results = min(lost_results + ?, ?),"
                 " iteration = max(iteration, ?) WHERE assignment = ? AND vehicle_id = ?",

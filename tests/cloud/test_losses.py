@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.ledger import Ledger
-from cloud.ledger.losses import Run, joined, without
 from tests.cloud.test_ledger import added, losses_of, result_of
 from user_lib.contract.messages import MAX_RUNS, Losses
+from user_lib.contract.runs import Run, joined
 
 LARGEST = 24
 PIECES = st.sets(st.integers(1, LARGEST), min_size=1)
@@ -23,14 +23,6 @@ def runs_of(numbers: set[int]) -> tuple[Run, ...]:
 
 def numbers_of(runs: tuple[Run, ...]) -> list[int]:
     return [n for first, last in runs for n in range(first, last + 1)]
-
-
-@given(PIECES, PIECES)
-def test_runs_are_subtracted_as_sets_are(some: set[int], others: set[int]) -> None:
-    left = without(runs_of(some), runs_of(others))
-
-    assert numbers_of(left) == sorted(some - others)
-    assert left == tuple(run for run in left if run[0] <= run[1])
 
 
 @settings(deadline=None, max_examples=60)

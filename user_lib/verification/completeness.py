@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from user_lib.contract.ids import VehicleId
 from user_lib.contract.messages import Losses, Result, TaskEnded
+from user_lib.contract.runs import Run, joined, length, without
 
 __all__ = ["Completeness", "names"]
 
@@ -24,7 +25,7 @@ class _Told:
     serials: dict[int, int] = field(default_factory=dict)
     """Of its results, with their iterations."""
     twice: set[int] = field(default_factory=set)
-    lost: set[int] = field(default_factory=set)
+    lost: list[Run] = field(default_factory=list)
     committed: int = 0
     """By the end of its task."""
 
@@ -32,7 +33,9 @@ class _Told:
     def missing(self) -> int:
         """How many of its committed iterations are neither here nor told as lost."""
         known = max(self.committed, max(self.serials, default=0))
-        return max(0, known - len(self.serials) - len(self.lost - set(self.serials.values())))
+        here = joined((iteration, iteration) for iteration in self.serials.values())
+        lost = without(joined(self.lost), here)
+        return max(0, known - len(self.serials) - length(lost))
 
 
 class Completeness:
@@ -50,8 +53,7 @@ class Completeness:
                 if serial and told.serials.setdefault(serial, iteration) != iteration:
                     told.twice.add(serial)
             case Losses(iterations=runs):
-                for first, last in runs:
-                    told.lost.update(range(first, last + 1))
+                told.lost += runs
             case TaskEnded(iterations=iterations):
                 told.committed = max(told.committed, iterations)
                 self._ends[item.vehicle_id] = item
@@ -86,8 +88,8 @@ class Completeness:
 
 def _where(told: _Told) -> str:
     """Say after which iterations the gaps are."""
-    gaps = [s for s in range(1, max(told.serials, default=0)) if s not in told.serials]
-    after = [told.serials[s - 1] for s in gaps if s - 1 in told.serials][:SHOWN]
+    before_gaps = [s for s in sorted(told.serials)[:-1] if s + 1 not in told.serials]
+    after = [told.serials[s] for s in before_gaps[:SHOWN]]
     return f" (after {', '.join(map(str, after))})" if after else ""
 
 

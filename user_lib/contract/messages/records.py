@@ -8,6 +8,7 @@ import msgspec
 from user_lib.contract.assignment import Json
 from user_lib.contract.content import CHUNK_BYTES, Content, Digest, Offset
 from user_lib.contract.ids import AssignmentId, CodeHash, UserId, VehicleId
+from user_lib.contract.runs import length
 from user_lib.contract.states import TaskState
 
 __all__ = [
@@ -185,7 +186,7 @@ class Losses(Message, frozen=True, kw_only=True, tag="losses"):
     @property
     def count(self) -> int:
         """How many iterations are lost."""
-        return sum(last - first + 1 for first, last in self.iterations)
+        return length(self.iterations)
 
     def tells_of(self, result: Result) -> bool:
         """Whether a result is one of the iterations."""
