@@ -55,7 +55,7 @@ class Retraction:
             refusal, rights = _rights(origin.analyst, origin.spec, policy, trust, signals)
             for write, why in retractions(origin.assignment_id, refusal, rights):
                 self._keep(origin, write, why, now)
-        self._store.bar((*self._waiting, *self._on_hold))
+        self._bar()
         for slot in slots:
             if slot.analyst in doubts:
                 continue
@@ -77,6 +77,9 @@ class Retraction:
         for assignment_id, writes in waiting.items():
             for write, note in writes:
                 self._write(assignment_id, write, note, now)
+        self._bar()
+
+    def _bar(self) -> None:
         self._store.bar((*self._waiting, *self._on_hold))
 
     def _keep(self, origin: Origin, write: Retract, why: Refusal, now: Now) -> None:

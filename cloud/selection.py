@@ -1,10 +1,10 @@
 """Which vehicles an assignment goes to: decided once, among those known when it is submitted."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 
 from cloud.registry import Vehicle
 from user_lib.contract.assignment import SELECTABLE, Assignment, Selector
+from user_lib.contract.digest import sha256
 from user_lib.contract.errors import ExpressionError, Rejected, nearest
 from user_lib.contract.expressions import Expression, parse_condition
 from user_lib.contract.ids import VehicleId
@@ -127,4 +127,4 @@ def _facts(vehicle: Vehicle) -> dict[str, str]:
 
 
 def _draw(seed: int, name: VehicleId) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return sha256(f"{seed}:{name}".encode())

@@ -5,7 +5,6 @@ goes on with the chunk that is missing. What came is believed when its hash is i
 vehicle has signed.
 """
 
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -139,9 +138,10 @@ class Contents:
             if not chunk.data or len(chunk.data) > content.size - len(data):
                 raise ProtocolError(f"content {content.digest[:8]} came in chunks of another size")
             data += chunk.data
-        if hashlib.sha256(data).hexdigest() != content.digest:
+        whole = bytes(data)
+        if content_of(whole) != content:
             raise ProtocolError(
                 f"what the cloud gave as content {content.digest[:8]} is something else: its hash "
                 "is not the one that was named"
             )
-        return bytes(data)
+        return whole

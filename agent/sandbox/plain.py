@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from user_lib.contract.assignment import Json
+from user_lib.contract.plainness import MAX_DEPTH
 
-__all__ = ["MAX_CONTAINERS", "MAX_DEPTH", "MAX_ITEMS", "NotPlain", "plain"]
+__all__ = ["MAX_CONTAINERS", "MAX_ITEMS", "NotPlain", "plain"]
 
-MAX_DEPTH = 32
 MAX_ITEMS = 4_000_000
 """As numbers in a list, some 130 MB of memory while they are converted."""
 MAX_CONTAINERS = 100_000

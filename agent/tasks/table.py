@@ -155,12 +155,12 @@ class Table:
             self._step(live, cause, now)
         except StateDamaged:
             raise
-        except Exception as error:
-            log.exception("task %s: fault of the agent", live.task.assignment_id)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and counted
             self._fault(live, error, now)
 
     def _fault(self, live: Live, error: Exception, now: Now) -> None:
-        """End a task at which the agent itself failed."""
+        """End a task at which the agent itself failed; asked for where that is handled."""
+        log.exception("task %s: fault of the agent", live.task.assignment_id)
         self.faults += 1
         self._step(live, Faulted(f"the agent failed at this task: {error!r}"), now)
 
@@ -299,8 +299,7 @@ class Table:
                 self._modules.put(s.slot)
             try:
                 self._enter(s.live, s.task, s.commands, now)
-            except Exception as error:  # the others' steps are on disk too, and must count
-                log.exception("task %s: fault of the agent", s.task.assignment_id)
+            except Exception as error:  # noqa: BLE001 - the others' steps are on disk, and count
                 self._fault(s.live, error, now)
 
     def _pause(self, now: Now) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["MAX_DEPTH", "NotJson", "check_json"]
 
 MAX_DEPTH = 32
-"""Of lists and mappings within each other; the same as code may return."""
+"""Of lists and mappings within each other, in what others hand in and in what code returns."""
 PATH_CHARS = 200
 ALLOWED = "allowed are numbers, strings, true, false, null, lists and mappings with string keys"
 _SCALARS = frozenset({float, int, str, bool, type(None)})

@@ -37,9 +37,18 @@ def contradictions(
     yield from _failures(closed, heard, failed_tasks)
     yield from _verdict(closed, spec)
     counted = {v for group in closed.groups for v in group.vehicles}
-    lost = sum(good[v].lost_frames for v in counted if v in good)
-    if lost != closed.lost_frames and counted <= good.keys():
+    if counted <= good.keys():
+        yield from _sums(closed, [good[v] for v in counted])
+
+
+def _sums(closed: RoundClosed, counted: Collection[Result]) -> Iterator[str]:
+    """What the vehicles missed is added up."""
+    lost = sum(result.lost_frames for result in counted)
+    if lost != closed.lost_frames:
         yield f"the vehicles lost {lost} frames, the cloud says {closed.lost_frames}"
+    away_ms = sum(result.away_ms for result in counted)
+    if away_ms != closed.away_ms:
+        yield f"interfaces were away for {away_ms} ms, the cloud says {closed.away_ms}"
 
 
 def _of_another(closed: RoundClosed, spec: Assignment) -> Iterator[str]:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from user_lib.contract.clock import Clock
 from user_lib.contract.errors import ConfigError
 from user_lib.wire.audit_entry import GENESIS, Entry, Line, Mark, line_of, parse_line, stamp
+from user_lib.wire.durable import sync_directory
 
 __all__ = ["CURRENT", "TAIL_MISSING", "AuditLog", "files_of"]
 
@@ -53,7 +54,7 @@ class AuditLog:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             cut_off = self._open()
-            _sync(directory)  # a mark may not outlive the file that it is of
+            sync_directory(directory)  # a mark may not outlive the file that it is of
             missing = self._missing(known or Mark())
         except OSError as error:
             raise ConfigError(f"{directory}: the audit log cannot be used: {error}") from None
@@ -173,7 +174,7 @@ class AuditLog:
             )
             self.append([Entry(at=self.now(), event=ROTATED, detail=words)])
             old.unlink()
-        _sync(self.directory)
+        sync_directory(self.directory)
 
 
 def _first(path: Path) -> Line | None:
@@ -187,11 +188,3 @@ def _tail(path: Path) -> tuple[Line | None, int, int]:
     whole = data.rfind(b"\n") + 1
     begin = data.rfind(b"\n", 0, max(whole - 1, 0)) + 1
     return parse_line(data[begin:whole]), whole, len(data) - whole
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

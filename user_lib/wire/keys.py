@@ -22,6 +22,7 @@ from user_lib.contract.card import Card, PublicKey, Role
 from user_lib.contract.errors import ConfigError
 from user_lib.contract.ids import UserId, is_name
 from user_lib.wire.config import load_config
+from user_lib.wire.durable import sync_directory
 
 __all__ = [
     "Keys",
@@ -215,15 +216,6 @@ def _yaml(content: Mapping[str, str]) -> str:
     return yaml.safe_dump(dict(content), sort_keys=False)
 
 
-def _settle(directory: Path) -> None:
-    """Let a power cut leave the files that a directory names by now."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _write_new(path: Path, text: str, mode: int) -> None:
     """Write a file under another name first, so that nobody reads half of it."""
     part = path.with_name(f".{path.name}.part")
@@ -236,7 +228,7 @@ def _write_new(path: Path, text: str, mode: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.link(part, path)  # unlike a rename, this never replaces
-        _settle(path.parent)
+        sync_directory(path.parent)  # a power cut leaves the file that it names
     except FileExistsError:
         raise ConfigError(f"{path}: is there already; keys are never overwritten") from None
     except OSError as error:

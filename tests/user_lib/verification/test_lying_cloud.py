@@ -465,6 +465,7 @@ def test_a_round_that_does_not_count_each_result_once_is_found(
         ({"state": RoundState.OPEN}, "round 1: the cloud says open, but 2 of 2 vehicles answered"),
         ({"missing": ("ghost-1",)}, "round 1: the cloud says complete, but 2 of 3 vehicles answ"),
         ({"lost_frames": 7}, "round 1: the vehicles lost 0 frames, the cloud says 7"),
+        ({"away_ms": 7}, "round 1: interfaces were away for 0 ms, the cloud says 7"),
         ({"offboard_version": "f" * 64}, "round 1: mean has no versions, the cloud says ffffffff"),
         ({"assignment_id": "job-x"}, "round 1: it is of another assignment, job-x"),
     ],
