@@ -1,12 +1,11 @@
 """Peers that send too much, too long, or never read: it costs them, and nobody else."""
 
 import os
-import re
 import socket
 import struct
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +145,15 @@ def test_many_messages_without_an_end_are_bounded_all_together(
 
 def test_a_message_of_countless_frames_is_hung_up_on(cloud: Any, analyst: Make) -> None:
     ada = analyst()
-    for _ in range(3):  # ZeroMQ may have let go of a connection before its message was read
-        with zmtp(cloud.endpoint) as raw:
-            raw.sendall(b"\x01\x00" * 5000 + b"\x00\x00")
-            raw.settimeout(PATIENCE_S)
-            with suppress(ConnectionResetError):  # so it ends where something was still unread
-                while raw.recv(4096):
-                    pass
+    with zmtp(cloud.endpoint) as raw:
+        raw.sendall(b"\x01\x00" * 5000 + b"\x00\x00")
+        raw.settimeout(PATIENCE_S)
+        while raw.recv(4096):
+            pass
 
     assert isinstance(ada.ask(Ping()), Pong)
     cloud.stop()
-    assert re.search(r"cut\.frames=[123]\b", cloud.log.read_text())
+    assert "cut.frames=1" in cloud.log.read_text()
 
 
 def test_a_peer_that_never_reads_holds_a_bounded_number_of_bytes(
@@ -266,7 +263,10 @@ def zmtp(endpoint: str) -> socket.socket:
     ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
     ready += b"\x08Identity" + struct.pack(">I", 0)
     raw.sendall(bytes([4, len(ready)]) + ready)
-    assert raw.recv(64)
+    with raw.makefile("rb") as told:  # who speaks before the other is ready too, is hung up on
+        told.read(64)
+        size = told.read(2)[1]
+        assert told.read(size).startswith(b"\x05READY")
     return raw
 
 
